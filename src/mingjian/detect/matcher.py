@@ -1,0 +1,470 @@
+"""All questions that a rule set asks about one field, answered for each distinct value once.
+
+The answer for a value is a *signature*: the set of atoms that are true for it. Signatures are numbered; a column of
+values becomes an array of signature numbers, and rules are boolean algebra over those.
+
+Literals are found by one Hyperscan automaton over the folded text; patterns with case and regular expressions by a
+second one over the text as it is, where it only says which of them RE2 has to confirm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import operator
+import platform
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Protocol, TypeAlias
+
+import hyperscan
+import msgspec
+import re2
+
+from mingjian.detect.leaves import Leaf, addresses_of, fold, is_null, leaves, number_of, text_of, time_parts
+from mingjian.formats.records import json_bytes
+from mingjian.model.rules import (
+    ANY,
+    ONE,
+    AnyAtom,
+    Bool,
+    Cidr,
+    Compare,
+    Exists,
+    FieldRef,
+    Null,
+    Number,
+    Regex,
+    Text,
+    TimePart,
+)
+from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
+
+REGEXES_KEPT_MAX = 4096
+"""So many compiled regular expressions are kept ready."""
+REMEMBERED_CHARACTERS_MAX = 16 * 1024 * 1024
+"""A matcher forgets its distinct values once they hold this many characters together."""
+
+Comparison: TypeAlias = Callable[[float, float], bool]
+
+COMPARISONS: Mapping[str, Comparison] = {
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "eq": operator.eq,
+}
+
+Blobs: TypeAlias = Mapping[str, bytes]
+"""Ready-made automata by the hash of what went into them."""
+
+_Pattern: TypeAlias = tuple[bytes, int]
+"""A Hyperscan expression and its flags."""
+_SIEVE_CHARACTERS_MAX = 500
+"""Of a longer literal only so much goes into the automaton, and the rest is confirmed; a longer regular expression
+is asked of every distinct value."""
+_KEY_CHARACTERS = 64
+"""What remembering a value costs beside its characters, in the same unit."""
+_ANCHORS: Mapping[tuple[object, ...], tuple[bytes, bytes]] = {
+    ("literal", ANY): (b"^", b""),
+    (ANY, "literal"): (b"", rb"\z"),
+    (ANY, "literal", ANY): (b"", b""),
+}
+_REGEX_FLAGS = {"i": hyperscan.HS_FLAG_CASELESS, "s": hyperscan.HS_FLAG_DOTALL, "m": hyperscan.HS_FLAG_MULTILINE}
+
+
+def matches_glob(parts: Sequence[str | int], text: str) -> bool:
+    """Whether a whole text fits literal pieces, ``ANY`` and ``ONE``; linear in the text for each piece.
+
+    >>> matches_glob(("a", ANY, "b", ONE), "axxbc"), matches_glob(("a", ANY, "b", ONE), "axxb")
+    (True, False)
+    """
+    pieces: list[list[str | int]] = [[]]
+    for part in parts:
+        if part == ANY and not isinstance(part, str):
+            pieces.append([])
+        else:
+            pieces[-1].append(part)
+    if len(pieces) == 1:
+        return _fits_at(pieces[0], text, 0) and _length(pieces[0]) == len(text)
+    if not _fits_at(pieces[0], text, 0):
+        return False
+    at = _length(pieces[0])
+    end = len(text) - _length(pieces[-1])
+    for piece in pieces[1:-1]:
+        at = _first_fit(piece, text, at, end)
+        if at < 0:
+            return False
+        at += _length(piece)
+    return at <= end and _fits_at(pieces[-1], text, end)
+
+
+def _length(piece: Sequence[str | int]) -> int:
+    return sum(len(part) if isinstance(part, str) else 1 for part in piece)
+
+
+def _fits_at(piece: Sequence[str | int], text: str, at: int) -> bool:
+    if at + _length(piece) > len(text):
+        return False
+    for part in piece:
+        if isinstance(part, str):
+            if not text.startswith(part, at):
+                return False
+            at += len(part)
+        else:
+            at += 1
+    return True
+
+
+def _first_fit(piece: Sequence[str | int], text: str, at: int, end: int) -> int:
+    """The first place not before ``at`` where a piece fits and ends not behind ``end``; −1 if there is none."""
+    length = _length(piece)
+    literal = next((part for part in piece if isinstance(part, str)), "")
+    before = piece.index(literal) if literal else 0
+    while at + length <= end:
+        found = text.find(literal, at + before, end)
+        if found < 0 or found - before + length > end:
+            return -1
+        if _fits_at(piece, text, found - before):
+            return found - before
+        at = found - before + 1
+    return -1
+
+
+class _Searchable(Protocol):
+    def search(self, text: str) -> object: ...
+
+
+class _Automaton:
+    """Patterns over bytes, each of which makes some atoms true or asks for a closer look at them."""
+
+    def __init__(self) -> None:
+        self._sure: dict[_Pattern, list[int]] = defaultdict(list)
+        self._unsure: dict[_Pattern, list[int]] = defaultdict(list)
+        self._database: hyperscan.Database | None = None
+        self.outcomes: list[tuple[list[int], list[int]]] = []
+        """For each pattern the atoms that it makes true, and those that it says to look at."""
+        self.is_used = False
+        self.uncompilable: list[int] = []
+
+    def add(self, pattern: bytes, flags: int, atom: int, *, sure: bool) -> None:
+        """Say that a pattern makes an atom true, or (not ``sure``) that it may."""
+        (self._sure if sure else self._unsure)[pattern, flags | hyperscan.HS_FLAG_SINGLEMATCH].append(atom)
+
+    def _patterns(self) -> list[_Pattern]:
+        return sorted(self._sure.keys() | self._unsure.keys())
+
+    def key(self) -> str:
+        """The hash of everything that the compiled automaton depends on."""
+        content = msgspec.msgpack.encode((hyperscan.__version__, platform.machine(), self._patterns()))
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    def open(self, blobs: Blobs) -> None:
+        """Compile, or load what was compiled before. Atoms whose pattern Hyperscan refuses go to ``uncompilable``."""
+        blob = blobs.get(self.key()) if self._sure or self._unsure else None
+        if blob is None:
+            self._drop_uncompilable()
+        patterns = self._patterns()
+        if patterns:
+            self._database = _loaded(blob) if blob else _compiled(patterns)
+            self.is_used = True
+        self.outcomes = [(self._sure.get(pattern, []), self._unsure.get(pattern, [])) for pattern in patterns]
+
+    def _drop_uncompilable(self) -> None:
+        """Take out of the regular expressions what Hyperscan cannot do; literals always compile."""
+        if _compiles(list(self._unsure)):
+            return
+        for pattern in [pattern for pattern in self._unsure if not _compiles([pattern])]:
+            self.uncompilable += self._unsure.pop(pattern)
+
+    def blob(self) -> bytes | None:
+        """The compiled automaton, unless there is none or some pattern was left out of it."""
+        return None if self._database is None or self.uncompilable else hyperscan.dumpb(self._database)
+
+    def scan(self, data: bytes) -> list[int]:
+        """The patterns found in a text, by number."""
+        if self._database is None:
+            return []
+        found: list[int] = []
+        self._database.scan(data, match_event_handler=_collect, context=found)
+        return found
+
+
+def _collect(pattern: int, start: int, end: int, flags: int, context: list[int]) -> None:
+    context.append(pattern)
+
+
+def _compiled(patterns: Sequence[_Pattern]) -> hyperscan.Database:
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[pattern for pattern, _ in patterns],
+        ids=list(range(len(patterns))),
+        flags=[flags for _, flags in patterns],
+    )
+    return database
+
+
+def _loaded(blob: bytes) -> hyperscan.Database:
+    database = hyperscan.loadb(blob, hyperscan.HS_MODE_BLOCK)
+    database.scratch = hyperscan.Scratch(database)
+    return database
+
+
+def _compiles(patterns: Sequence[_Pattern]) -> bool:
+    try:
+        if patterns:
+            _compiled(patterns)
+    except hyperscan.HyperscanError:
+        return False
+    return True
+
+
+def _literally(text: str) -> bytes:
+    return b"".join(b"\\x%02x" % byte for byte in text.encode("utf-8", "surrogatepass"))
+
+
+def longest_literal(parts: Iterable[str | int]) -> str:
+    """The longest literal piece of a pattern, the first of several; empty if it has none."""
+    return max((part for part in parts if isinstance(part, str)), key=len, default="")
+
+
+def scannable(text: str) -> str:
+    """A text as RE2 and Hyperscan may see it: every lone surrogate is U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+@lru_cache(maxsize=REGEXES_KEPT_MAX)
+def _regex(pattern: str, flags: str) -> _Searchable:
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(f"(?{flags}){pattern}" if flags else pattern, options)
+
+
+def regex_found(pattern: str, flags: str, text: str) -> bool:
+    """Whether RE2 finds a pattern in a text. ``flags`` out of ``ims``."""
+    return _regex(pattern, flags).search(scannable(text)) is not None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class FieldMatcher:
+    """The atoms of a rule set on one field (or its keywords), ready to be asked about values.
+
+    An atom is known by its place in ``atoms``. ``FieldRef`` is not for this class: it looks at two fields.
+    ``signatures[n]`` is the set of atoms of signature number ``n``; number 0 is the empty set.
+    """
+
+    def __init__(self, atoms: Sequence[AnyAtom]) -> None:
+        self.atoms = atoms
+        self.signatures: list[frozenset[int]] = []
+        self._number_of: dict[frozenset[int], int] = {}
+        self._known: dict[object, int] = {}
+        self._characters = 0
+        self._is_open = False
+        self._measures = False
+        self._folded = _Automaton()
+        self._exact = _Automaton()
+        self._equal: dict[str, list[int]] = defaultdict(list)
+        self._equal_cased: dict[str, list[int]] = defaultdict(list)
+        self._equal_number: dict[float, list[int]] = defaultdict(list)
+        self._spelled: dict[str, list[int]] = defaultdict(list)
+        self._truth: dict[bool, list[int]] = {True: [], False: []}
+        self._any: list[int] = []
+        self._unsieved: list[int] = []
+        self._regexes: dict[int, Regex] = {}
+        self._compares: list[tuple[int, Comparison, float]] = []
+        self._networks: list[tuple[int, ipaddress.IPv4Network | ipaddress.IPv6Network]] = []
+        self._times: list[tuple[int, str, Comparison, int]] = []
+        self._exists: list[int] = []
+        self._null: list[int] = []
+        for index, atom in enumerate(atoms):
+            self._add(index, atom)
+
+    def _add(self, index: int, atom: AnyAtom) -> None:
+        match atom:
+            case Text():
+                self._add_text(index, atom)
+            case Regex():
+                self._add_regex(index, atom)
+            case Number():
+                self._equal_number[atom.value].append(index)
+                self._spelled[text_of(atom.value)].append(index)
+            case Bool():
+                self._truth[atom.value].append(index)
+            case Compare():
+                self._compares.append((index, COMPARISONS[atom.op], atom.value))
+            case Cidr():
+                self._networks.append((index, ipaddress.ip_network(atom.network, strict=False)))
+            case TimePart():
+                self._times.append((index, atom.part, COMPARISONS[atom.op], atom.value))
+            case Exists():
+                self._exists.append(index)
+            case Null():
+                self._null.append(index)
+            case FieldRef():
+                raise AssertionError("a comparison of two fields is not a question about one")
+
+    def _add_text(self, index: int, atom: Text) -> None:
+        literal = longest_literal(atom.parts)
+        if not atom.cased:
+            literal = fold(literal)
+        shape = tuple(part if part in (ANY, ONE) else "literal" for part in atom.parts)
+        if shape == (ANY,):
+            self._any.append(index)
+        elif shape in ((), ("literal",)):
+            (self._equal_cased if atom.cased else self._equal)[literal].append(index)
+        elif not literal:
+            self._unsieved.append(index)
+        else:
+            before, after = _ANCHORS.get(shape, (b"", b""))
+            whole = len(literal) <= _SIEVE_CHARACTERS_MAX
+            pattern = before + _literally(literal) + after if whole else _literally(literal[:_SIEVE_CHARACTERS_MAX])
+            automaton = self._exact if atom.cased else self._folded
+            automaton.add(pattern, 0, index, sure=whole and shape in _ANCHORS)
+
+    def _add_regex(self, index: int, atom: Regex) -> None:
+        self._regexes[index] = atom
+        if not atom.pattern.isascii() or len(atom.pattern) > _SIEVE_CHARACTERS_MAX:
+            self._unsieved.append(index)
+            return
+        wanted = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_ALLOWEMPTY
+        for letter, flag in _REGEX_FLAGS.items():
+            wanted |= flag if letter in atom.flags else 0
+        self._exact.add(atom.pattern.encode(), wanted, index, sure=False)
+
+    def open(self, blobs: Blobs) -> None:
+        """Make the automata; before this no value can be asked about. ``blobs`` spares compiling."""
+        if not self._is_open:
+            for automaton in (self._folded, self._exact):
+                automaton.open(blobs)
+                self._unsieved += automaton.uncompilable
+            self._is_open = True
+            self._measures = bool(self._compares or self._networks or self._times)
+            self._reset()
+
+    def blobs(self) -> dict[str, bytes]:
+        """The compiled automata by their keys, for the next time."""
+        made = ((automaton.key(), automaton.blob()) for automaton in (self._folded, self._exact))
+        return {key: blob for key, blob in made if blob is not None}
+
+    def _reset(self) -> None:
+        self.signatures = [frozenset()]
+        self._number_of = {frozenset(): 0}
+        self._known = {value: self._number(self.atoms_of(value)) for value in (MISSING, None, EMPTY)}
+        self._characters = 0
+
+    def _number(self, atoms: frozenset[int]) -> int:
+        number = self._number_of.get(atoms)
+        if number is None:
+            number = self._number_of[atoms] = len(self.signatures)
+            self.signatures.append(atoms)
+        return number
+
+    def column(self, values: Sequence[Value | Missing]) -> list[int]:
+        """The signature number of each value. Numbers stay valid until ``forget_if_full`` forgets."""
+        simple = set(map(type, values)) <= _SIMPLE
+        keys: Sequence[object] = values if simple else [_key(value) for value in values]
+        known = self._known
+        try:
+            return list(map(known.__getitem__, keys))
+        except KeyError:
+            for key, value in dict(zip(keys, values, strict=True)).items():
+                if key not in known:
+                    known[key] = self._number(self.atoms_of(value))
+                    self._characters += _KEY_CHARACTERS + (len(key) if isinstance(key, str) else _size(key))
+            return list(map(known.__getitem__, keys))
+
+    def together(self, numbers: Iterable[int]) -> int:
+        """The number of the signature that has the atoms of all these."""
+        different = set(numbers)
+        if len(different) <= 1:
+            return next(iter(different), 0)
+        return self._number(frozenset[int]().union(*(self.signatures[number] for number in different)))
+
+    def forget_if_full(self) -> None:
+        """Forget all distinct values if they have grown beyond the bound; signature numbers start anew."""
+        if self._characters > REMEMBERED_CHARACTERS_MAX:
+            self._reset()
+
+    def atoms_of(self, value: Value | Missing) -> frozenset[int]:
+        """The atoms that are true for whatever a field holds."""
+        found: list[int] = []
+        if value is not MISSING:
+            found += self._exists
+        if isinstance(value, str):
+            self._look(value, value, found)
+            return frozenset(found)
+        if self._null and is_null(value):
+            found += self._null
+        for leaf in leaves(value):
+            self._look(leaf, text_of(leaf), found)
+        return frozenset(found)
+
+    def _look(self, leaf: Leaf, text: str, found: list[int]) -> None:
+        """Add the atoms that are true for one leaf."""
+        is_ascii = text.isascii()
+        folded = text.lower() if is_ascii else fold(text)
+        perhaps: list[int] = list(self._unsieved)
+        found += self._any
+        found += self._equal.get(folded, ())
+        found += self._equal_cased.get(text, ())
+        for automaton, seen in ((self._folded, folded), (self._exact, text)):
+            if automaton.is_used:
+                for pattern in automaton.scan(seen.encode("utf-8", "surrogatepass")):
+                    sure, unsure = automaton.outcomes[pattern]
+                    found += sure
+                    perhaps += unsure
+        if not is_ascii or not text:
+            # What Hyperscan says of a regular expression holds for ASCII only, and it says nothing of the empty text.
+            perhaps += self._regexes
+        if perhaps:
+            found += [index for index in set(perhaps) if self._confirms(index, text, folded)]
+        if isinstance(leaf, bool):
+            found += self._truth[leaf]
+        elif isinstance(leaf, (int, float)):
+            found += self._equal_number.get(leaf, ())
+        else:
+            found += self._spelled.get(text, ())
+            found += self._truth[True] if folded == "true" else self._truth[False] if folded == "false" else ()
+        if self._measures:
+            self._measure(leaf, found)
+
+    def _confirms(self, index: int, text: str, folded: str) -> bool:
+        regex = self._regexes.get(index)
+        if regex is not None:
+            return regex_found(regex.pattern, regex.flags, text)
+        atom = self.atoms[index]
+        assert isinstance(atom, Text)
+        if atom.cased:
+            return matches_glob(atom.parts, text)
+        return matches_glob([fold(part) if isinstance(part, str) else part for part in atom.parts], folded)
+
+    def _measure(self, leaf: Leaf, found: list[int]) -> None:
+        """Add the atoms that take the leaf for a number, an address or a date."""
+        if self._compares and (number := number_of(leaf)) is not None:
+            found += [index for index, holds, bound in self._compares if holds(number, bound)]
+        if self._networks:
+            for address in addresses_of(leaf):
+                found += [index for index, network in self._networks if address in network]
+        if self._times and (parts := time_parts(leaf)):
+            found += [i for i, part, holds, bound in self._times if part in parts and holds(parts[part], bound)]
+
+
+_SIMPLE = {str, int, type(None), Missing, Empty}
+"""Types whose values may be keys of one dictionary: no two of them are equal across types."""
+
+
+def _key(value: Value | Missing) -> object:
+    """What a value is remembered under: itself, or with its type where Python would take it for another's equal."""
+    if isinstance(value, (bool, float)):
+        return (type(value), value)
+    if isinstance(value, (list, dict)):
+        return (type(value), json_bytes(value))
+    return value
+
+
+def _size(key: object) -> int:
+    return len(key[1]) if isinstance(key, tuple) and isinstance(key[1], bytes) else 0

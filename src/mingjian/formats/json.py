@@ -1,0 +1,311 @@
+"""JSON lines, arrays and wrapped records of any producer.
+
+Lines are the fast way: a line is checked once, and afterwards only the fields that somebody asks for are decoded
+(``JsonBlock``). Arrays, objects that wrap a list (``Records`` of CloudTrail, ``records`` of Azure …), objects one
+after the other and pretty-printed objects are read value by value, in bounded memory (``formats.jsondoc``).
+"""
+
+from __future__ import annotations
+
+import json as stdlib_json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from operator import attrgetter
+
+import hyperscan
+import msgspec
+
+from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
+from mingjian.formats import jsondoc
+from mingjian.formats.text import LineBatch, decode, line_batches
+from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
+from mingjian.model.values import MISSING, Missing, Record, Value, find
+
+_decode_any = msgspec.json.Decoder().decode
+
+
+def parse_record(line: bytes) -> Record:
+    """Read one JSON object, strictly first and, where a producer was sloppy, leniently.
+
+    Lenient means: bytes that are not UTF-8 are decoded as all text is (``formats.text.decode``), lone surrogate
+    escapes are kept, ``NaN`` and numbers beyond the range of a double become what they spell.
+
+    Raises:
+        ParseError: it is not JSON.
+        SchemaError: it is JSON, but not an object.
+        LimitExceeded: it is nested too deeply, or a number has too many digits.
+    """
+    try:
+        value = _decode_any(line)
+    except RecursionError:
+        raise LimitExceeded("JSON nesting depth", 1000) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as strict:
+        value = _parse_leniently(line, str(strict))
+    if not isinstance(value, dict):
+        raise SchemaError(f"expected one JSON object, got {type(value).__name__}")
+    return value
+
+
+def _parse_leniently(line: bytes, complaint: str) -> object:
+    try:
+        return stdlib_json.loads(decode(line), parse_float=jsondoc.plain_float, parse_int=jsondoc.plain_int)
+    except RecursionError:
+        raise LimitExceeded("JSON nesting depth", 1000) from None
+    except ValueError:
+        raise ParseError(complaint) from None
+
+
+@lru_cache(maxsize=512)
+def _projection(heads: tuple[str, ...]) -> tuple[msgspec.json.Decoder[msgspec.Struct], attrgetter[tuple[object, ...]]]:
+    """Make a decoder that builds only these top-level fields, and the function that takes them out."""
+    names = [f"field_{index}" for index in range(len(heads))]
+    struct = msgspec.defstruct(
+        "Projection",
+        [(name, object, MISSING) for name in names],
+        rename=dict(zip(names, heads, strict=True)),
+        gc=False,
+    )
+    return msgspec.json.Decoder(struct), attrgetter(*names)
+
+
+def _heads(paths: Sequence[str]) -> tuple[str, ...]:
+    """Every top-level key that a path could begin with."""
+    heads: dict[str, None] = {}
+    for path in paths:
+        heads[path] = None
+        dot = path.find(".")
+        while dot >= 0:
+            heads[path[:dot]] = None
+            dot = path.find(".", dot + 1)
+    return tuple(heads)
+
+
+class JsonBlock:
+    """Consecutive JSON lines, decoded field by field on demand.
+
+    ``odd`` holds the records that only a lenient parser could read, by row; their lines are not looked at again.
+    """
+
+    __slots__ = ("_cached", "_lines", "_odd", "format", "numbers")
+
+    def __init__(self, numbers: Sequence[int], lines: Sequence[bytes], odd: dict[int, Record] | None = None) -> None:
+        self.format = "jsonl"
+        self.numbers = numbers
+        self._lines = lines
+        self._odd = odd or {}
+        self._cached: dict[str, Sequence[Value | Missing]] = {}
+
+    @classmethod
+    def checked(cls, numbers: Sequence[int], lines: Sequence[bytes], paths: tuple[str, ...]) -> JsonBlock:
+        """Check every line and decode some fields on the way.
+
+        Raises:
+            InputError, msgspec.DecodeError, RecursionError: some line is not a JSON object.
+        """
+        block = cls(numbers, lines)
+        block._cached.update(zip(paths, block.columns(paths), strict=True))
+        return block
+
+    def column(self, path: str) -> Sequence[Value | Missing]:
+        """The value at one dotted path for every record, ``MISSING`` where there is none."""
+        return self.columns([path])[0]
+
+    def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
+        """Several columns, for all records or for those with the given indexes; one decoding for all of them."""
+        wanted = [path for path in paths if path not in self._cached]
+        decoded = dict(zip(wanted, self._decoded(wanted, rows), strict=True)) if wanted else {}
+        columns: list[Sequence[Value | Missing]] = []
+        for path in paths:
+            cached = self._cached.get(path)
+            if cached is None:
+                columns.append(decoded[path])
+            else:
+                columns.append(cached if rows is None else [cached[row] for row in rows])
+        return columns
+
+    def _decoded(self, paths: Sequence[str], rows: Sequence[int] | None) -> list[list[Value | Missing]]:
+        heads = _heads(paths)
+        try:
+            by_head = self._by_head(heads, rows)
+        except (ValueError, RecursionError):
+            self._find_odd()
+            by_head = self._by_head(heads, rows)
+        columns = [self._nested(by_head, path) if "." in path else by_head[path] for path in paths]
+        if self._odd:
+            for place, row in enumerate(range(len(self._lines)) if rows is None else rows):
+                if row in self._odd:
+                    for column, path in zip(columns, paths, strict=True):
+                        column[place] = find(self._odd[row], path)
+        return columns
+
+    def _by_head(self, heads: tuple[str, ...], rows: Sequence[int] | None) -> dict[str, list[Value | Missing]]:
+        lines = self._lines
+        if rows is not None:
+            lines = [lines[row] for row in rows]
+        if self._odd:
+            places = range(len(lines)) if rows is None else rows
+            lines = [b"{}" if row in self._odd else line for row, line in zip(places, lines, strict=True)]
+        decoder, fields = _projection(heads)
+        taken = map(fields, map(decoder.decode, lines))
+        if len(heads) == 1:
+            return {heads[0]: list(taken)}  # type: ignore[dict-item]  # a field of type object holds a JSON value
+        columns = [list(column) for column in zip(*taken, strict=True)] or [[] for _ in heads]
+        return dict(zip(heads, columns, strict=True))  # type: ignore[arg-type]  # likewise
+
+    def _find_odd(self) -> None:
+        """Parse leniently every line that the strict decoder does not read as a whole."""
+        for row, line in enumerate(self._lines):
+            if row not in self._odd and not _is_plain(line):
+                self._odd[row] = parse_record(line)
+
+    @staticmethod
+    def _nested(by_head: dict[str, list[Value | Missing]], path: str) -> list[Value | Missing]:
+        count = len(by_head[path])
+        used = [head for head in _heads([path]) if by_head[head].count(MISSING) < count]
+        if not used:
+            return [MISSING] * count
+        if used == [path]:
+            return list(by_head[path])
+        found: list[Value | Missing] = []
+        for values in zip(*(by_head[head] for head in used), strict=True):
+            partial = {head: value for head, value in zip(used, values, strict=True) if value is not MISSING}
+            found.append(find(partial, path) if partial else MISSING)
+        return found
+
+    def record(self, row: int) -> Record:
+        """One whole record."""
+        return self._odd[row] if row in self._odd else parse_record(self._lines[row])
+
+    def raw(self, row: int) -> bytes:
+        """The line as it was read, without its line end."""
+        return self._lines[row]
+
+    def take(self, rows: Sequence[int]) -> JsonBlock:
+        """A block of the records with these indexes only."""
+        odd = {place: self._odd[row] for place, row in enumerate(rows) if row in self._odd} if self._odd else None
+        lines = self._lines
+        numbers = self.numbers
+        block = JsonBlock([numbers[row] for row in rows], [lines[row] for row in rows], odd)
+        block._cached = {path: [column[row] for row in rows] for path, column in self._cached.items()}
+        return block
+
+    def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
+        """Rows whose line holds the longest run of some needle that JSON cannot have escaped, in any case."""
+        sieve = _sieve(tuple(needles))
+        if sieve is None:
+            return None
+        found: list[int] = []
+        hits: list[int] = []
+        for row, line in enumerate(self._lines):
+            sieve.scan(line, match_event_handler=_collect, context=hits)
+            if hits or row in self._odd:
+                found.append(row)
+                hits.clear()
+        return found
+
+
+def _collect(pattern: int, start: int, end: int, flags: int, context: list[int]) -> None:
+    context.append(pattern)
+
+
+_NEEDLE_RUN = re.compile(r"[ !#-.0-\[\]-~]+")
+"""Characters that no JSON writer has to escape: printable ASCII without quote, slash and backslash."""
+
+_FOLDS_TO_ASCII = ("\u212a", "\u017f")
+"""The only characters outside ASCII whose simple case folding is inside it: Kelvin sign, long s."""
+
+_ESCAPED_ASCII = (rb"\\u002", rb"\\u003", rb"\\u004", rb"\\u005", rb"\\u006", rb"\\u007", rb"\\u212a", rb"\\u017f")
+"""A line in which printable ASCII, or what folds to it, is written as an escape may hold any needle."""
+
+
+@lru_cache(maxsize=64)
+def _sieve(needles: tuple[str, ...]) -> hyperscan.Database | None:
+    patterns: list[bytes] = [*_ESCAPED_ASCII, *(re.escape(character).encode() for character in _FOLDS_TO_ASCII)]
+    for needle in needles:
+        runs = _NEEDLE_RUN.findall(needle)
+        if not runs:
+            return None
+        patterns.append(b"".join(b"\\x%02x" % byte for byte in max(runs, key=len).encode("ascii")))
+    sieve = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    sieve.compile(
+        expressions=patterns,
+        ids=list(range(len(patterns))),
+        flags=[hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_SINGLEMATCH] * len(patterns),
+    )
+    return sieve
+
+
+def recognise_lines(head: bytes, name: str) -> bool:
+    """Whether the first line that is not blank is one whole JSON object, and not one that wraps a list of records."""
+    line, line_feed, _ = head.lstrip().partition(b"\n")
+    if not line.startswith(b"{") or jsondoc.WRAPPED.match(line):
+        return False
+    try:
+        parse_record(line)
+    except InputError:
+        # A first line longer than the head cannot be judged as a whole; an object broken over lines looks different.
+        return not line_feed and len(head) > _PRETTY_LINE_MAX and _starts_a_line(line)
+    return True
+
+
+_PRETTY_LINE_MAX = 8192
+"""A pretty-printed object has a line feed long before this."""
+
+
+def _starts_a_line(line: bytes) -> bool:
+    return re.match(rb'\{\s*"', line) is not None
+
+
+def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
+    """Read JSON lines: one object per line, empty lines passed over."""
+    for batch in line_batches(piece):
+        if isinstance(batch, Quarantined):
+            yield batch
+            continue
+        try:
+            for line in batch.lines:
+                if not line.isascii():
+                    line.decode()
+            block = JsonBlock.checked(batch.numbers, batch.lines, piece.first_paths)
+        except (InputError, ValueError, RecursionError):
+            yield from _read_one_by_one(piece, batch)
+        else:
+            yield block
+
+
+def _read_one_by_one(piece: Piece, batch: LineBatch) -> Iterator[Block | Quarantined]:
+    """Read a batch in which some line is blank, broken or odd."""
+    numbers: list[int] = []
+    lines: list[bytes] = []
+    odd: dict[int, Record] = {}
+    for number, offset, line in zip(batch.numbers, batch.offsets, batch.lines, strict=True):
+        if line.isspace():
+            continue
+        try:
+            record = parse_record(line)
+        except InputError as error:
+            yield Quarantined(
+                file=piece.file,
+                record=number,
+                offset=offset,
+                code=error.code,
+                reason=error.what,
+                data=line[:QUARANTINED_BYTES_MAX],
+            )
+            continue
+        if not _is_plain(line):
+            odd[len(lines)] = record
+        numbers.append(number)
+        lines.append(line)
+    if lines:
+        yield JsonBlock(numbers, lines, odd)
+
+
+def _is_plain(line: bytes) -> bool:
+    """Whether the strict decoder reads the line, so that single fields can be decoded from it later."""
+    try:
+        _decode_any(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Blocks of records that are already whole: what most readers emit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value, find
+
+BLOCK_RECORDS_MAX = 8192
+"""Readers cut their output into blocks of at most this many records."""
+
+
+class RecordBlock:
+    """A block over a list of records. ``raws`` may be given where the original bytes are at hand."""
+
+    __slots__ = ("_raws", "_records", "format", "numbers")
+
+    def __init__(
+        self, format_name: str, numbers: Sequence[int], records: list[Record], raws: Sequence[bytes] | None = None
+    ) -> None:
+        assert len(numbers) == len(records)
+        self.format = format_name
+        self.numbers = numbers
+        self._records = records
+        self._raws = raws
+
+    def column(self, path: str) -> Sequence[Value | Missing]:
+        """The value at one dotted path for every record, ``MISSING`` where there is none."""
+        if "." in path:
+            return [find(record, path) for record in self._records]
+        return [record.get(path, MISSING) for record in self._records]
+
+    def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
+        """Several columns, for all records or for those with the given indexes."""
+        if rows is None:
+            return [self.column(path) for path in paths]
+        chosen = [self._records[row] for row in rows]
+        return [
+            [find(record, path) for record in chosen] if "." in path else [record.get(path, MISSING) for record in chosen]
+            for path in paths
+        ]
+
+    def record(self, row: int) -> Record:
+        """One whole record."""
+        return self._records[row]
+
+    def raw(self, row: int) -> bytes:
+        """The bytes the record was made of, or its compact JSON."""
+        return self._raws[row] if self._raws is not None else json_bytes(self._records[row])
+
+    def take(self, rows: Sequence[int]) -> RecordBlock:
+        """A block of the records with these indexes only."""
+        return RecordBlock(
+            self.format,
+            [self.numbers[row] for row in rows],
+            [self._records[row] for row in rows],
+            None if self._raws is None else [self._raws[row] for row in rows],
+        )
+
+    def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
+        """No sieve: every record may hold the needles."""
+        return None
+
+
+def json_bytes(value: Value) -> bytes:
+    """Compact JSON of a value; ``EMPTY`` becomes the empty text, lone surrogates and huge numbers survive as text.
+
+    >>> json_bytes({"a": [1, True, None]})
+    b'{"a":[1,true,null]}'
+    """
+    try:
+        return orjson.dumps(value, default=_plain)
+    except TypeError:
+        return orjson.dumps(_writable(value), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if value is EMPTY:
+        return ""
+    raise TypeError(f"not a value of a record: {type(value).__name__}")
+
+
+def _writable(value: Value) -> Value:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+        return str(value)
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_writable(key)): _writable(item) for key, item in value.items()}
+    return value

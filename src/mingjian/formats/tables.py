@@ -1,0 +1,273 @@
+"""Blocks of rows that share their columns, and lines that are records: what the readers of text logs emit.
+
+A table (Zeek, W3C, CSV) is kept as the columns of text that it is; a column is given its types when somebody asks
+for it, and a record is put together only then. Lines that each have fields of their own (syslog, access logs) are
+parsed into records at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import TypeAlias
+
+import msgspec
+
+from mingjian.errors import InputError, ParseError
+from mingjian.formats.records import RecordBlock, json_bytes
+from mingjian.formats.text import LineBatch, decode, line_batches
+from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
+from mingjian.model.values import MISSING, Missing, Record, Value
+
+COLUMNS_MAX = 4096
+"""A header with more columns than this is not believed. Source: the widest Zeek log has some 120, IIS some 30."""
+
+Convert: TypeAlias = "Callable[[Sequence[str]], Sequence[Value | Missing]]"
+"""Turns a column of text into values; ``MISSING`` where the writer said “unset”."""
+
+
+Compute: TypeAlias = "Callable[[Sequence[Sequence[str]]], Sequence[Value | Missing]]"
+"""Makes a column of whole rows: one that the file does not have itself."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a table: its name, and what makes values of its text (None: the text is the value)."""
+
+    name: str
+    convert: Convert | None = None
+
+
+class TableBlock:
+    """A block over rows of text with one set of columns, all rows of that width; converted column by column."""
+
+    __slots__ = (
+        "_cached",
+        "_columns",
+        "_constants",
+        "_extra",
+        "_lines",
+        "_raws",
+        "_rows",
+        "_texts",
+        "format",
+        "numbers",
+    )
+
+    def __init__(
+        self,
+        format_name: str,
+        numbers: Sequence[int],
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[str]],
+        raws: Sequence[bytes] | None = None,
+        *,
+        constants: Record | None = None,
+        extra: dict[str, Compute] | None = None,
+        lines: Sequence[str] | None = None,
+    ) -> None:
+        """Make a block.
+
+        ``constants`` are fields that every row has, ``extra`` columns that are computed of rows when they are asked
+        for (they hide columns of the same name), ``lines`` what stands in ``_raw``.
+        """
+        assert len(numbers) == len(rows)
+        self.format = format_name
+        self.numbers = numbers
+        self._columns = {column.name: (index, column.convert) for index, column in enumerate(columns)}
+        self._rows = rows
+        self._raws = raws
+        self._constants = constants or {}
+        self._extra = extra or {}
+        self._lines = lines
+        self._texts: list[tuple[str, ...]] | None = None
+        self._cached: dict[str, Sequence[Value | Missing]] = {}
+
+    def column(self, path: str) -> Sequence[Value | Missing]:
+        """The value of one column for every record, ``MISSING`` where it is unset or there is no such column."""
+        if path == "_raw" and self._lines is not None:
+            return self._lines
+        if path in self._constants:
+            return [self._constants[path]] * len(self._rows)
+        if path not in self._columns and path not in self._extra:
+            return [MISSING] * len(self._rows)
+        cached = self._cached.get(path)
+        if cached is None:
+            if path in self._extra:
+                cached = self._cached[path] = self._extra[path](self._rows)
+                return cached
+            if self._texts is None:
+                self._texts = list(zip(*self._rows, strict=True))
+            index, convert = self._columns[path]
+            cached = self._texts[index] if convert is None else convert(self._texts[index])
+            self._cached[path] = cached
+        return cached
+
+    def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
+        """Several columns, for all records or for those with the given indexes."""
+        if rows is None:
+            return [self.column(path) for path in paths]
+        return [[column[row] for row in rows] for column in map(self.column, paths)]
+
+    def record(self, row: int) -> Record:
+        """One whole record; fields that are unset are left out."""
+        record: Record = dict(self._constants)
+        for name, (index, convert) in self._columns.items():
+            text = self._rows[row][index]
+            value = text if convert is None else convert((text,))[0]
+            if value is not MISSING:
+                record[name] = value
+        for name, compute in self._extra.items():
+            value = compute((self._rows[row],))[0]
+            if value is not MISSING:
+                record[name] = value
+            else:
+                record.pop(name, None)
+        if self._lines is not None:
+            record["_raw"] = self._lines[row]
+        return record
+
+    def raw(self, row: int) -> bytes:
+        """The line the record was read from, or its compact JSON where it was more than one line."""
+        return self._raws[row] if self._raws is not None else json_bytes(self.record(row))
+
+    def take(self, rows: Sequence[int]) -> TableBlock:
+        """A block of the records with these indexes only."""
+        return TableBlock(
+            self.format,
+            [self.numbers[row] for row in rows],
+            [Column(name, convert) for name, (_, convert) in self._columns.items()],
+            [self._rows[row] for row in rows],
+            None if self._raws is None else [self._raws[row] for row in rows],
+            constants=self._constants,
+            extra=self._extra,
+            lines=None if self._lines is None else [self._lines[row] for row in rows],
+        )
+
+    def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
+        """No sieve: what is in a value need not be in the line as it was written."""
+        return None
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Make the names of columns usable as the keys of a record: none empty, none twice.
+
+    >>> distinct(["a", "", "a", "b"])
+    ['a', 'column 2', 'a (3)', 'b']
+    """
+    given: dict[str, None] = {}
+    for place, name in enumerate(names, start=1):
+        usable = name or f"column {place}"
+        while usable in given:
+            usable = f"{usable} ({place})"
+        given[usable] = None
+    return list(given)
+
+
+def split_row(text: str, delimiter: str) -> list[str]:
+    """Split one row of separated values; a cell in quotes loses them, a quote inside is doubled.
+
+    A cell that only looks quoted (text behind the closing quote) is kept as it is. Linear: a scan for a closing quote
+    ends at the next run of an odd number of quotes, and only such a run starts one.
+
+    Source: RFC 4180 section 2.
+
+    >>> split_row('a,"b ""c"", d",', ",")
+    ['a', 'b "c", d', '']
+    """
+    if '"' not in text:
+        return text.split(delimiter)
+    found = _cell(delimiter).findall(delimiter + text)
+    return [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
+
+
+@cache
+def _cell(delimiter: str) -> re.Pattern[str]:
+    mark = re.escape(delimiter)
+    return re.compile(rf'{mark}(?:"((?:[^"]|"")*+)"(?={mark}|\Z)|([^{mark}]*+))')
+
+
+def texts(lines: Sequence[bytes]) -> list[str]:
+    """Decode a batch of lines: all at once where all are UTF-8, else one by one."""
+    try:
+        return b"\n".join(lines).decode().split("\n") if lines else []
+    except UnicodeDecodeError:
+        return [decode(line) for line in lines]
+
+
+def quarantined(piece: Piece, batch: LineBatch, row: int, error: InputError) -> Quarantined:
+    """Say that a line of a batch is no record, and why."""
+    return Quarantined(
+        file=piece.file,
+        record=batch.numbers[row],
+        offset=batch.offsets[row],
+        code=error.code,
+        reason=str(error),
+        data=batch.lines[row][:QUARANTINED_BYTES_MAX],
+    )
+
+
+def read_lines(
+    piece: Piece, format_name: str, parse: Callable[[str, float | None], Record | None]
+) -> Iterator[Block | Quarantined]:
+    """Read a file in which every line is a record.
+
+    ``parse`` gets the line and the modification time of the file; it returns None for a line that says nothing (only
+    white space, a separator), and raises ``InputError`` for one that is no record. Records are followed by the
+    ``Quarantined`` of their batch.
+    """
+    for batch in line_batches(piece):
+        if isinstance(batch, Quarantined):
+            yield batch
+            continue
+        records: list[Record] = []
+        rows: list[int] = []
+        bad: list[tuple[int, InputError]] = []
+        for row, text in enumerate(texts(batch.lines)):
+            try:
+                record = parse(text, piece.modified_at_s)
+            except InputError as error:
+                bad.append((row, error))
+                continue
+            if record is not None:
+                records.append(record)
+                rows.append(row)
+        if records:
+            numbers, lines = batch.numbers, batch.lines
+            if len(rows) != len(lines):
+                numbers, lines = [numbers[row] for row in rows], [lines[row] for row in rows]
+            yield RecordBlock(format_name, numbers, records, lines)
+        if bad:
+            offsets = batch.offsets
+            for row, error in bad:
+                data = batch.lines[row][:QUARANTINED_BYTES_MAX]
+                yield Quarantined(
+                    file=piece.file,
+                    record=batch.numbers[row],
+                    offset=offsets[row],
+                    code=error.code,
+                    reason=str(error),
+                    data=data,
+                )
+
+
+def first_lines(head: bytes, count: int = 50) -> list[str]:
+    """The first whole lines of a head that are not empty, for recognisers. The cut-off last line counts if alone."""
+    lines = head.split(b"\n", count + 1)[: count + 1]
+    if len(lines) > 1:
+        lines = lines[:-1]
+    return [decode(line) for line in (line.strip() for line in lines) if line]
+
+
+def mostly(lines: Sequence[str], test: Callable[[str], object], share: float = 0.6) -> bool:
+    """Whether at least this share of some lines (and at least one) passes a test.
+
+    >>> mostly(["a", "b", "1"], str.isalpha), mostly([], str.isalpha)
+    (True, False)
+    """
+    return bool(lines) and sum(1 for line in lines if test(line)) >= share * len(lines)
+
+
+def not_a(what: str) -> ParseError:
+    """The error of a line that is not what its file promises."""
+    return ParseError(f"not {what}")

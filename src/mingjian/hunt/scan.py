@@ -1,0 +1,228 @@
+"""One process's share of a detection run: tasks in, detections out.
+
+Records are collected per view until there are enough of them to be worth a look: the cost of a look hangs on the
+number of distinct values and of views, hardly on the number of rows.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+
+import msgspec
+
+from mingjian.detect.correlation import Match
+from mingjian.detect.engine import Engine, field_value
+from mingjian.detect.leaves import leaves, text_of
+from mingjian.detect.words import atom_in_words
+from mingjian.model.blocks import Block, Quarantined
+from mingjian.model.detections import Detection
+from mingjian.model.sources import View
+from mingjian.model.values import Missing, Record, Value
+from mingjian.sources import files
+from mingjian.sources.envelope import Envelope, envelope
+from mingjian.sources.router import Router
+
+LOOK_ROWS = 4096
+"""A view is looked at when so many of its records are waiting …"""
+WAITING_ROWS_MAX = 16_384
+"""… or when so many of all views are: then the fullest views, until half of them is gone."""
+MATCHED_CHARACTERS_MAX = 4096
+"""So much of a value is put into a detection; the record has the rest."""
+
+
+class JoinedBlock:
+    """Records of one view out of several blocks, as one block."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self.format = blocks[0].format
+        self._blocks = blocks
+        self._ends = list(accumulate(len(block.numbers) for block in blocks))
+        self.numbers: Sequence[int] = [number for block in blocks for number in block.numbers]
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Which of the blocks a row is of, and its index there."""
+        index = bisect_right(self._ends, row)
+        return index, row - (self._ends[index - 1] if index else 0)
+
+    def column(self, path: str) -> Sequence[Value | Missing]:
+        """The value at one dotted path for every record."""
+        return [value for block in self._blocks for value in block.column(path)]
+
+    def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
+        """Several columns at once."""
+        assert rows is None, "a joined block is looked at as a whole"
+        parts = [block.columns(paths) for block in self._blocks]
+        return [[value for part in parts for value in part[place]] for place in range(len(paths))]
+
+    def record(self, row: int) -> Record:
+        """One whole record."""
+        index, inner = self.locate(row)
+        return self._blocks[index].record(inner)
+
+    def raw(self, row: int) -> bytes:
+        """The bytes the record was made of."""
+        index, inner = self.locate(row)
+        return self._blocks[index].raw(inner)
+
+    def take(self, rows: Sequence[int]) -> Block:
+        """A block of some of the records."""
+        taken: dict[int, list[int]] = {}
+        for index, inner in map(self.locate, rows):
+            taken.setdefault(index, []).append(inner)
+        return JoinedBlock([self._blocks[index].take(inner) for index, inner in taken.items()])
+
+    def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
+        """Rows that may hold a needle; None if some block cannot tell."""
+        found: list[int] = []
+        start = 0
+        for block in self._blocks:
+            part = block.containing(needles)
+            if part is None:
+                return None
+            found += [start + row for row in part]
+            start += len(block.numbers)
+        return found
+
+
+class Findings(msgspec.Struct):
+    """What came out of some tasks. Record numbers of ranges count from the start of the range."""
+
+    detections: list[tuple[int, Detection]] = []
+    """With the number of the task that each is from."""
+    matches: list[tuple[int, Match]] = []
+    quarantined: list[tuple[int, Quarantined]] = []
+    streams: dict[str, int] = {}
+    """Events by stream."""
+    seconds_by_rule: dict[int, float] = {}
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A task has been read to its end. (Its last records may still be waiting for a look.)"""
+
+    task: int
+    lines: int
+    bytes: int
+    events: int
+
+
+class _Waiting:
+    """Blocks of one view that have not been looked at."""
+
+    def __init__(self) -> None:
+        self.tasks: list[int] = []
+        self.files: list[str] = []
+        self.blocks: list[Block] = []
+        self.rows = 0
+
+    def add(self, task: int, file: str, block: Block) -> None:
+        self.tasks.append(task)
+        self.files.append(file)
+        self.blocks.append(block)
+        self.rows += len(block.numbers)
+
+
+class Scanner:
+    """Reads tasks and collects what the rules find in them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        router: Router,
+        *,
+        wanted_fields: Mapping[str, Sequence[str]],
+        explain: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._engine = engine
+        self._router = router
+        self._wanted_fields = wanted_fields
+        self._explain = explain
+        self._clock = clock
+        self._waiting: dict[View, _Waiting] = {}
+        self._rows = 0
+        self._findings = Findings()
+
+    def read(self, number: int, task: files.Task) -> Finished:
+        """Read one task."""
+        counts = files.Counts()
+        events = 0
+        for file, found in files.read(task, counts, self._router.paths):
+            if isinstance(found, Quarantined):
+                self._findings.quarantined.append((number, found))
+            else:
+                events += len(found.numbers)
+                self._take(number, file, found)
+        return Finished(number, counts.lines, counts.bytes, events)
+
+    def finish(self) -> None:
+        """Look at everything that is still waiting."""
+        for view in list(self._waiting):
+            self._look(view)
+
+    def take_findings(self) -> Findings:
+        """Hand over what was found since the last time."""
+        findings, self._findings = self._findings, Findings()
+        return findings
+
+    def _take(self, number: int, file: str, block: Block) -> None:
+        for portion in self._router.route(block):
+            waiting = self._waiting.setdefault(portion.view, _Waiting())
+            taken = block if portion.rows is None else block.take(portion.rows)
+            waiting.add(number, file, taken)
+            self._rows += len(taken.numbers)
+            if waiting.rows >= LOOK_ROWS:
+                self._look(portion.view)
+        if self._rows > WAITING_ROWS_MAX:
+            for view in sorted(self._waiting, key=lambda view: -self._waiting[view].rows):
+                self._look(view)
+                if self._rows <= WAITING_ROWS_MAX // 2:
+                    break
+
+    def _look(self, view: View) -> None:
+        waiting = self._waiting.pop(view)
+        self._rows -= waiting.rows
+        stream = view.stream.name
+        self._findings.streams[stream] = self._findings.streams.get(stream, 0) + waiting.rows
+        block = JoinedBlock(waiting.blocks)
+        matches = self._engine.match(view, block, clock=self._clock, costs=self._findings.seconds_by_rule)
+        envelopes: dict[int, Envelope] = {}
+        for index, row in matches:
+            record = block.record(row)
+            if row not in envelopes:
+                envelopes[row] = envelope(view, record)
+            source, inner = block.locate(row)
+            place = (waiting.tasks[source], waiting.files[source], waiting.blocks[source].numbers[inner])
+            self._report(index, view, record, envelopes[row], place)
+
+    def _report(self, index: int, view: View, record: Record, about: Envelope, place: tuple[int, str, int]) -> None:
+        rule = self._engine.rules[index]
+        task, file, number = place
+        wanted = self._wanted_fields.get(rule.id)
+        if wanted is not None:
+            values = tuple(tuple(map(text_of, leaves(field_value(view, record, field)))) for field in wanted)
+            self._findings.matches.append((task, Match(about.time_us, rule.id, file, number, values)))
+        if rule.hidden:
+            return
+        evidence = self._engine.evidence(index, view, record)
+        self._findings.detections.append(
+            (
+                task,
+                Detection(
+                    time_us=about.time_us,
+                    level=rule.level,
+                    rule_id=rule.id,
+                    rule_title=rule.title,
+                    attack=rule.attack,
+                    host=about.host,
+                    account=about.account,
+                    stream=view.stream.name,
+                    file=file,
+                    record=number,
+                    matched={field: text[:MATCHED_CHARACTERS_MAX] for field, text in evidence.matched.items()},
+                    atoms=tuple(map(atom_in_words, evidence.atoms)) if self._explain else (),
+                ),
+            )
+        )

@@ -1,0 +1,229 @@
+"""What a person can set, read once at start: a file ``mingjian.toml``, then the environment.
+
+In: a folder to start from and the environment, as arguments. Out: one frozen ``Settings`` that is right by
+construction. Never: a setting that is not in the table below, or one that changes while we run.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from mingjian.errors import ConfigError, shown
+
+FILE_NAME = "mingjian.toml"
+FILE_BYTES_MAX = 65_536
+"""A larger settings file is refused (fails closed)."""
+JOBS_MAX = 256
+ENVIRONMENT_PREFIX = "MINGJIAN_"
+ENVIRONMENT_OTHER = ("MINGJIAN_PYTHON", "MINGJIAN_TEST_DATA")
+"""Variables with our prefix that are not settings: the first is for the bootstrap scripts, the second for tests."""
+
+Language: TypeAlias = Literal["en", "zh"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+Given: TypeAlias = object
+"""What a file (any TOML value) or the environment (text) gives for a key, not yet checked."""
+
+_T = TypeVar("_T", bound=str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyNotes:
+    """What the manual says about one key, in both languages, and how its value is checked."""
+
+    name: str
+    kind: str
+    unit: str
+    default: str
+    line_en: str
+    line_zh: str
+    parse: Callable[[Given, Path], object]
+    """Checks one given value; a path in it is relative to the folder. Raises ValueError with what is allowed."""
+
+
+def _parse_jobs(given: Given, folder: Path) -> int:
+    text = given if isinstance(given, str) else str(given)
+    if isinstance(given, bool) or not (text.isascii() and text.isdigit()) or int(text) > JOBS_MAX:
+        raise ValueError(f"a whole number from 0 to {JOBS_MAX}")
+    return int(text) or processors()
+
+
+def _parse_folder(given: Given, folder: Path) -> Path:
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise ValueError("the path of a folder")
+    return folder / Path(given).expanduser()
+
+
+def _one_of(allowed: tuple[_T, ...]) -> Callable[[Given, Path], _T]:
+    def parse(given: Given, folder: Path) -> _T:
+        for value in allowed:
+            if given == value:
+                return value
+        raise ValueError("one of " + ", ".join(allowed))
+
+    return parse
+
+
+KEYS: tuple[KeyNotes, ...] = (
+    KeyNotes(
+        name="jobs",
+        kind="whole number, 0 to 256",
+        unit="processes",
+        default="0",
+        line_en="How many processes read and match at the same time; 0 means one for each processor we may use.",
+        line_zh="同时读取和匹配的进程数；0 表示可用的每个处理器各一个。",
+        parse=_parse_jobs,
+    ),
+    KeyNotes(
+        name="cache_folder",
+        kind="path",
+        unit="–",
+        default="$XDG_CACHE_HOME/mingjian, else ~/.cache/mingjian",
+        line_en="Where compiled rule sets are kept between runs. It may be deleted at any time.",
+        line_zh="编译后的规则集存放在这里，供下次启动使用；随时可以删除。",
+        parse=_parse_folder,
+    ),
+    KeyNotes(
+        name="language",
+        kind="en or zh",
+        unit="–",
+        default="en",
+        line_en="Language of reports that exist in both languages.",
+        line_zh="双语报告所用的语言。",
+        parse=_one_of(("en", "zh")),
+    ),
+    KeyNotes(
+        name="log_level",
+        kind="debug, info, warning or error",
+        unit="–",
+        default="warning",
+        line_en="The least important kind of log line that is written to stderr.",
+        line_zh="写入标准错误输出的日志的最低级别。",
+        parse=_one_of(("debug", "info", "warning", "error")),
+    ),
+)
+"""Every setting there is, in the order of the manual."""
+
+_KEY_OF_NAME = {key.name: key for key in KEYS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one run. ``KEYS`` says what each means; here the values are already checked."""
+
+    jobs: int = field(default_factory=lambda: processors())
+    """At least 1."""
+    cache_folder: Path = field(default_factory=lambda: user_cache_folder(os.environ))
+    language: Language = "en"
+    log_level: LogLevel = "warning"
+    file: Path | None = None
+    """The file that was read, if there was one."""
+
+
+def processors() -> int:
+    """Count the processors that this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def user_cache_folder(environment: Mapping[str, str]) -> Path:
+    """Say where a user's caches are kept.
+
+    A relative ``XDG_CACHE_HOME`` is ignored. Source: XDG Base Directory Specification 0.8, section 3.
+
+    >>> user_cache_folder({"XDG_CACHE_HOME": "/var/cache"}).as_posix()
+    '/var/cache/mingjian'
+    """
+    base = Path(environment.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "mingjian"
+
+
+def find_file(folder: Path) -> Path | None:
+    """Look for ``mingjian.toml`` in a folder, then in the folders above it; None if there is none."""
+    for place in (folder, *folder.parents):
+        if (place / FILE_NAME).is_file():
+            return place / FILE_NAME
+    return None
+
+
+def load(folder: Path, environment: Mapping[str, str]) -> Settings:
+    """Read the settings that hold for work in one folder.
+
+    The environment (``MINGJIAN_JOBS`` …) wins over the file, the file over the defaults. Relative paths are relative
+    to the file, in the environment to ``folder``.
+
+    Raises:
+        ConfigError: an unknown key, a value that is not allowed, a file that cannot be read or that belongs to
+            somebody else (its cache folder could hold rule sets of theirs).
+    """
+    values: dict[str, object] = {"cache_folder": user_cache_folder(environment)}
+    path = find_file(folder.absolute())
+    if path is not None:
+        values["file"] = path
+        for name, given in _read_file(path).items():
+            values[name] = _checked(name, given, path.parent, where=str(path))
+    for variable, given in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in ENVIRONMENT_OTHER:
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            values[name] = _checked(name, given, folder.absolute(), where=variable)
+    return Settings(**values)  # pyright: ignore[reportArgumentType] - each value went through the parser of its key
+
+
+_IN_CHINESE = {
+    "whole number, 0 to 256": "整数，0 至 256",
+    "path": "路径",
+    "en or zh": "en 或 zh",
+    "debug, info, warning or error": "debug、info、warning 或 error",
+    "processes": "进程",
+    "$XDG_CACHE_HOME/mingjian, else ~/.cache/mingjian": "$XDG_CACHE_HOME/mingjian，否则 ~/.cache/mingjian",
+}
+
+
+def table(language: Language) -> str:
+    """Write the table of all settings as it stands in ``docs/<language>/reference/settings.md``."""
+    heads = {
+        "en": "| key | environment | type | unit | default | what it is |",
+        "zh": "| 键 | 环境变量 | 类型 | 单位 | 默认值 | 说明 |",
+    }
+    rows = [heads[language], "|---|---|---|---|---|---|"]
+    for key in KEYS:
+        words = (key.kind, key.unit, key.default)
+        if language == "zh":
+            words = tuple(_IN_CHINESE.get(word, word) for word in words)
+        line = key.line_en if language == "en" else key.line_zh
+        variable = ENVIRONMENT_PREFIX + key.name.upper()
+        rows.append(f"| `{key.name}` | `{variable}` | {words[0]} | {words[1]} | `{words[2]}` | {line} |")
+    return "\n".join(rows) + "\n"
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    if hasattr(os, "getuid") and path.stat().st_uid not in (0, os.getuid()):
+        raise ConfigError(
+            "the settings file belongs to another user", where=str(path), hint="copy it, or work in another folder"
+        )
+    try:
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES_MAX + 1)
+        if len(data) > FILE_BYTES_MAX:
+            raise ConfigError(f"larger than FILE_BYTES_MAX allows ({FILE_BYTES_MAX})", where=str(path))
+        return dict(tomllib.loads(data.decode("utf-8")))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"not TOML: {shown(str(error))}", where=str(path)) from error
+
+
+def _checked(name: str, given: Given, folder: Path, *, where: str) -> object:
+    key = _KEY_OF_NAME.get(name)
+    if key is None:
+        known = ", ".join(_KEY_OF_NAME)
+        raise ConfigError(f"unknown setting {shown(name)}", where=where, hint=f"there are: {known}")
+    try:
+        return key.parse(given, folder)
+    except ValueError as error:
+        raise ConfigError(f"{name} is {shown(given)}", where=where, hint=f"it must be {error}") from error

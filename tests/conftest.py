@@ -1,0 +1,62 @@
+"""What every test may rely on: real data where it is, no network, settings of nobody but the test."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Two slow cores with other work on them: a deadline would measure the machine. The seed is fixed, so that a red run
+# can be repeated; HYPOTHESIS_PROFILE=search looks further, at other examples every time.
+hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write golden files anew; read the difference in review")
+
+
+@pytest.fixture(scope="session")
+def update(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written instead of compared."""
+    return bool(request.config.getoption("--update"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real third-party data, which is not part of the project."""
+    folder = Path(os.environ.get("MINGJIAN_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real data here: set MINGJIAN_TEST_DATA to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings and the cache of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in tuple(os.environ):
+            if name.startswith("MINGJIAN_") and name != "MINGJIAN_TEST_DATA":
+                patch.delenv(name)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Refuse every connection that is not to a Unix socket."""
+
+    def refuse(sock: socket.socket, address: object) -> None:
+        if sock.family != socket.AF_UNIX:
+            raise AssertionError(f"a test opened a connection to {address}")
+        connect(sock, address)
+
+    connect = socket.socket.connect
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        yield
