@@ -6,15 +6,24 @@ connection that nobody asked for.
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mingjian.hunt.api import detect, load_rules, match_arrow
+
+__all__ = ["__version__", "detect", "load_rules", "match_arrow"]
 
 __version__: str
 
 
-def __getattr__(name: str) -> str:
-    # Reading the installed metadata costs 20 ms, which a program that never asks for the version need not pay.
+def __getattr__(name: str) -> object:
+    # Whoever wants the version only, or a small part of us, need not wait for all the rest.
     if name == "__version__":
         from importlib.metadata import version
 
         return version("mingjian")
+    if name in __all__:
+        from mingjian.hunt import api
+
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -96,7 +96,7 @@ def windows_of(
     results = []
     for members in groups.values():
         ordered = in_order(correlation, [h for h, _ in members])
-        spelling = {happening: group for happening, group in members}
+        spelling = dict(members)
         results += windows_of_group(correlation, ordered, spelling)
     return results
 

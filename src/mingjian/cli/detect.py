@@ -154,9 +154,7 @@ def time_text(time_us: int | None) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _write(
-    run: Run, summary: Summary, how: str | None, output: Path | None, explain: bool, language: Language
-) -> None:
+def _write(run: Run, summary: Summary, how: str | None, output: Path | None, explain: bool, language: Language) -> None:
     with ExitStack() as stack:
         stream: TextIO = stack.enter_context(output.open("w", encoding="utf-8", newline="")) if output else sys.stdout
         if how == "html":
@@ -197,5 +195,3 @@ def summarise(summary: Summary, book: Rulebook, unread: _QuarantineList) -> None
         note(f"quarantined: {entry.file}:{entry.record}: {entry.reason}")
     if summary.quarantined > len(unread.first):
         note(f"… and {summary.quarantined - len(unread.first)} more; --quarantine FILE writes all of them")
-
-

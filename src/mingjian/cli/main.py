@@ -42,6 +42,7 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
+    Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
     Command("sources", "mingjian.cli.sources", "List source definitions, and see what your logs are taken for."),
 )
 """Every command there is, in the order of the list. A command exists when it has its line here."""

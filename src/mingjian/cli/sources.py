@@ -103,8 +103,8 @@ def _row(report: StreamReport, how: terminal.ListFormat) -> terminal.Row:
         "time": share(report.with_time),
         "host": share(report.with_host),
         "account": share(report.with_account),
-        "never": report.never,
         # A table has no room for the names; the other forms give them all.
+        "never": len(report.never) if how == "table" else report.never,
         "unlisted": len(report.unlisted) if how == "table" else report.unlisted,
     }
 

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
-import idna
-
 from mingjian.model.sources import ObservableKind
 
 CANONICAL_VERSION: Final = 1
@@ -88,6 +86,8 @@ def _ascii_name(text: str) -> str | None:
     if len(text) > DOMAIN_CHARACTERS_MAX + 1:
         return None
     if not text.isascii():
+        import idna  # 15 ms at every start, for what few logs hold
+
         try:
             text = idna.encode(text, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):

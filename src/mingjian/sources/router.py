@@ -28,7 +28,7 @@ from mingjian.sources.definitions import (
 )
 
 MEMO_ENTRIES_MAX: Final = 65_536
-"""So many distinct identities are remembered per family and format; past it the memory is emptied."""
+"""So many distinct identities are remembered per layout and format; past it the memory is emptied."""
 
 MEMO_CHARACTERS_MAX: Final = 1_024
 """An identity with a longer text is decided anew each time instead of being remembered."""

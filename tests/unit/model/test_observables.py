@@ -1,6 +1,7 @@
 """Canonical forms of observables."""
 
 import pytest
+
 from mingjian.model.observables import PARTS_MAX, SPLITS, VALUE_CHARACTERS_MAX, canonical, canonicals
 from mingjian.model.sources import ObservableKind
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from mingjian.errors import ConfigError
 from mingjian.model.rules import LogSource
 from mingjian.sources.definitions import (

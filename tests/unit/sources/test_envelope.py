@@ -1,6 +1,7 @@
 """Time, host, account and observables of one record."""
 
 import pytest
+
 from mingjian.model.sources import Layout, Observation, Stream, View
 from mingjian.model.values import EMPTY, MISSING, Record, Value
 from mingjian.sources.envelope import OBSERVABLES_MAX, Envelope, envelope, field_value, observables

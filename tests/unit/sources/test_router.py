@@ -1,6 +1,7 @@
 """Routing records to streams."""
 
 import pytest
+
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, Record, Value
 from mingjian.sources import router as router_module

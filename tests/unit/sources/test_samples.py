@@ -16,9 +16,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from oracle.events import Event
-from oracle.match import matches
-from oracle.rules import Rule, read
 
 from mingjian.formats import registry
 from mingjian.model.blocks import Piece, Quarantined
@@ -28,6 +25,9 @@ from mingjian.model.values import Record
 from mingjian.sources.definitions import SourceBook, SourcePlan, load_sources
 from mingjian.sources.envelope import envelope, field_value, observables
 from mingjian.sources.router import Router
+from oracle.events import Event
+from oracle.match import matches
+from oracle.rules import Rule, read
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 MODIFIED_AT_S = datetime.datetime(2026, 4, 1, tzinfo=datetime.UTC).timestamp()

@@ -47,6 +47,21 @@ def holds(bounds: Bounds, value: Number) -> bool:
     return all(_COMPARE[op](value, bound) for op, bound in bounds)
 
 
+def test_of(bounds: Bounds) -> Callable[[Number], bool]:
+    """Make of a condition a function that is quick where there is one part or none.
+
+    >>> test_of((("gt", 2),))(3)
+    True
+    """
+    if not bounds:
+        return lambda value: True
+    if len(bounds) == 1:
+        op, bound = bounds[0]
+        compare = _COMPARE[op]
+        return lambda value: compare(value, bound)
+    return lambda value: holds(bounds, value)
+
+
 class Feed(msgspec.Struct, frozen=True):
     """How a correlation reads the matches of one of its rules: places in ``Match.values``."""
 
@@ -180,8 +195,13 @@ def _field(correlation: Correlation, rule: str, name: str) -> str:
     return correlation.aliases.get(name, {}).get(rule, name)
 
 
+def _whole(bound: float) -> float:
+    """A bound without a fraction is compared faster as a whole number."""
+    return int(bound) if bound == int(bound) else bound
+
+
 def _plan(c: Correlation, by_id: dict[str, Correlation], wanted: dict[str, tuple[str, ...]]) -> Plan:
-    condition: Bounds = c.bounds or (("gte", len(c.rules)),)
+    condition: Bounds = tuple((op, _whole(bound)) for op, bound in c.bounds) or (("gte", len(c.rules)),)
     lower: Bounds = ()
     if c.type in COUNTING or c.type == "value_sum":
         lower = tuple(("gte" if op == "eq" else op, bound) for op, bound in condition if op in ("gt", "gte", "eq"))

@@ -17,6 +17,7 @@ from mingjian.detect.correlation.plan import Bounds, Number, Plan, holds
 VALUES_PER_WINDOW_MAX = 100_000
 """A window keeps so many distinct values or samples; further ones are left out and counted."""
 _LONG_AGO_US = -(2**63)
+_WHOLE_MAX = 2**62
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
@@ -31,8 +32,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, order=True, gc=False):
     """Tells matches of one inner correlation apart that were completed by the same event: their group."""
     groups: tuple[tuple[tuple[str, ...], tuple[str | None, ...]], ...]
     """Each group that it belongs to: folded, and as it is spelled here."""
-    values: tuple[tuple[str, str] | int | float, ...]
-    """Folded and spelled texts, or numbers."""
+    texts: tuple[tuple[str, str], ...]
+    """The values that are counted: folded, and as they are spelled here."""
+    numbers: tuple[int | float, ...]
+    """The values that are reckoned with."""
     carried: tuple[tuple[str, ...], ...]
 
 
@@ -64,8 +67,7 @@ class Distinct(msgspec.Struct, tag="distinct"):
         """Take an event in; False if a value of it had to be left out."""
         counts = self.counts
         complete = True
-        for value in entry.values:
-            folded = _text(value)[0]
+        for folded, _ in entry.texts:
             if folded in counts:
                 counts[folded] += 1
             elif len(counts) < VALUES_PER_WINDOW_MAX:
@@ -76,8 +78,7 @@ class Distinct(msgspec.Struct, tag="distinct"):
 
     def remove(self, entry: Entry) -> None:
         """Let the oldest event go."""
-        for value in entry.values:
-            folded = _text(value)[0]
+        for folded, _ in entry.texts:
             left = self.counts.get(folded, 0) - 1
             if left > 0:
                 self.counts[folded] = left
@@ -142,43 +143,45 @@ class Chain(msgspec.Struct, tag="chain"):
 class Total(msgspec.Struct, tag="total"):
     """The sum of all numbers, exactly."""
 
-    total: Fraction = Fraction(0)
+    whole: int = 0
+    """Whole numbers; what grows beyond 62 bits moves to ``rest``, because the stored state has 64."""
+    rest: Fraction = Fraction(0)
+    number: int = 0
+    """How many numbers."""
 
     def add(self, entry: Entry) -> bool:
         """Take an event in."""
-        for value in entry.values:
-            self.total += _exact(value)
+        for value in entry.numbers:
+            if isinstance(value, int):
+                self.whole += value
+            else:
+                self.rest += Fraction(value)
+        self.number += len(entry.numbers)
+        if not -_WHOLE_MAX < self.whole < _WHOLE_MAX:
+            self.rest += self.whole
+            self.whole = 0
         return True
 
     def remove(self, entry: Entry) -> None:
         """Let the oldest event go."""
-        for value in entry.values:
-            self.total -= _exact(value)
+        for value in entry.numbers:
+            if isinstance(value, int):
+                self.whole -= value
+            else:
+                self.rest -= Fraction(value)
+        self.number -= len(entry.numbers)
 
     def reach(self, since_us: int) -> Number:
         """Say what the window amounts to."""
-        return self.total
+        return self.rest + self.whole if self.rest else self.whole
 
 
-class Mean(msgspec.Struct, tag="mean"):
+class Mean(Total, tag="mean"):
     """The average of all numbers, exactly."""
 
-    total: Fraction = Fraction(0)
-    number: int = 0
-
-    def add(self, entry: Entry) -> bool:
-        """Take an event in."""
-        for value in entry.values:
-            self.total += _exact(value)
-            self.number += 1
-        return True
-
-    def remove(self, entry: Entry) -> None:
-        """Nothing: its windows do not move."""
-
     def reach(self, since_us: int) -> Number:
         """Say what the window amounts to."""
-        return self.total / max(self.number, 1)
+        return (self.rest + self.whole) / max(self.number, 1)
 
 
 class Samples(msgspec.Struct, tag="samples"):
@@ -190,8 +193,8 @@ class Samples(msgspec.Struct, tag="samples"):
     def add(self, entry: Entry) -> bool:
         """Take an event in; False if a number of it had to be left out."""
         room = VALUES_PER_WINDOW_MAX - len(self.numbers)
-        self.numbers += [value for value in entry.values if not isinstance(value, tuple)][:room]
-        return len(entry.values) <= room
+        self.numbers += entry.numbers[:room]
+        return len(entry.numbers) <= room
 
     def remove(self, entry: Entry) -> None:
         """Nothing: its windows do not move."""
@@ -201,7 +204,7 @@ class Samples(msgspec.Struct, tag="samples"):
         if not self.numbers:
             return 0
         rank = math.ceil(Fraction(self.percentile) / 100 * len(self.numbers))
-        return _exact(sorted(self.numbers)[max(rank, 1) - 1])
+        return Fraction(sorted(self.numbers)[max(rank, 1) - 1])
 
 
 class Shares(msgspec.Struct, tag="shares"):
@@ -215,7 +218,7 @@ class Shares(msgspec.Struct, tag="shares"):
         self.number += 1
         counts = self.counts
         complete = True
-        for folded in {_text(value)[0] for value in entry.values}:
+        for folded, _ in entry.texts:
             if folded in counts:
                 counts[folded] += 1
             elif len(counts) < VALUES_PER_WINDOW_MAX:
@@ -265,13 +268,3 @@ def _least(plan: Plan) -> int:
     """The shortest chain worth knowing: what a prompt correlation must reach, else any."""
     rules = len(plan.correlation.rules)
     return rules if plan.condition == (("gte", rules),) else 1
-
-
-def _text(value: tuple[str, str] | int | float) -> tuple[str, str]:
-    assert isinstance(value, tuple)
-    return value
-
-
-def _exact(value: tuple[str, str] | int | float) -> Fraction:
-    assert not isinstance(value, tuple)
-    return Fraction(value)

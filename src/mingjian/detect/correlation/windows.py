@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mingjian.detect.correlation.plan import Feed, Plan, holds
+from mingjian.detect.correlation.plan import Feed, Plan, holds, test_of
 from mingjian.detect.correlation.tallies import VALUES_PER_WINDOW_MAX, Entry, Shares, Tally, new_tally
 from mingjian.detect.correlation.values import (
     EVENTS_LISTED_MAX,
@@ -58,8 +58,8 @@ class Window(msgspec.Struct):
     listed: list[Contributor] = []
     seen: dict[str, str] = {}
     """Folded value → as first spelled; only those that are shown."""
-    firsts: dict[str, Contributor] = {}
-    """With shares: folded value → the first event that brought it."""
+    firsts: dict[str, int] = {}
+    """With shares: folded value → place in ``listed`` of the first event that brought it."""
     quota: dict[int, int] = {}
     carried: list[dict[str, str]] = []
 
@@ -114,7 +114,9 @@ class Windows:
         self.upward: list[Upward] = []
         self._swept = 1_000
         self._memo: dict[tuple[Leaves, ...], tuple[tuple[Key, Spelling], ...]] = {}
-        self._values: dict[tuple[Leaves, ...], tuple[tuple[str, str] | int | float, ...]] = {}
+        self._texts: dict[tuple[Leaves, ...], tuple[tuple[str, str], ...]] = {}
+        self._numbers: dict[tuple[Leaves, ...], tuple[int | float, ...]] = {}
+        self._lower_part = test_of(plan.lower)
         correlation = plan.correlation
         self._shares = correlation.type == "value_percentile" and correlation.percentile is None
         self._numeric = correlation.type.startswith("value_") and correlation.type != "value_count" and not self._shares
@@ -135,16 +137,23 @@ class Windows:
         if not groups:
             self.losses.ungrouped += 1
             return
-        brought: tuple[tuple[str, str] | int | float, ...] = ()
+        texts: tuple[tuple[str, str], ...] | None = ()
+        numbers: tuple[int | float, ...] | None = ()
         if feed.values:
             picked = tuple([values[i] for i in feed.values])
-            known = self._values.get(picked)
-            brought = self._values_of(picked) if known is None else known
-            if not brought:
+            if self._numeric:
+                numbers = self._numbers.get(picked)
+                if numbers is None:
+                    numbers = self._numbers_of(picked)
+            else:
+                texts = self._texts.get(picked)
+                if texts is None:
+                    texts = self._texts_of(picked)
+            if not texts and not numbers:
                 self.losses.valueless += 1
                 return
         carried = tuple([values[i] for i in feed.carried]) if feed.carried else ()
-        self.fresh.append(Entry(time_us, file, record, feed.position, tie, groups, brought, carried))
+        self.fresh.append(Entry(time_us, file, record, feed.position, tie, groups, texts, numbers, carried))
 
     def _groups_of(self, picked: tuple[Leaves, ...]) -> tuple[tuple[Key, Spelling], ...]:
         if picked and not any(picked):
@@ -158,21 +167,21 @@ class Windows:
         result = self._memo[picked] = tuple(groups.items())
         return result
 
-    def _values_of(self, picked: tuple[Leaves, ...]) -> tuple[tuple[str, str] | int | float, ...]:
-        result: tuple[tuple[str, str] | int | float, ...]
-        if self._numeric:
-            numbers = [_number(leaf) for leaves in picked for leaf in leaves]
-            result = tuple([number for number in numbers if number is not None])
-        else:
-            combinations = self._some(product(*picked), math.prod(len(leaves) for leaves in picked))
-            known: dict[str, str] = {}
-            for combination in combinations:
-                text = " | ".join(combination)
-                known.setdefault(fold(text), text)
-            result = tuple(known.items())
-        if len(self._values) >= MEMO_MAX:
-            self._values.clear()
-        self._values[picked] = result
+    def _texts_of(self, picked: tuple[Leaves, ...]) -> tuple[tuple[str, str], ...]:
+        known: dict[str, str] = {}
+        for combination in self._some(product(*picked), math.prod(len(leaves) for leaves in picked)):
+            text = " | ".join(combination)
+            known.setdefault(fold(text), text)
+        if len(self._texts) >= MEMO_MAX:
+            self._texts.clear()
+        result = self._texts[picked] = tuple(known.items())
+        return result
+
+    def _numbers_of(self, picked: tuple[Leaves, ...]) -> tuple[int | float, ...]:
+        numbers = [_number(leaf) for leaves in picked for leaf in leaves]
+        if len(self._numbers) >= MEMO_MAX:
+            self._numbers.clear()
+        result = self._numbers[picked] = tuple([number for number in numbers if number is not None])
         return result
 
     def _some(self, combinations: Iterable[_T], number: int) -> Iterator[_T]:
@@ -295,7 +304,7 @@ class Windows:
         if plan.anchored:
             if len(pending) == 1:
                 heapq.heappush(self.deadlines, (time_us + plan.span_us, key))
-        elif holds(plan.lower, tally.reach(pending[0].time_us)):
+        elif self._lower_part(tally.reach(pending[0].time_us)):
             self._take(key, group, entry)
 
     # ── windows open and close ──────────────────────────────────────────────────────────────────────────────────
@@ -349,7 +358,7 @@ class Windows:
         pending, tally, plan = group.pending, group.tally, self.plan
         while pending and pending[0].time_us + plan.span_us < now_us:
             anchor_us = pending[0].time_us
-            if holds(plan.lower, tally.reach(anchor_us)):
+            if self._lower_part(tally.reach(anchor_us)):
                 self._close(key, group, self._take(key, group, pending[-1]))
                 return
             while pending and pending[0].time_us == anchor_us:
@@ -406,10 +415,11 @@ class Windows:
         window.count += 1
         window.last = entry
         if self._shares:
-            for folded, text in _texts(entry):
-                if folded not in window.firsts and len(window.firsts) < VALUES_PER_WINDOW_MAX:
-                    window.firsts[folded] = self._contributor(entry)
-                    window.seen[folded] = text
+            new = [value for value in entry.texts if value[0] not in window.seen]
+            if new and len(window.seen) < VALUES_PER_WINDOW_MAX:
+                window.seen.update(new)
+                window.firsts.update((folded, len(window.listed)) for folded, _ in new)
+                window.listed.append(self._contributor(entry))
             return
         if len(window.listed) >= EVENTS_LISTED_MAX:
             return
@@ -417,8 +427,8 @@ class Windows:
             used = window.quota[entry.position] = window.quota.get(entry.position, 0) + 1
             if used > self._rule_quota:
                 return
-        elif entry.values and not self._numeric:
-            new = [value for value in _texts(entry) if value[0] not in window.seen]
+        elif entry.texts:
+            new = [value for value in entry.texts if value[0] not in window.seen]
             if not new:
                 return
             window.seen.update(new)
@@ -435,7 +445,7 @@ class Windows:
         if isinstance(tally, Shares):
             rare = tally.rare(plan.condition)
             value = float(min(rare.values()))
-            events = list(dict.fromkeys(window.firsts[folded] for folded in window.firsts if folded in rare))
+            events = [window.listed[place] for place in sorted({window.firsts[folded] for folded in rare})]
             shown = [text for folded, text in window.seen.items() if folded in rare]
         else:
             value = _double(tally.reach(window.start_us))
@@ -513,7 +523,3 @@ def _double(value: object) -> float:
         return float(value)  # type: ignore[arg-type]  # an int or a Fraction
     except OverflowError:
         return math.copysign(math.inf, 1 if value > 0 else -1)  # type: ignore[operator]
-
-
-def _texts(entry: Entry) -> list[tuple[str, str]]:
-    return [value for value in entry.values if isinstance(value, tuple)]

@@ -75,7 +75,7 @@ PATTERN_CHARACTERS_MAX: Final = 32_768
 PATTERN_WILDCARDS_MAX: Final = 100
 """So many ``*`` and ``?`` one text may have."""
 
-FIELD_CHARACTERS_MAX: Final = 1_024
+FIELD_CHARACTERS_MAX: Final = 512
 """The longest field name with its modifiers."""
 
 _Part: TypeAlias = Literal["minute", "hour", "day", "week", "month", "year"]

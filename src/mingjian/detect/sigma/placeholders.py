@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mingjian.errors import LimitExceeded, SchemaError, shown
-from mingjian.formats.bounded import Plain, parse_yaml
+from mingjian.errors import LimitExceeded, ParseError, SchemaError, shown
+from mingjian.formats.bounded import Plain, parse_json, parse_yaml
 
 PLACEHOLDER_CHARACTERS_MAX: Final = 4_096
 """The longest value of a placeholder."""
@@ -30,8 +30,7 @@ def placeholders_of(data: bytes, *, file: str) -> dict[str, tuple[str, ...]]:
     >>> placeholders_of(b"Servers: [srv1, 'srv2*']", file="f")
     {'Servers': ('srv1', 'srv2*')}
     """
-    documents = parse_yaml(data, file=file)  # JSON is YAML, too
-    shape = documents[0] if len(documents) == 1 else None
+    shape = _shape(data, file)
     if not isinstance(shape, dict):
         raise SchemaError("placeholders are a map from names to values", where=file)
     made: dict[str, tuple[str, ...]] = {}
@@ -43,6 +42,16 @@ def placeholders_of(data: bytes, *, file: str) -> dict[str, tuple[str, ...]]:
             raise LimitExceeded("PLACEHOLDER_VALUES_MAX", PLACEHOLDER_VALUES_MAX, where=file)
         made[name.strip("%")] = tuple(_value(name, item) for item in several)
     return made
+
+
+def _shape(data: bytes, file: str) -> Plain:
+    if data.lstrip().startswith(b"{"):
+        try:  # JSON is nearly YAML, but not quite: its surrogate pairs are not
+            return parse_json(data, where=file)
+        except ParseError:
+            pass
+    documents = parse_yaml(data, file=file)
+    return documents[0] if len(documents) == 1 else None
 
 
 def _value(name: str, value: Plain) -> str:
