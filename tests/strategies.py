@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import uuid
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import yaml
@@ -78,6 +80,16 @@ NUMBERS: list[int | float] = [
     *[0, 1, -1, 2, 5, 42, 42.0, 41.5, 1.5, 0.1, -0.0, 1e30, 1e16, 1e-7, 10**30, -42],
     *[2**53, 2**53 + 1, 2.0**53, 2**63, 2**64, 1772600767, 1772600767123, 1772600767.5, 10**11],
 ]
+NETWORKS = ["10.0.0.0/8", "10.1.2.3/16", "10.0.0.1", "0.0.0.0/0", "::/0", "fe80::/10", "2001:db8::1/32", "::1"]
+DATE_PARTS = [
+    ("minute", [0, 6, 59]),
+    ("hour", [0, 5, 23]),
+    ("day", [3, 4, 30]),
+    ("week", [1, 10, 53]),
+    ("month", [1, 3, 12]),
+    ("year", [1970, 2021, 2026]),
+]
+EXPANDED = ["%many%", "%one%", "x%one%", "%a-b%", "\\%one%%one%", "%many%%one%"]
 ENCODED = ["foobar", "cmd", "http://", "明见x", "IEX ("]
 """What ``base64`` and its kin look for; events hold it in every shift."""
 
@@ -152,11 +164,16 @@ def json_able(value: Any) -> Any:
 
 
 class Case(NamedTuple):
-    """Some events and a rule file with one rule."""
+    """Some events, rule files with one rule each, and the modifiers that these use."""
 
     records: list[Record]
-    rule: bytes
-    modifiers: frozenset[str]
+    rules: list[bytes]
+    modifiers: list[frozenset[str]]
+
+    @property
+    def files(self) -> list[tuple[str, bytes]]:
+        """The rules under made-up names."""
+        return [(f"{number}.yml", rule) for number, rule in enumerate(self.rules)]
 
 
 def _leaves(value: Value) -> list[str | int | float | bool]:
@@ -282,8 +299,7 @@ def _regex_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
 @st.composite
 def _network_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
     modifiers = ["cidr"]
-    networks = ["10.0.0.0/8", "10.1.2.3/16", "10.0.0.1", "0.0.0.0/0", "::/0", "fe80::/10", "2001:db8::1/32", "::1"]
-    return modifiers, draw_one_or_more(draw, lambda: draw(st.sampled_from(networks)), modifiers)
+    return modifiers, draw_one_or_more(draw, lambda: draw(st.sampled_from(NETWORKS)), modifiers)
 
 
 @st.composite
@@ -306,18 +322,7 @@ def _reference_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
 
 @st.composite
 def _date_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
-    part, numbers = draw(
-        st.sampled_from(
-            [
-                ("minute", [0, 6, 59]),
-                ("hour", [0, 5, 23]),
-                ("day", [3, 4, 30]),
-                ("week", [1, 10, 53]),
-                ("month", [1, 3, 12]),
-                ("year", [1970, 2021, 2026]),
-            ]
-        )
-    )
+    part, numbers = draw(st.sampled_from(DATE_PARTS))
     relation = draw(st.sampled_from([[], [], ["gt"], ["gte"], ["lt"], ["lte"]]))
     return [part, *relation], draw(st.sampled_from(numbers))
 
@@ -325,8 +330,7 @@ def _date_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
 @st.composite
 def _expanded_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
     modifiers = ["expand", *draw(_POSITIONS)]
-    values = ["%many%", "%one%", "x%one%", "%a-b%", "\\%one%%one%", "%many%%one%"]
-    return modifiers, draw_one_or_more(draw, lambda: draw(st.sampled_from(values)), modifiers)
+    return modifiers, draw_one_or_more(draw, lambda: draw(st.sampled_from(EXPANDED)), modifiers)
 
 
 _FIELD_ITEMS = [_text_item] * 5 + [
@@ -385,21 +389,31 @@ _Dumper.add_representer(
 )
 
 
-def rule_file(detection: dict[str, Any], rule_id: str = "00000000-0000-4000-8000-000000000001") -> bytes:
-    """Write a rule file around a detection."""
-    rule = {"title": "t", "id": rule_id, "logsource": {"category": "test"}, "detection": detection}
+def rule_file(detection: dict[str, Any], number: int) -> bytes:
+    """Write a rule file around a detection. The number makes its id."""
+    rule = {
+        "title": "t",
+        "id": str(uuid.UUID(int=number + 1, version=4)),
+        "logsource": {"category": "test"},
+        "detection": detection,
+    }
     return yaml.dump(rule, Dumper=_Dumper, allow_unicode=True, sort_keys=False).encode()
 
 
 @st.composite
 def cases(draw: st.DrawFn, without_empty: bool = False) -> Case:
-    """Draw some events and a rule made from what they hold."""
-    drawn = draw(st.lists(records(without_empty=without_empty), min_size=1, max_size=4))
+    """Draw some events and rules made from what they hold."""
+    drawn = draw(st.lists(records(without_empty=without_empty), min_size=1, max_size=8))
     pool = [leaf for record in drawn for leaf in _leaves(record)] or ["abc"]
     names = [name for record in drawn for name in record] or ["F"]
-    detection = {name: draw(_identifier(pool, names)) for name in ("s1", "s2", "t")}
-    detection["condition"] = draw(st.sampled_from(CONDITIONS))
-    return Case(drawn, rule_file(detection), modifiers_of(detection))
+    rules: list[bytes] = []
+    modifiers: list[frozenset[str]] = []
+    for number in range(draw(st.integers(1, 5))):
+        detection = {name: draw(_identifier(pool, names)) for name in ("s1", "s2", "t")}
+        detection["condition"] = draw(st.just("s1") | st.sampled_from(CONDITIONS))
+        rules.append(rule_file(detection, number))
+        modifiers.append(modifiers_of(detection))
+    return Case(drawn, rules, modifiers)
 
 
 def modifiers_of(detection: Any) -> frozenset[str]:
@@ -410,3 +424,120 @@ def modifiers_of(detection: Any) -> frozenset[str]:
         return frozenset()
     own = {modifier for key in detection for modifier in key.split("|")[1:]}
     return frozenset(own).union(*map(modifiers_of, detection.values()))
+
+
+# --- every trap against every trap ---
+
+
+def trap_records() -> list[Record]:
+    """List events that hold one value each, every value there is a trap for, and pairs of fields for ``fieldref``."""
+    encoded = [
+        base64.b64encode(before + word.encode(codec) + b"!").decode()
+        for word in ENCODED
+        for codec in ("utf-8", "utf-16-le", "utf-16-be", "utf-16")
+        for before in (b"", b"x", b"xy")
+    ]
+    wide = [
+        w.encode(c).decode("utf-8", "surrogateescape") for w in ENCODED for c in ("utf-16-le", "utf-16-be", "utf-16")
+    ]
+    held: list[Any] = [*WORDS, *map(_turned, WORDS), *BROKEN, *encoded, *map(str.swapcase, encoded), *wide]
+    held += [f"x {text} y" for text in (*WORDS[:40], *encoded[:20])]
+    held += [*NUMBERS, True, False, None, EMPTY, [], [None], [EMPTY], [[], [None]], {}, {"p": 1}, {"abc": "x"}]
+    held += [[None, "abc"], ["x", ["abc", 42]], [True], [42, "true"], {"p": {"q": "abc"}}, [{"p": "abc"}, {"p": 42}]]
+    held += [{"p": [1.5, True, None, EMPTY, 'ü\n"\\']}, ["10.0.0.1", "::1"], ["2026-03-04", 1772600767]]
+    few: list[Any] = [
+        *CASE,
+        "abc",
+        "ABC",
+        "",
+        EMPTY,
+        None,
+        42,
+        42.0,
+        "42",
+        "42.0",
+        True,
+        "TRUE",
+        1,
+        "a*",
+        "bc",
+        "\udcff",
+    ]
+    few += [["x", "abc"], [], {"p": 1}, '{"p":1}']
+    pairs = [{"F": one, "G": other} for one in few for other in few]
+    return [{}, *({"F": value} for value in held), *({"G": value} for value in held[:20]), *pairs]
+
+
+def trap_rules() -> Iterator[bytes]:
+    """Give a rule for every modifier with every value that it may have trouble with, every sixth under ``neq``."""
+    plain: list[Any] = [*WORDS, *(n for n in NUMBERS if abs(n) < 1e300), True, False]
+    items: list[tuple[str, Any]] = [("", None), *(("", value) for value in plain)]
+    items += [(f"|{how}", value) for how in ("contains", "startswith", "endswith", "cased") for value in plain]
+    items += [("|contains|cased", value) for value in WORDS]
+    items += [("", "\\".join(["", *word])) for word in ("*", "?", "*x", "?x")]
+    items += [(how, word) for word in WORDS if len(word) < 12 for how in ("|windash", "|windash|contains")]
+    encodings = [f"{wide}{base}" for wide in _WIDE for base in ("", "|base64", "|base64offset")]
+    items += [(f"{how}{end}", word) for how in encodings for end in ("", "|contains", "|cased") for word in ENCODED]
+    patterns = [f"{before}{piece}{behind}" for piece in _TRAP_PATTERNS for before in ("", "^") for behind in ("", "$")]
+    items += [(f"|re{flags}", pattern) for pattern in patterns for flags in ("", "|i", "|m", "|s", "|i|m|s")]
+    items += [("|cidr", network) for network in NETWORKS]
+    items += [("|exists", True), ("|exists", False)]
+    items += [(f"|{how}", n) for how in ("gt", "gte", "lt", "lte") for n in NUMBERS if abs(n) < 1e300]
+    items += [(f"|{p}{how}", n) for p, ns in DATE_PARTS for n in ns for how in ("", "|gt", "|gte", "|lt", "|lte")]
+    items += [
+        (f"|fieldref{how}{cased}", "G")
+        for how in ("", "|startswith", "|endswith", "|contains")
+        for cased in ("", "|cased")
+    ]
+    items += [(f"|expand{how}", value) for how in ("", "|contains", "|startswith", "|endswith") for value in EXPANDED]
+    for number, (modifiers, value) in enumerate(items):
+        negated = "|neq" if number % 6 == 0 else ""
+        yield rule_file({"s": {f"F{modifiers}{negated}": value}, "condition": "s"}, number)
+    keywords = [item for item in items if item[1] is not None and item[0].split("|")[-1] not in _FIELD_ONLY]
+    for number, (modifiers, value) in enumerate(keywords, len(items)):
+        if number % 3 == 0:
+            yield rule_file({"s": {modifiers: value} if modifiers else [value], "condition": "s"}, number)
+
+
+_WIDE = ("", "|wide", "|utf16le", "|utf16be", "|utf16")
+_FIELD_ONLY = {"cidr", "exists", "gt", "gte", "lt", "lte", *(part for part, _ in DATE_PARTS)}
+_TRAP_PATTERNS = [
+    *[
+        "a",
+        "A",
+        ".",
+        ".*",
+        "abc",
+        "a.b",
+        "k",
+        "K",
+        "\u212a",
+        "s",
+        "i",
+        "ß",
+        "σ",
+        "42",
+        r"\d+",
+        r"\w",
+        r"\W",
+        r"\s",
+        r"\S",
+    ],
+    *[
+        r"\bb",
+        r"\Bb",
+        "[a-c]",
+        "[^a]",
+        "[^k]",
+        "[h-l]",
+        "(ab)+",
+        "a{2}",
+        "b?",
+        "x|b",
+        r"\\",
+        r"\x41",
+        "true",
+        "a\nb",
+        "𐐨",
+    ],
+]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 from mingjian.formats import auditd, csvtable, keyvalue, syslog, w3c, weblog, zeek
 from mingjian.model.blocks import Block, Piece, Quarantined
@@ -50,7 +51,8 @@ LINES: dict[str, bytes] = {
     b"1286536310.430   1073 10.1.1.1 TCP_MISS/200 9132 GET http://e.example/b.exe?q bob DIRECT/1.2.3.4 text/html\n",
     "weberror": b"[Sun Dec 04 04:47:44 2005] [error] [client 1.2.3.4] mod_jk child in error state 6\n"
     b'2021/01/01 10:10:10 [error] 1#4: *7 open() failed, client: 1.2.3.4, request: "GET /a?b HTTP/1.1"\nsh: wget\n',
-    "keyvalue": b'date=2019-05-10 time=11:37:47 tz="+0800" type="traffic" msg="two \\"words\\"" empty= x=1\na=1, b="2, 3", c=4\n'
+    "keyvalue": b'date=2019-05-10 time=11:37:47 tz="+0800" type="traffic" msg="two \\"words\\"" empty= x=1\n'
+    b'a=1, b="2, 3", c=4\n'
     b"Proto(1001)=TCP;Src(1003)=1.1.1.1;Port=;\nnothing here\n",
 }
 """A few lines for each reader: of every kind it knows, and one that it cannot read."""
@@ -94,7 +96,7 @@ def one(read: Read, line: bytes | str, **known: object) -> Record:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """The bytes cut at these places."""
     borders = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [data[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(borders)]
 
 
 def line_ends(data: bytes) -> list[int]:

@@ -65,8 +65,7 @@ def correlate(correlations: list[Correlation], matches: list[Happening]) -> list
     by_id = {c.id: c for c in correlations}
     found = []
     for correlation in correlations:
-        users = [c for c in correlations if correlation.id in c.rules]
-        if users and not any(c.generate for c in users):
+        if correlation.hidden:
             continue
         found += [f for f, _ in windows_of(correlation, by_id, matches)]
     return sorted(found, key=lambda f: (f.time_us, f.correlation_id, folded_group(tuple(v for _, v in f.group))))

@@ -179,13 +179,11 @@ def summarise(summary: Summary, book: Rulebook, unread: _QuarantineList) -> None
     note(f"rules: {summary.rules_loaded} loaded, {len(book.skipped)} skipped, {summary.rules_fired} fired")
     levels = ", ".join(f"{level} {count}" for level, count in summary.hits_by_level.items())
     note(f"hits: {sum(summary.hits_by_level.values())}{f' ({levels})' if levels else ''}")
-    for title, ranked, unit in (
-        ("noisiest", summary.noisiest, lambda amount: f"{amount:.0f}"),
-        ("slowest", summary.slowest, lambda amount: f"{amount * 1000:.0f} ms"),
-    ):
-        shown = "; ".join(f"{each.title} ({unit(each.amount)})" for each in ranked)
-        if shown:
-            note(f"{title}: {shown}")
+    noisiest = "; ".join(f"{each.title} ({each.amount:.0f})" for each in summary.noisiest)
+    slowest = "; ".join(f"{each.title} ({each.amount * 1000:.0f} ms)" for each in summary.slowest)
+    if noisiest:
+        note(f"noisiest: {noisiest}")
+        note(f"slowest: {slowest}")
     if book.skipped:
         note(f"{len(book.skipped)} rules were skipped; mingjian rules check says why")
     unknown = sum(count for stream, count in summary.events_by_stream.items() if stream.startswith("unknown/"))

@@ -39,7 +39,7 @@ from mingjian.detect.references import compare_fields
 from mingjian.model.blocks import Block
 from mingjian.model.rules import AnyAtom, LogSource, Rule
 from mingjian.model.sources import View
-from mingjian.model.values import MISSING, Missing, Record, Value, find
+from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value
 
 PROGRAMS_MAX = 4096
 """So many different programs are kept."""
@@ -168,8 +168,8 @@ class Engine:
     def _witnessed(self, node: Leaf | Compared, view: View, record: Record) -> tuple[str, str] | None:
         """The field and the text that make an atom true for a record; None if it is false."""
         if isinstance(node, Compared):
-            value = field_value(view, record, node.ref.field)
-            true = compare_fields(node.ref, value, field_value(view, record, node.ref.other))
+            value = view.value(record, node.ref.field)
+            true = compare_fields(node.ref, value, view.value(record, node.ref.other))
             return (node.ref.field, next((text_of(leaf) for leaf in leaves(value)), "")) if true else None
         field = self.compiled.fields[node.field]
         matcher = self.matcher(field)
@@ -178,7 +178,7 @@ class Engine:
                 if node.atom in matcher.atoms_of(leaf):
                     return (_name_of(record, leaf), text_of(leaf))
             return None
-        value = field_value(view, record, field)
+        value = view.value(record, field)
         if node.atom not in matcher.atoms_of(value):
             return None
         true_leaves = (leaf for leaf in leaves(value) if node.atom in matcher.atoms_of(leaf))
@@ -367,27 +367,16 @@ def _coalesced(paths: Paths, block: Block, rows: Sequence[int] | None) -> dict[s
 def _first_held(columns: Sequence[Sequence[Value | Missing]]) -> Sequence[Value | Missing]:
     values = columns[0]
     for later in columns[1:]:
-        holes = [place for place, value in enumerate(values) if value is MISSING or value is None]
+        holes = [place for place, value in enumerate(values) if value is MISSING or value is None or value is EMPTY]
         if not holes:
             break
         filled = list(values)
         for place in holes:
-            if later[place] is not MISSING and (later[place] is not None or filled[place] is MISSING):
-                filled[place] = later[place]
+            value = later[place]
+            if filled[place] is MISSING or not (value is MISSING or value is None or value is EMPTY):
+                filled[place] = value
         values = filled
     return values
-
-
-def field_value(view: View, record: Record, field: str) -> Value | Missing:
-    """The value of a Sigma field in one record: of its places, the first that holds something."""
-    held: Value | Missing = MISSING
-    for path in view.paths(field):
-        value = find(record, path)
-        if value is not MISSING and value is not None:
-            return value
-        if value is None:
-            held = None
-    return held
 
 
 def _keyword_codes(matcher: FieldMatcher, program: _Program, block: Block, rows: Sequence[int] | None) -> list[int]:

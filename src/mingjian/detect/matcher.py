@@ -17,7 +17,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol, TypeAlias
+from importlib.metadata import version
+from typing import Protocol, TypeAlias, cast
 
 import hyperscan
 import msgspec
@@ -158,7 +159,7 @@ class _Automaton:
 
     def key(self) -> str:
         """The hash of everything that the compiled automaton depends on."""
-        content = msgspec.msgpack.encode((hyperscan.__version__, platform.machine(), self._patterns()))
+        content = msgspec.msgpack.encode((version("hyperscan"), platform.machine(), self._patterns()))
         return hashlib.blake2b(content, digest_size=16).hexdigest()
 
     def open(self, blobs: Blobs) -> None:
@@ -192,8 +193,8 @@ class _Automaton:
         return found
 
 
-def _collect(pattern: int, start: int, end: int, flags: int, context: list[int]) -> None:
-    context.append(pattern)
+def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> None:
+    cast("list[int]", context).append(pattern)
 
 
 def _compiled(patterns: Sequence[_Pattern]) -> hyperscan.Database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ class ArrowBlock:
     def column(self, path: str) -> Sequence[Value | Missing]:
         """The value at one dotted path for every row; a null is null, a column that is not there is missing."""
         if path in self._names:
-            return self._batch.column(path).to_pylist()
+            return cast("list[Value]", self._batch.column(path).to_pylist())
         if not any(path.startswith(f"{name}.") for name in self._names):
             return [MISSING] * len(self.numbers)
         return [find(self.record(row), path) for row in range(len(self.numbers))]
@@ -34,7 +35,7 @@ class ArrowBlock:
 
     def record(self, row: int) -> Record:
         """One row as a record."""
-        return self._batch.slice(row, 1).to_pylist()[0]
+        return cast("Record", self._batch.slice(row, 1).to_pylist()[0])
 
     def raw(self, row: int) -> bytes:
         """The row as compact JSON."""

@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from mingjian.errors import ParseError
+from mingjian.errors import LimitExceeded, ParseError
 from mingjian.formats.syscalls import syscall_name
-from mingjian.formats.tables import first_lines, mostly, read_lines
+from mingjian.formats.tables import first_lines, found_at_most, mostly, read_lines
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.values import Record, Value
 
-ARGUMENTS_MAX = 4096
-"""So many arguments of EXECVE go into ``command_line``."""
+FIELDS_MAX = 8192
+"""A record with more fields than this is quarantined. Source: the kernel cuts a record at 8 KiB of text."""
 
 _HEAD = re.compile(
     r"(?:node=(\S++) )?(?:type=(\S++) )?(?:msg=)?audit\(([0-9]{1,12}\.[0-9]{1,9}|[0-9]{1,12}):([0-9]{1,20})\)(?: ?: ?)?"
@@ -115,7 +115,10 @@ def add_audit_fields(text: str, record: Record, type_: str | None = None) -> boo
 def _add_pairs(text: str, start: int, type_: str, record: Record) -> None:
     is_execve = type_ == "EXECVE"
     inner: str | None = None
-    for name, value in _PAIR.findall(text, start):
+    found = found_at_most(_PAIR, text, FIELDS_MAX + 1, start)
+    if len(found) > FIELDS_MAX:
+        raise LimitExceeded("FIELDS_MAX", FIELDS_MAX)
+    for name, value in found:
         if value[:1] == '"':
             record[name] = value[1:-1] if len(value) > 1 and value[-1] == '"' else value
         elif value[:1] == "'" and name == "msg":
@@ -125,7 +128,7 @@ def _add_pairs(text: str, start: int, type_: str, record: Record) -> None:
         else:
             record[name] = value
     if inner is not None:
-        for name, value in _PAIR.findall(inner):
+        for name, value in found_at_most(_PAIR, inner, FIELDS_MAX):
             if name in record and name not in {"host", "time", "timestamp"}:
                 continue
             plain = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value.rstrip(",)")
@@ -154,7 +157,7 @@ def _join_arguments(record: Record) -> None:
         # The cuts fall between bytes, not characters.
         record[f"a{number}"] = whole.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
     words: list[str] = []
-    while len(words) < ARGUMENTS_MAX and (word := record.get(f"a{len(words)}")) is not None:
+    while (word := record.get(f"a{len(words)}")) is not None:
         words.append(str(word))
     if words:
         record["command_line"] = " ".join(words)

@@ -13,6 +13,7 @@ Source: Micro Focus, ArcSight Common Event Format, version 26; IBM, QRadar LEEF 
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from mingjian.errors import LimitExceeded, ParseError
 from mingjian.formats.tables import first_lines, mostly
@@ -87,7 +88,7 @@ def _add_header(text: str, version: str, names: tuple[str, ...], record: Record)
 
 
 def _add_cef_extension(extension: str, record: Record) -> None:
-    keys = list(_KEY.finditer(extension))
+    keys = list(islice(_KEY.finditer(extension), EXTENSIONS_MAX + 1))
     if len(keys) > EXTENSIONS_MAX:
         raise LimitExceeded("EXTENSIONS_MAX", EXTENSIONS_MAX)
     for place, key in enumerate(keys):
@@ -108,7 +109,7 @@ def _add_leef_extension(extension: str, record: Record) -> None:
     if delimiter == "\t" and "\t" not in extension and extension.count("=") > 1:
         _add_cef_extension(extension, record)
         return
-    pairs = extension.split(delimiter)
+    pairs = extension.split(delimiter, EXTENSIONS_MAX)
     if len(pairs) > EXTENSIONS_MAX:
         raise LimitExceeded("EXTENSIONS_MAX", EXTENSIONS_MAX)
     names: list[str] = []

@@ -18,7 +18,16 @@ from typing import TypeAlias
 
 from mingjian.errors import InputError, LimitExceeded, ParseError
 from mingjian.formats.records import BLOCK_RECORDS_MAX
-from mingjian.formats.tables import COLUMNS_MAX, Column, TableBlock, distinct, first_lines, split_row, texts
+from mingjian.formats.tables import (
+    BATCH_BYTES_MAX,
+    COLUMNS_MAX,
+    Column,
+    TableBlock,
+    distinct,
+    first_lines,
+    split_row,
+    texts,
+)
 from mingjian.formats.text import LineBatch, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
 
@@ -102,7 +111,10 @@ class _Table:
         width = len(self.columns)
         bad: list[tuple[int, int]] = []
         for place, (text, data) in enumerate(zip(texts(batch.lines), batch.lines, strict=True)):
-            cells = split_row(text, self.delimiter)
+            try:
+                cells = split_row(text, self.delimiter)
+            except LimitExceeded:
+                cells = []
             if len(cells) == width and text:
                 self._numbers.append(batch.numbers[place])
                 self._rows.append(cells)
@@ -111,7 +123,7 @@ class _Table:
                 bad.append((place, len(cells)))
         offsets = batch.offsets if bad else ()
         for place, count in bad:
-            error = ParseError(f"{count} cells where the header has {width}")
+            error = ParseError(f"{count or 'too many'} cells where the header has {width}")
             yield _quarantined(self.file, (batch.numbers[place], offsets[place], batch.lines[place]), error)
 
     def _take_header(self, text: str) -> None:
@@ -119,7 +131,7 @@ class _Table:
             return
         delimiter = _delimiter(text)
         names = split_row(text, delimiter)
-        if len(names) > COLUMNS_MAX:
+        if len(names) > COLUMNS_MAX:  # a line that is short enough to have been split all the same
             raise LimitExceeded("COLUMNS_MAX", COLUMNS_MAX)
         self.delimiter = delimiter
         self.columns = [Column(name) for name in distinct([name.strip() for name in names])]
@@ -143,7 +155,7 @@ def read(piece: Piece) -> Iterator[Block | Quarantined]:
     """Read comma-separated values; the first row names the columns."""
     table = _Table(piece.file)
     open_lines: list[_Line] = []
-    for batch in line_batches(piece, keep_empty=True):
+    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX, keep_empty=True):
         if isinstance(batch, Quarantined):
             yield from _given_up(open_lines, table)
             open_lines = []

@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 import orjson
 
-from mingjian.errors import InputError, ParseError
+from mingjian.errors import InputError, LimitExceeded, ParseError
+from mingjian.formats.binxml import EXPANSION_BYTES_MAX, is_bounded
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
 from mingjian.formats.winevent import flatten
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
@@ -30,6 +31,9 @@ HEADER_BYTES = 4096
 CHUNK_BYTES = 65_536
 GROUP_CHUNKS = 48
 """So many chunks (3 MiB) are decoded at a time."""
+
+GROUP_TEXT_MAX = 48 * 1024 * 1024
+"""If they give more characters than this, they are decoded one at a time."""
 
 FILE_MAGIC = b"ElfFile\0"
 CHUNK_MAGIC = b"ElfChnk\0"
@@ -42,7 +46,8 @@ _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _LAST_ID_AT = 32
 _FREE_SPACE_AT = 48
-_TABLES_AT = slice(128, 512)
+_TABLES_START = 128
+_NO_TABLES = bytes(_RECORDS_START - _TABLES_START)
 _NO_ID = 2**64 - 1
 _NOTHING = bytes(CHUNK_BYTES)
 _RECORD_NUMBER = re.compile(r"record number (\d+)")
@@ -123,14 +128,22 @@ def _groups(piece: Piece) -> Iterator[list[_Chunk] | Quarantined]:
 def _read_group(file: str, group: list[_Chunk]) -> Iterator[Block | Quarantined]:
     """Decode a group at once if nothing in it is odd, else chunk by chunk."""
     walks = [_walk(chunk.data) for chunk in group]
-    if all(walk.as_declared for walk in walks) and not any(chunk.missing for chunk in group):
+    if (
+        all(walk.as_declared for walk in walks)
+        and not any(chunk.missing for chunk in group)
+        and all(is_bounded(chunk.data, walk.records) for chunk, walk in zip(group, walks, strict=True))
+    ):
         expected = [record.id for walk in walks for record in walk.records]
         outcome = _decode([chunk.data for chunk in group], len(expected))
         if not outcome.complaints and not outcome.panicked and outcome.ids == expected:
             yield from _emit(file, outcome.texts, lambda index: _nth(group, walks, index))
             return
     for chunk, walk in zip(group, walks, strict=True):
-        yield from _read_odd(file, chunk, walk)
+        if is_bounded(chunk.data, walk.records):
+            yield from _read_odd(file, chunk, walk)
+        else:
+            error = LimitExceeded("EXPANSION_BYTES_MAX", EXPANSION_BYTES_MAX)
+            yield _quarantined(file, 0, chunk.offset, error, chunk.data)
 
 
 def _nth(group: list[_Chunk], walks: list[_Walk], index: int) -> tuple[_Chunk, _Found]:
@@ -202,13 +215,21 @@ class _Outcome:
 
 
 def _decode(chunks: list[bytes], items_max: int) -> _Outcome:
-    """Decode chunks (each exactly ``CHUNK_BYTES`` long) to JSON texts, in order."""
+    """Decode chunks (each exactly ``CHUNK_BYTES`` long) to JSON texts, in order.
+
+    The tables of strings and templates in their headers are left out: records work without them, and a decoder that
+    follows the chains that start there would never come back from a chain that bites its tail.
+    """
     from evtx import PyEvtxParser  # here, because it takes time that reading other formats need not spend
 
     outcome = _Outcome()
     ids, texts = outcome.ids, outcome.texts
+    size = 0
     try:
-        records = PyEvtxParser(io.BytesIO(_file_header(len(chunks)) + b"".join(chunks)), number_of_threads=1).records_json()
+        data = [_file_header(len(chunks))]
+        for chunk in chunks:
+            data += chunk[:_TABLES_START], _NO_TABLES, chunk[_RECORDS_START:]
+        records = PyEvtxParser(io.BytesIO(b"".join(data)), number_of_threads=1).records_json()
         # One complaint per chunk may come on top; the bound keeps a defect of the decoder from running forever.
         for _ in range(items_max + 2 * len(chunks) + 2):
             try:
@@ -220,6 +241,9 @@ def _decode(chunks: list[bytes], items_max: int) -> _Outcome:
                 break
             ids.append(record["event_record_id"])
             texts.append(record["data"])
+            size += len(texts[-1])
+            if size > GROUP_TEXT_MAX and len(chunks) > 1:
+                break  # the caller sees that some are missing, and goes through the chunks one by one
     except RuntimeError as error:
         outcome.complaints.append(str(error))
     except BaseException as error:
@@ -268,10 +292,6 @@ def _read_odd(file: str, chunk: _Chunk, walk: _Walk) -> Iterator[Block | Quarant
     if not chunk.data.startswith(CHUNK_MAGIC):
         yield _quarantined(file, 0, chunk.offset, "the header of a chunk is damaged", chunk.data[:_RECORDS_START])
     outcome = _decode([_mended(chunk.data, walk)], len(walk.records) + len(walk.gaps))
-    if not outcome.texts and not outcome.panicked:
-        # The tables of strings and templates in the header may be what is damaged; records work without them.
-        again = _decode([_mended(chunk.data, walk, tables=False)], len(walk.records) + len(walk.gaps))
-        outcome = again if again.texts or again.panicked else outcome
     if outcome.panicked:
         outcome = _decode_one_by_one(chunk.data, walk)
     reasons = {int(found[1]): text for text in outcome.complaints if (found := _RECORD_NUMBER.search(text))}
@@ -300,14 +320,12 @@ def _declared_end(chunk: bytes) -> int:
     return _U32.unpack_from(chunk, _FREE_SPACE_AT)[0]
 
 
-def _mended(chunk: bytes, walk: _Walk, *, tables: bool = True) -> bytes:
+def _mended(chunk: bytes, walk: _Walk) -> bytes:
     """A chunk whose header is true, in which each gap is one record that cannot be decoded."""
     mended = bytearray(chunk)
     mended[: len(CHUNK_MAGIC)] = CHUNK_MAGIC
     _U64.pack_into(mended, _LAST_ID_AT, _NO_ID)
     _U32.pack_into(mended, _FREE_SPACE_AT, walk.end)
-    if not tables:
-        mended[_TABLES_AT] = bytes(_TABLES_AT.stop - _TABLES_AT.start)
     for start, end in walk.gaps:
         if end < walk.end:
             _bridge(mended, start, end)
@@ -344,7 +362,8 @@ def _quarantined_record(file: str, chunk: _Chunk, record: _Found, reason: str) -
     return _quarantined(file, record.id, chunk.offset + record.offset, reason, data)
 
 
-def _quarantined(file: str, record: int, offset: int, reason: str, data: bytes) -> Quarantined:
+def _quarantined(file: str, record: int, offset: int, problem: InputError | str, data: bytes) -> Quarantined:
+    code = ParseError.code if isinstance(problem, str) else problem.code
     return Quarantined(
-        file=file, record=record, offset=offset, code=ParseError.code, reason=reason, data=data[:QUARANTINED_BYTES_MAX]
+        file=file, record=record, offset=offset, code=code, reason=str(problem), data=data[:QUARANTINED_BYTES_MAX]
     )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from typing import cast
 
 import hyperscan
 import msgspec
@@ -23,6 +24,8 @@ from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantin
 from mingjian.model.values import MISSING, Missing, Record, Value, find
 
 _decode_any = msgspec.json.Decoder().decode
+_decode_nothing = msgspec.json.Decoder(msgspec.defstruct("Nothing", ())).decode
+"""Checks that a line is an object, and builds none of it."""
 
 
 def parse_record(line: bytes) -> Record:
@@ -44,7 +47,7 @@ def parse_record(line: bytes) -> Record:
         value = _parse_leniently(line, str(strict))
     if not isinstance(value, dict):
         raise SchemaError(f"expected one JSON object, got {type(value).__name__}")
-    return value
+    return cast("Record", value)
 
 
 def _parse_leniently(line: bytes, complaint: str) -> object:
@@ -104,6 +107,9 @@ class JsonBlock:
             InputError, msgspec.DecodeError, RecursionError: some line is not a JSON object.
         """
         block = cls(numbers, lines)
+        if not paths:
+            for line in lines:
+                _decode_nothing(line)
         block._cached.update(zip(paths, block.columns(paths), strict=True))
         return block
 
@@ -205,8 +211,8 @@ class JsonBlock:
         return found
 
 
-def _collect(pattern: int, start: int, end: int, flags: int, context: list[int]) -> None:
-    context.append(pattern)
+def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> None:
+    cast("list[int]", context).append(pattern)
 
 
 _NEEDLE_RUN = re.compile(r"[ !#-.0-\[\]-~]+")

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator
 from itertools import chain
+from typing import cast
 
 from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
@@ -28,12 +29,20 @@ FILL_BYTES_MIN = 1024 * 1024
 """So much is read at a time."""
 DIGITS_MAX = 4_000
 """A number with more digits than this is refused."""
-OPENING_CHARACTERS_MAX = 1024
+OPENING_CHARACTERS_MAX = 16_384
 """A wrapper's list begins within this many characters."""
 WRAPPERS = ("Records", "records", "value", "events", "Events", "items", "logs", "data", "results")
 """An object that begins with a list of objects under one of these names wraps the records."""
 
-WRAPPED = re.compile(rb'\s*\{\s*"(?:' + "|".join(WRAPPERS).encode() + rb')"\s*:\s*\[')
+_FLAT = r"\{[^{}]{0,2048}\}"
+_LEADS = (
+    r'"@odata\.[A-Za-z]{1,32}"\s*:\s*"[^"\\]{0,2048}"',  # Microsoft Graph
+    r'"kind"\s*:\s*"[A-Za-z]{1,64}List"',  # Kubernetes
+    r'"apiVersion"\s*:\s*"[^"\\]{0,64}"',
+    rf'"(?:metadata|status|pagination)"\s*:\s*{_FLAT}',  # Kubernetes, OneLogin
+)
+"""Members that producers are known to write before the list."""
+WRAPPED = re.compile(rf'\s*\{{\s*(?:(?:{"|".join(_LEADS)})\s*,\s*){{0,4}}"(?:{"|".join(WRAPPERS)})"\s*:\s*\['.encode())
 """Bytes at the beginning of an object that wraps a list."""
 _WRAPPED_TEXT = re.compile(WRAPPED.pattern.decode())
 _BLANK = re.compile(r"[\s,\x1e]*")
@@ -148,7 +157,7 @@ class _Reader:
             else:
                 if end < len(self.text) or isinstance(value, (dict, list, str)) or not self._may_fill():
                     start, self.at = self.at, end
-                    return value, self.text[start:end]
+                    return cast("object", value), self.text[start:end]
 
     def _may_fill(self) -> bool:
         if len(self.text) - self.at > ELEMENT_CHARACTERS_MAX:
@@ -217,9 +226,11 @@ def read(piece: Piece) -> Iterator[Block | Quarantined]:
             try:
                 collected.add(number, _record(*found), found[1])
             except InputError as error:
-                yield _quarantined(piece.file, number, reader, error, found[1])
+                written = found[1].encode("utf-8", "surrogateescape")
+                yield _quarantined(piece.file, number, reader.offset_here() - len(written), error, written)
         else:
-            yield _quarantined(piece.file, number, reader, found, reader.resume())
+            start = reader.offset_here()
+            yield _quarantined(piece.file, number, start, found, reader.resume().encode("utf-8", "surrogateescape"))
         number += 1
         if collected.is_full():
             yield collected.block()
@@ -264,19 +275,18 @@ def _record(value: object, written: str) -> Record:
         value = _DECODER.decode(decode(written.encode("utf-8", "surrogateescape")))
     if not isinstance(value, dict):
         raise SchemaError(f"expected a JSON object, got {type(value).__name__}")
-    return value
+    return cast("Record", value)
 
 
 def _is_surrogate(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"
 
 
-def _quarantined(file: str, number: int, reader: _Reader, error: InputError, written: str) -> Quarantined:
-    data = written.encode("utf-8", "surrogateescape")
+def _quarantined(file: str, number: int, offset: int, error: InputError, data: bytes) -> Quarantined:
     return Quarantined(
         file=file,
         record=number,
-        offset=reader.offset_here() - len(data),
+        offset=offset,
         code=error.code,
         reason=error.what,
         data=data[:QUARANTINED_BYTES_MAX],

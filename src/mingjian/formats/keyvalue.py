@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 
 from mingjian.errors import LimitExceeded, ParseError
-from mingjian.formats.tables import first_lines, mostly, read_lines
+from mingjian.formats.tables import first_lines, found_at_most, mostly, read_lines
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.values import Record
 
@@ -77,7 +77,7 @@ def add_pairs(text: str, record: Record) -> bool:
     pairs = pairs_at(text)
     if pairs is None:
         return False
-    found = pairs.findall(text)
+    found = found_at_most(pairs, text, PAIRS_MAX + 1)
     if len(found) > PAIRS_MAX:
         raise LimitExceeded("PAIRS_MAX", PAIRS_MAX)
     for name, quoted, plain in found:

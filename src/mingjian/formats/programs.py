@@ -21,10 +21,11 @@ import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 
+from mingjian.formats.tables import found_at_most
 from mingjian.model.values import Record
 
 PAIRS_MAX = 256
-"""So many ``name=value`` pairs of one message are read."""
+"""So many ``name=value`` pairs of a very long message are read."""
 
 _PORT = r"(?: port (?P<src_port>[0-9]{1,5}))?"
 _FROM = rf" from (?P<src_ip>\S++){_PORT}"
@@ -220,7 +221,7 @@ def _add_pam(head: dict[str, str | None], message: str, record: Record) -> None:
         record["invalid_user"] = True
     elif "authentication failure" in message[:64]:
         record["action"] = "authentication_failure"
-        for name, value in _PAIR.findall(message)[:PAIRS_MAX]:
+        for name, value in found_at_most(_PAIR, message, PAIRS_MAX):
             if value:
                 record[name] = value
         peer = record.get("rhost")
@@ -254,7 +255,7 @@ def _add_account(message: str, record: Record) -> None:
             if pairs is None:
                 _add_groups(found, record)
                 return
-            for name, value in _ACCOUNT_PAIR.findall(pairs)[:PAIRS_MAX]:
+            for name, value in found_at_most(_ACCOUNT_PAIR, pairs, PAIRS_MAX):
                 record[name] = value
             if "name" in record:
                 record["user" if action == "new_user" else "group"] = record["name"]
@@ -269,7 +270,7 @@ def _add_kernel(message: str, record: Record) -> None:
     if found is not None:
         if prefix := message[: found.start()].strip():
             record["log_prefix"] = prefix
-        for name, value in _PAIR.findall(message, found.start())[:PAIRS_MAX]:
+        for name, value in found_at_most(_PAIR, message, PAIRS_MAX, found.start()):
             if value:
                 record[name] = value
 
@@ -283,10 +284,11 @@ def _add_named(message: str, record: Record) -> None:
 
 def _add_pkexec(message: str, record: Record) -> None:
     user, colon, _ = message.partition(": ")
-    fields = _BRACKETED.findall(message)[:PAIRS_MAX]
+    fields = found_at_most(_BRACKETED, message, PAIRS_MAX)
     if colon and fields:
         record["user"] = user
-        record.update(fields)
+        for name, value in fields:
+            record[name] = value
 
 
 def _add_login(message: str, record: Record) -> None:

@@ -33,7 +33,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
-from mingjian.errors import InputError, ParseError
+from mingjian.errors import InputError, LimitExceeded, ParseError
 from mingjian.formats import auditd, cef, keyvalue, weblog
 from mingjian.formats.json import parse_record
 from mingjian.formats.programs import add_program_fields
@@ -46,6 +46,8 @@ from mingjian.model.values import Record, Value
 
 SD_PARAMETERS_MAX = 1024
 """So many parameters of structured data are read; ``_raw`` has them all."""
+JSON_CHARACTERS_MAX = 1024 * 1024
+"""A longer JSON object in a message is left as text."""
 MNEMONIC_WITHIN_CHARACTERS = 160
 """The mnemonic of a network device stands within this many characters of the message."""
 
@@ -253,11 +255,12 @@ def _after_tag(rest: str, record: Record) -> str:
 
 def _add_structured_data(elements: str, record: Record) -> None:
     count = 0
-    for element in _SD_ELEMENT.findall(elements):
-        name, _, parameters = element[1:-1].partition(" ")
-        for parameter, value in _SD_PARAMETER.findall(parameters):
+    for element in _SD_ELEMENT.finditer(elements):
+        name, _, parameters = element[0][1:-1].partition(" ")
+        for found in _SD_PARAMETER.finditer(parameters):
             if (count := count + 1) > SD_PARAMETERS_MAX:
                 return
+            parameter, value = found.groups()
             record[f"sd.{name}.{parameter}"] = _SD_ESCAPE.sub(r"\1", value) if "\\" in value else value
 
 
@@ -312,6 +315,8 @@ def _audit_payload(message: str) -> Callable[[Record], object] | None:
 
 
 def _add_json(text: str, fields: Record) -> None:
+    if len(text) > JSON_CHARACTERS_MAX:
+        raise LimitExceeded("JSON_CHARACTERS_MAX", JSON_CHARACTERS_MAX)
     fields.update(parse_record(text.encode("utf-8", "surrogateescape")))
 
 

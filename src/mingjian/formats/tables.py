@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import islice
+from operator import itemgetter
 from typing import TypeAlias
 
 import msgspec
 
-from mingjian.errors import InputError, ParseError
+from mingjian.errors import InputError, LimitExceeded, ParseError
 from mingjian.formats.records import RecordBlock, json_bytes
 from mingjian.formats.text import LineBatch, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
@@ -22,6 +24,12 @@ from mingjian.model.values import MISSING, Missing, Record, Value
 
 COLUMNS_MAX = 4096
 """A header with more columns than this is not believed. Source: the widest Zeek log has some 120, IIS some 30."""
+
+BATCH_BYTES_MAX = 2 * 1024 * 1024
+"""A batch of lines that become records: in memory they may be fifty times as big as in the file."""
+
+LINE_CHARACTERS_QUICK = 65_536
+"""A longer line is searched piece by piece, so that what is found in it is bounded before it is in memory."""
 
 Convert: TypeAlias = "Callable[[Sequence[str]], Sequence[Value | Missing]]"
 """Turns a column of text into values; ``MISSING`` where the writer said “unset”."""
@@ -170,14 +178,19 @@ def split_row(text: str, delimiter: str) -> list[str]:
     A cell that only looks quoted (text behind the closing quote) is kept as it is. Linear: a scan for a closing quote
     ends at the next run of an odd number of quotes, and only such a run starts one.
 
+    Raises:
+        LimitExceeded: there are more than ``COLUMNS_MAX`` cells.
+
     Source: RFC 4180 section 2.
 
     >>> split_row('a,"b ""c"", d",', ",")
     ['a', 'b "c", d', '']
     """
     if '"' not in text:
-        return text.split(delimiter)
-    found = _cell(delimiter).findall(delimiter + text)
+        return row_cells(text, delimiter)
+    found = found_at_most(_cell(delimiter), delimiter + text, COLUMNS_MAX + 1)
+    if len(found) > COLUMNS_MAX:
+        raise LimitExceeded("COLUMNS_MAX", COLUMNS_MAX)
     return [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
 
 
@@ -185,6 +198,30 @@ def split_row(text: str, delimiter: str) -> list[str]:
 def _cell(delimiter: str) -> re.Pattern[str]:
     mark = re.escape(delimiter)
     return re.compile(rf'{mark}(?:"((?:[^"]|"")*+)"(?={mark}|\Z)|([^{mark}]*+))')
+
+
+def row_cells(text: str, delimiter: str) -> list[str]:
+    """Split one row at every delimiter.
+
+    Raises:
+        LimitExceeded: a very long line has more than ``COLUMNS_MAX`` columns.
+    """
+    if len(text) > LINE_CHARACTERS_QUICK and text.count(delimiter) >= COLUMNS_MAX:
+        raise LimitExceeded("COLUMNS_MAX", COLUMNS_MAX)
+    return text.split(delimiter)
+
+
+def found_at_most(pattern: re.Pattern[str], text: str, count_max: int, start: int = 0) -> list[tuple[str, ...]]:
+    """The groups of every match in a text, at most ``count_max`` of them if the text is very long.
+
+    The pattern has at least two groups; one that took no part is the empty text.
+
+    >>> found_at_most(re.compile("(a)(b)?"), "aab", 9)
+    [('a', ''), ('a', 'b')]
+    """
+    if len(text) <= LINE_CHARACTERS_QUICK:
+        return pattern.findall(text, start)
+    return [found.groups("") for found in islice(pattern.finditer(text, start), count_max)]
 
 
 def texts(lines: Sequence[bytes]) -> list[str]:
@@ -195,16 +232,25 @@ def texts(lines: Sequence[bytes]) -> list[str]:
         return [decode(line) for line in lines]
 
 
-def quarantined(piece: Piece, batch: LineBatch, row: int, error: InputError) -> Quarantined:
-    """Say that a line of a batch is no record, and why."""
-    return Quarantined(
-        file=piece.file,
-        record=batch.numbers[row],
-        offset=batch.offsets[row],
-        code=error.code,
-        reason=str(error),
-        data=batch.lines[row][:QUARANTINED_BYTES_MAX],
-    )
+Bad: TypeAlias = "list[tuple[int, InputError]]"
+"""Lines of a batch that are no records, by their place in it, and why."""
+
+
+def quarantined(piece: Piece, batch: LineBatch, bad: Bad) -> Iterator[Quarantined]:
+    """Say of some lines of a batch that they are no records, and why; in their order."""
+    if not bad:
+        return
+    offsets = batch.offsets
+    for row, error in sorted(bad, key=itemgetter(0)):
+        data = batch.lines[row][:QUARANTINED_BYTES_MAX]
+        yield Quarantined(
+            file=piece.file,
+            record=batch.numbers[row],
+            offset=offsets[row],
+            code=error.code,
+            reason=str(error),
+            data=data,
+        )
 
 
 def read_lines(
@@ -216,13 +262,13 @@ def read_lines(
     white space, a separator), and raises ``InputError`` for one that is no record. Records are followed by the
     ``Quarantined`` of their batch.
     """
-    for batch in line_batches(piece):
+    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX):
         if isinstance(batch, Quarantined):
             yield batch
             continue
         records: list[Record] = []
         rows: list[int] = []
-        bad: list[tuple[int, InputError]] = []
+        bad: Bad = []
         for row, text in enumerate(texts(batch.lines)):
             try:
                 record = parse(text, piece.modified_at_s)
@@ -237,18 +283,7 @@ def read_lines(
             if len(rows) != len(lines):
                 numbers, lines = [numbers[row] for row in rows], [lines[row] for row in rows]
             yield RecordBlock(format_name, numbers, records, lines)
-        if bad:
-            offsets = batch.offsets
-            for row, error in bad:
-                data = batch.lines[row][:QUARANTINED_BYTES_MAX]
-                yield Quarantined(
-                    file=piece.file,
-                    record=batch.numbers[row],
-                    offset=offsets[row],
-                    code=error.code,
-                    reason=str(error),
-                    data=data,
-                )
+        yield from quarantined(piece, batch, bad)
 
 
 def first_lines(head: bytes, count: int = 50) -> list[str]:

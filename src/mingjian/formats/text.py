@@ -145,13 +145,9 @@ def decode(line: bytes) -> str:
     >>> decode("日志".encode()), decode("日志".encode("gb18030")), decode(b"caf\xe9")
     ('日志', '日志', 'caf\udce9')
     """
-    try:
-        return line.decode()
-    except UnicodeDecodeError:
-        pass
-    for encoding, errors in (("utf-8", "surrogatepass"), ("gb18030", "strict")):
+    for encoding in ("utf-8", "gb18030"):
         try:
-            return line.decode(encoding, errors)
+            return line.decode(encoding)
         except UnicodeDecodeError:
             continue
     return line.decode("utf-8", "surrogateescape")

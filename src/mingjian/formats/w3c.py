@@ -21,13 +21,17 @@ import msgspec
 
 from mingjian.errors import InputError, LimitExceeded, ParseError
 from mingjian.formats.tables import (
+    BATCH_BYTES_MAX,
     COLUMNS_MAX,
+    Bad,
     Column,
     Compute,
     TableBlock,
     distinct,
     first_lines,
+    found_at_most,
     quarantined,
+    row_cells,
     split_row,
     texts,
 )
@@ -58,23 +62,25 @@ def recognise(head: bytes, name: str) -> bool:
 def read(piece: Piece) -> Iterator[Block | Quarantined]:
     """Read a W3C log. Lines before the first ``#Fields:`` and lines of another width are quarantined."""
     header = _Header()
-    for batch in line_batches(piece):
+    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX):
         if isinstance(batch, Quarantined):
             yield batch
             continue
         lines = texts(batch.lines)
         start = 0
+        bad: Bad = []
         directives = [row for row, line in enumerate(lines) if line.startswith("#")]
         for row in (*directives, len(lines)):
             if start < row:
-                yield from _read_rows(piece, batch, lines, range(start, row), header)
+                yield from _read_rows(batch, lines, range(start, row), header, bad)
             if row < len(lines):
                 try:
                     header = _directed(header, lines[row])
                 except InputError as error:
-                    yield quarantined(piece, batch, row, error)
+                    bad.append((row, error))
                     header = msgspec.structs.replace(header, fields=())
             start = row + 1
+        yield from quarantined(piece, batch, bad)
 
 
 def _directed(header: _Header, line: str) -> _Header:
@@ -82,7 +88,7 @@ def _directed(header: _Header, line: str) -> _Header:
     rest = rest.strip()
     if word == "#Fields":
         delimiter = "," if "," in rest and " " not in rest else None
-        fields = rest.split(",") if delimiter else rest.split()
+        fields = row_cells(rest, ",") if delimiter else rest.split(None, COLUMNS_MAX)
         if len(fields) > COLUMNS_MAX:
             raise LimitExceeded("COLUMNS_MAX", COLUMNS_MAX)
         if not fields:
@@ -96,44 +102,48 @@ def _directed(header: _Header, line: str) -> _Header:
 
 
 def _cells(line: str, header: _Header) -> list[str]:
-    if header.delimiter == ",":
-        return split_row(line, ",")
-    if "\t" in line:
-        return line.split("\t")
-    if '"' in line:
-        return [plain or quoted.replace('""', '"') for quoted, plain in _QUOTED_OR_PLAIN.findall(line)]
-    return line.split(" ")
+    """The columns of a line; none if there are far too many."""
+    try:
+        if header.delimiter == ",":
+            return split_row(line, ",")
+        if "\t" in line:
+            return row_cells(line, "\t")
+        if '"' in line:
+            found = found_at_most(_QUOTED_OR_PLAIN, line, COLUMNS_MAX + 1)
+            return [plain or quoted.replace('""', '"') for quoted, plain in found]
+        return row_cells(line, " ")
+    except LimitExceeded:
+        return []
 
 
-def _row(line: str, header: _Header) -> list[str]:
-    """The columns of one line.
+def _fitted(line: str, cells: list[str], header: _Header) -> list[str]:
+    """The columns of a line that has not as many as the header at first sight: it may have several blanks in a row.
 
     Raises:
-        ParseError: it has another number of columns than the header, or there is no header.
+        ParseError: it has another number of columns than the header.
     """
     width = len(header.fields)
-    if not width:
-        raise ParseError("no (valid) #Fields before this line")
-    cells = _cells(line, header)
+    if header.delimiter is None and '"' not in line:
+        cells = line.split(None, width + 1)
     if len(cells) != width:
-        cells = line.split() if header.delimiter is None else cells
-    if len(cells) != width:
-        raise ParseError(f"{len(cells)} columns where the header has {width}")
+        raise ParseError(f"{len(cells) or 'too many'} columns where the header has {width}")
     return cells
 
 
-def _read_rows(
-    piece: Piece, batch: LineBatch, lines: list[str], rows: range, header: _Header
-) -> Iterator[Block | Quarantined]:
+def _read_rows(batch: LineBatch, lines: list[str], rows: range, header: _Header, bad: Bad) -> Iterator[Block]:
+    """Make a block of consecutive lines between directives; lines that do not fit go to ``bad``."""
     width = len(header.fields)
+    if not width:
+        error = ParseError("no (valid) #Fields before this line")
+        bad.extend((row, error) for row in rows)
+        return
     kept: Sequence[int] = rows
-    bad: list[tuple[int, InputError]] = []
     cells = [_cells(lines[row], header) for row in rows]
-    if not width or any(len(row_cells) != width for row_cells in cells):
+    if any(len(of_row) != width for of_row in cells):
         fitting: dict[int, list[str]] = {}
-        for row in rows:
+        for row, of_row in zip(rows, cells, strict=True):
             try:
-                fitting[row] = _row(lines[row], header)
+                fitting[row] = of_row if len(of_row) == width else _fitted(lines[row], of_row, header)
             except InputError as error:
                 if lines[row].strip():
                     bad.append((row, error))
@@ -149,8 +159,6 @@ def _read_rows(
             extra=_computed(header),
             lines=[lines[row] for row in kept],
         )
-    for row, error in bad:
-        yield quarantined(piece, batch, row, error)
 
 
 def _value(column: Sequence[str]) -> Sequence[Value | Missing]:

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from mingjian.errors import ParseError
-from mingjian.formats.tables import first_lines, mostly, read_lines
+from mingjian.formats.tables import first_lines, found_at_most, mostly, read_lines
 from mingjian.formats.text import is_text
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.times import iso_with_year
@@ -261,8 +261,7 @@ def add_error_fields(line: str, record: Record) -> bool:
         record["timestamp"] = stamp
         _add_present(record, (("pid", pid), ("tid", thread), ("connection", connection)))
         record["time"] = f"{stamp[:10].replace('/', '-')}T{stamp[11:]}"
-        parts: list[tuple[str, str, str]] = _NGINX_PART.findall(message)
-        for name, quoted, plain in parts:
+        for name, quoted, plain in found_at_most(_NGINX_PART, message, EXTRA_MAX):
             value = _unescape(quoted) if quoted else plain
             if name == "request":
                 _add_request(value, record)

@@ -33,18 +33,18 @@ _BARE_GUID = re.compile(r"[0-9A-F]{8}-(?:[0-9A-F]{4}-){3}[0-9A-F]{12}").fullmatc
 _GUID_CHARACTERS = 36
 
 
-def flatten(event: dict[str, Value]) -> Record:
+def flatten(event: Value) -> Record:
     """Turn one event into a flat record.
 
     >>> flatten({"System": {"Provider": {"#attributes": {"Name": "p"}}, "EventID": 1}, "EventData": {"A b": ""}})
     {'Provider_Name': 'p', 'EventID': 1, 'Ab': <Empty.EMPTY: 'empty element'>}
 
     Raises:
-        SchemaError: there is no ``System`` part.
+        SchemaError: it is no object, or has no ``System`` part.
         LimitExceeded: more than ``FIELDS_MAX`` fields.
     """
-    system = event.get("System")
-    if not isinstance(system, dict):
+    system = event.get("System") if isinstance(event, dict) else None
+    if not isinstance(event, dict) or not isinstance(system, dict):
         raise SchemaError("an event without its System part")
     record: Record = {}
     for name, value in system.items():
@@ -151,5 +151,9 @@ def _put(record: Record, system: dict[str, Value], section: str, name: str, valu
         record[name] = value
         return
     taken = record[name]
-    several = taken if isinstance(taken, list) else [taken]
-    record[name] = [*several, *value] if isinstance(value, list) else [*several, value]
+    if not isinstance(taken, list):
+        taken = record[name] = [taken]
+    if isinstance(value, list):
+        taken.extend(value)
+    else:
+        taken.append(value)

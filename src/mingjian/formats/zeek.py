@@ -18,7 +18,19 @@ from itertools import compress
 import msgspec
 
 from mingjian.errors import InputError, LimitExceeded, ParseError
-from mingjian.formats.tables import COLUMNS_MAX, Column, Convert, TableBlock, distinct, first_lines, quarantined, texts
+from mingjian.formats.tables import (
+    BATCH_BYTES_MAX,
+    COLUMNS_MAX,
+    Bad,
+    Column,
+    Convert,
+    TableBlock,
+    distinct,
+    first_lines,
+    quarantined,
+    row_cells,
+    texts,
+)
 from mingjian.formats.text import LineBatch, line_batches
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.values import MISSING, Missing, Value
@@ -58,24 +70,26 @@ def recognise(head: bytes, name: str) -> bool:
 def read(piece: Piece) -> Iterator[Block | Quarantined]:
     """Read a Zeek log. Lines before the first ``#fields`` and lines of another width are quarantined."""
     header = _Header()
-    for batch in line_batches(piece):
+    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX):
         if isinstance(batch, Quarantined):
             yield batch
             continue
         lines = texts(batch.lines)
         start = 0
+        bad: Bad = []
         # A string may begin with '#' in the first column, but Zeek escapes it there: such a line is a directive.
         directives = [row for row, line in enumerate(lines) if line.startswith("#")]
         for row in (*directives, len(lines)):
             if start < row:
-                yield from _read_rows(piece, batch, lines, range(start, row), header)
+                yield from _read_rows(batch, lines, range(start, row), header, bad)
             if row < len(lines):
                 try:
                     header = _directed(header, lines[row])
                 except InputError as error:
-                    yield quarantined(piece, batch, row, error)
+                    bad.append((row, error))
                     header = msgspec.structs.replace(header, fields=(), types=())
             start = row + 1
+        yield from quarantined(piece, batch, bad)
 
 
 def _directed(header: _Header, line: str) -> _Header:
@@ -89,9 +103,9 @@ def _directed(header: _Header, line: str) -> _Header:
     if word in {"set_separator", "empty_field", "unset_field", "path"}:
         return msgspec.structs.replace(header, **{word: rest})
     if word in {"fields", "types"}:
-        cells = tuple(rest.split(header.separator))
-        if len(cells) > COLUMNS_MAX:
+        if rest.count(header.separator) >= COLUMNS_MAX:
             raise LimitExceeded("COLUMNS_MAX", COLUMNS_MAX)
+        cells = tuple(rest.split(header.separator))
         # New fields come before their types: the old types must not be applied to them.
         if word == "fields":
             return msgspec.structs.replace(header, fields=cells, types=())
@@ -101,27 +115,34 @@ def _directed(header: _Header, line: str) -> _Header:
     return header
 
 
-def _read_rows(
-    piece: Piece, batch: LineBatch, lines: list[str], rows: range, header: _Header
-) -> Iterator[Block | Quarantined]:
+def _read_rows(batch: LineBatch, lines: list[str], rows: range, header: _Header, bad: Bad) -> Iterator[Block]:
+    """Make a block of consecutive lines between directives; lines that do not fit go to ``bad``."""
     width = len(header.fields)
-    cells = [line.split(header.separator) for line in lines[rows.start : rows.stop]]
-    if not all(fits := [len(row) == width for row in cells]) or not width:
-        for row, row_cells in zip(rows, cells, strict=True):
-            if not width:
-                yield quarantined(piece, batch, row, ParseError("no (valid) #fields and #types before this line"))
-            elif len(row_cells) != width and lines[row].strip():
-                error = ParseError(f"{len(row_cells)} columns where the header has {width}")
-                yield quarantined(piece, batch, row, error)
-        if not width or not any(fits):
-            return
-        cells = list(compress(cells, fits))
-        numbers: Sequence[int] = list(compress(batch.numbers[rows.start : rows.stop], fits))
-        raws: Sequence[bytes] = list(compress(batch.lines[rows.start : rows.stop], fits))
-    else:
-        numbers, raws = batch.numbers[rows.start : rows.stop], batch.lines[rows.start : rows.stop]
-    constants: dict[str, Value] = {"_path": header.path} if header.path and "_path" not in header.fields else {}
-    yield TableBlock("zeek", numbers, header.columns(), cells, raws, constants=constants)
+    if not width:
+        error = ParseError("no (valid) #fields and #types before this line")
+        bad.extend((row, error) for row in rows)
+        return
+    cells = [_cells(line, header.separator) for line in lines[rows.start : rows.stop]]
+    numbers: Sequence[int] = batch.numbers[rows.start : rows.stop]
+    raws: Sequence[bytes] = batch.lines[rows.start : rows.stop]
+    fits = [len(of_row) == width for of_row in cells]
+    if not all(fits):
+        for row, of_row in zip(rows, cells, strict=True):
+            if len(of_row) != width and lines[row].strip():
+                count = len(of_row) or f"more than {COLUMNS_MAX}"
+                bad.append((row, ParseError(f"{count} columns where the header has {width}")))
+        cells, numbers, raws = list(compress(cells, fits)), list(compress(numbers, fits)), list(compress(raws, fits))
+    if cells:
+        constants: dict[str, Value] = {"_path": header.path} if header.path and "_path" not in header.fields else {}
+        yield TableBlock("zeek", numbers, header.columns(), cells, raws, constants=constants)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """The columns of a line; none if there are far too many to be split."""
+    try:
+        return row_cells(line, separator)
+    except LimitExceeded:
+        return []
 
 
 def unescape(text: str) -> str:

@@ -98,4 +98,4 @@ def match_arrow(events: pa.Table | pa.RecordBatch, rules: Rulebook) -> pa.Table:
         "attack": [list(rule.attack) for rule in matched],
         "stream": [stream for _, _, stream in found],
     }
-    return pa.table(columns, schema=MATCHES)
+    return pa.Table.from_pydict(columns, schema=MATCHES)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mingjian.detect.compiled import All, Any, Compared, Leaf, Negated, Node
-from mingjian.detect.engine import Engine, field_value
+from mingjian.detect.engine import Engine
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
 from mingjian.errors import NotFound, shown
@@ -117,7 +117,7 @@ def _lines(engine: Engine, node: Node, view: View, record: Record, depth: int) -
 def _held(atom: AnyAtom, view: View, record: Record) -> str:
     if atom.field is None:
         return ""
-    value = field_value(view, record, atom.field)
+    value = view.value(record, atom.field)
     if value is MISSING:
         return "missing"
     texts = [shown(text_of(leaf)) for leaf in leaves(value)]

@@ -38,7 +38,7 @@ class Sorter(Generic[Kept]):
             self._spill()
 
     def _spill(self) -> None:
-        run = tempfile.TemporaryFile()
+        run = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the sorter; close() gives it back
         for value in sorted(self._held, key=self._key):
             data = self._encode(value)
             run.write(len(data).to_bytes(_LENGTH_BYTES, "big"))

@@ -111,7 +111,7 @@ class _Feeding:
 def _correlated(correlation: Correlation, sources: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], str]:
     """Its sources, and why it can never fire if it has none."""
     unfed = [rule for rule in correlation.rules if not sources[rule]]
-    needs_all = correlation.type.startswith("temporal") and correlation.expression is None and not correlation.bounds
+    needs_all = correlation.type.startswith("temporal") and not correlation.bounds
     if unfed and (needs_all or len(unfed) == len(correlation.rules)):
         return (), f"the rule {unfed[0]} has no source"
     return tuple(dict.fromkeys(name for rule in correlation.rules for name in sources[rule])), ""

@@ -14,7 +14,7 @@ from itertools import accumulate
 import msgspec
 
 from mingjian.detect.correlation import Match
-from mingjian.detect.engine import Engine, field_value
+from mingjian.detect.engine import Engine
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
 from mingjian.model.blocks import Block, Quarantined
@@ -202,7 +202,7 @@ class Scanner:
         task, file, number = place
         wanted = self._wanted_fields.get(rule.id)
         if wanted is not None:
-            values = tuple(tuple(map(text_of, leaves(field_value(view, record, field)))) for field in wanted)
+            values = tuple(tuple(map(text_of, leaves(view.value(record, field)))) for field in wanted)
             self._findings.matches.append((task, Match(about.time_us, rule.id, file, number, values)))
         if rule.hidden:
             return

@@ -194,33 +194,6 @@ class Filter(RuleHead, frozen=True, kw_only=True, tag_field="kind", tag="filter"
     condition: Expr
 
 
-class Matched(msgspec.Struct, frozen=True, gc=False, tag="matched"):
-    """A rule (or correlation) with this id matched in the window."""
-
-    rule: str
-
-
-class AllMatched(msgspec.Struct, frozen=True, gc=False, tag="all_matched"):
-    """All of them."""
-
-    items: tuple[MatchedExpr, ...]
-
-
-class AnyMatched(msgspec.Struct, frozen=True, gc=False, tag="any_matched"):
-    """At least one of them."""
-
-    items: tuple[MatchedExpr, ...]
-
-
-class NotMatched(msgspec.Struct, frozen=True, gc=False, tag="not_matched"):
-    """Not that."""
-
-    item: MatchedExpr
-
-
-MatchedExpr: TypeAlias = Matched | AllMatched | AnyMatched | NotMatched
-
-
 CorrelationType: TypeAlias = Literal[
     "event_count", "value_count", "temporal", "temporal_ordered", "value_sum", "value_avg", "value_percentile"
 ]
@@ -243,8 +216,6 @@ class Correlation(RuleHead, frozen=True, kw_only=True, tag_field="kind", tag="co
     generate: bool = False
     hidden: bool = False
     """As for ``Rule``: it only feeds correlations that do not ``generate``."""
-    expression: MatchedExpr | None = None
-    """Temporal types only: which of the rules must have matched in the window, if not simply all of them."""
 
 
 AnyRule: TypeAlias = Rule | Correlation

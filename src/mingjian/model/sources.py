@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from mingjian.model.rules import LogSource
+from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value, find
 
 ObservableKind: TypeAlias = Literal[
     "ip", "domain", "url", "email", "hash", "account", "host", "certificate", "ja3", "ja4", "file", "package"
@@ -80,6 +81,20 @@ class View:
                 found.update(dict.fromkeys(where))
             known = self._known[field] = tuple(found)
         return known
+
+    def value(self, record: Record, field: str) -> Value | Missing:
+        """The value of a Sigma field in one record: of its places, the first that holds one.
+
+        Null, and an element without content, are given only if no later place holds more.
+        """
+        held: Value | Missing = MISSING
+        for path in self.paths(field):
+            value = find(record, path)
+            if value is not None and value is not EMPTY and value is not MISSING:
+                return value
+            if held is MISSING:
+                held = value
+        return held
 
     @cached_property
     def _known(self) -> dict[str, tuple[str, ...]]:

@@ -66,9 +66,9 @@ _EPOCH = re.compile(r"([0-9]{9,19})(?:\.([0-9]{1,9})[0-9]{0,9}(?::[0-9]{1,20})?)
 def parse_time_us(value: Value | Missing, *, zone_offset_s: int = 0, year: int | None = None) -> int | None:
     """Turn a moment into microseconds since 1970 UTC; None if it is not one, or not within 1970–9999.
 
-    Numbers, and texts of 9 to 19 digits with or without a fraction (and audit's ``:serial``), are seconds since 1970, milliseconds above
-    10¹¹, microseconds above 10¹⁴, nanoseconds above 10¹⁷. Fractions finer than a microsecond are cut off. Texts are
-    ISO 8601 (``T`` or a space, ``-`` or ``/`` in the date, up to nine digits of fraction), RFC 3164, RFC 5322,
+    Numbers, and texts of 9 to 19 digits with or without a fraction (and audit's ``:serial``), are seconds since 1970,
+    milliseconds above 10¹¹, microseconds above 10¹⁴, nanoseconds above 10¹⁷. Fractions finer than a microsecond are
+    cut off. Texts are ISO 8601 (``T`` or a space, ``-`` or ``/`` in the date, up to nine digits of fraction), RFC 3164, RFC 5322,
     asctime and the Apache form. ``zone_offset_s`` (east of UTC is positive) is used where no zone is stated,
     ``year`` where no year is.
 

@@ -35,12 +35,14 @@ def find(record: Record, path: str) -> Value | Missing:
     """Look a dotted path up in a record; ``MISSING`` if it is not there.
 
     A key that is the whole path wins over nesting, and a shorter head over a longer one. A list on the way is
-    searched element by element and gives the list of what was found.
+    searched element by element and gives the list of what was found; a number in the path picks an element of it.
 
     >>> find({"a": {"b.c": 1}}, "a.b.c"), find({"a.b": 1, "a": {"b": 2}}, "a.b")
     (1, 1)
     >>> find({"a": [{"b": 1}, {"b": 2}, {}]}, "a.b")
     [1, 2]
+    >>> find({"a": ["x", "y"]}, "a.1")
+    'y'
     >>> find({"a": None}, "b") is MISSING
     True
     """
@@ -58,5 +60,7 @@ def find(record: Record, path: str) -> Value | Missing:
             several = [x for x in (find(i, tail) for i in inner if isinstance(i, dict)) if x is not MISSING]
             if several:
                 return several
+            if tail.isascii() and tail.isdigit() and len(tail) < 6 and int(tail) < len(inner):
+                return inner[int(tail)]
         dot = path.find(".", dot + 1)
     return MISSING

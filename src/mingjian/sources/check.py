@@ -20,7 +20,7 @@ from mingjian.model.sources import ObservableKind, View
 from mingjian.model.times import parse_time_us
 from mingjian.model.values import EMPTY, Record, Value
 from mingjian.sources.definitions import PLACEHOLDER, SourceBook
-from mingjian.sources.envelope import envelope, field_value, texts
+from mingjian.sources.envelope import envelope, texts
 from mingjian.sources.router import UNKNOWN, Router, places
 
 EXAMINED_MAX = 500
@@ -102,7 +102,7 @@ class _Seen:
             if asked.field not in self.has_value and next(texts(self.view, record, asked.field), None) is not None:
                 self.has_value.add(asked.field)
         for name in names:
-            value = field_value(self.view, record, name)
+            value = self.view.value(record, name)
             if isinstance(value, str | int) and len(self.identity.setdefault(name, set())) < VALUES_MAX:
                 self.identity[name].add(str(value))
         for path, value in _leaves(record, "", 0):

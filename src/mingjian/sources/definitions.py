@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -19,12 +18,9 @@ import msgspec
 
 from mingjian.data import DATA_FOLDER
 from mingjian.errors import ConfigError, InputError
-from mingjian.formats.bounded import parse_yaml
+from mingjian.model import sources as model_sources
 from mingjian.model.rules import LogSource
 from mingjian.model.sources import Layout, ObservableKind, Observation, Stream
-
-BOOK_VERSION: Final = 1
-"""Raise it when the compiled form changes: older caches are then not looked at."""
 
 DEFINITION_FILES_MAX: Final = 2_000
 """So many definition files are loaded; what comes later is skipped by name."""
@@ -429,6 +425,8 @@ class _Draft:
 
     def add(self, file: DefinitionFile) -> None:
         """Take the definitions of one file in, or name them as skipped. A file may hold several YAML documents."""
+        from mingjian.formats.bounded import parse_yaml  # not wanted, nor paid for, where the cache has the book
+
         try:
             documents = parse_yaml(file.data, file=file.name)
         except InputError as error:
@@ -529,7 +527,7 @@ def _read(folder_or_file: Path, *, own: bool, named: Callable[[Path], str]) -> l
     else:
         paths = [folder_or_file]
     files: list[DefinitionFile] = []
-    for path in paths:
+    for path in paths[: DEFINITION_FILES_MAX + 1]:
         with path.open("rb") as opened:
             files.append(DefinitionFile(named(path), opened.read(DEFINITION_BYTES_MAX + 1), own))
     return files
@@ -542,7 +540,10 @@ def built_in_files() -> list[DefinitionFile]:
 
 
 def _digest(files: Sequence[DefinitionFile]) -> str:
-    digest = hashlib.blake2b(b"source book %d" % BOOK_VERSION, digest_size=16)
+    """Hash everything that a book is made of: the files, and the code that compiles them and gives them their shape."""
+    digest = hashlib.blake2b(digest_size=16)
+    for module in (__file__, model_sources.__file__):
+        digest.update(Path(module).read_bytes())
     for file in files:
         head = f"{len(file.name)} {file.name} {file.own} {len(file.data)} ".encode("utf-8", "surrogateescape")
         digest.update(head)
@@ -569,10 +570,9 @@ def _keep(path: Path, book: SourceBook) -> None:
     body = msgspec.msgpack.encode(book)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".sources-")
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(hashlib.blake2b(body, digest_size=16).digest() + body)
-        Path(name).replace(path)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_bytes(hashlib.blake2b(body, digest_size=16).digest() + body)
+        beside.replace(path)
     except OSError:
         return
 

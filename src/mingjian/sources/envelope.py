@@ -15,10 +15,13 @@ import msgspec
 from mingjian.model.observables import canonicals
 from mingjian.model.sources import ObservableKind, View
 from mingjian.model.times import parse_time_us
-from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value, find
+from mingjian.model.values import MISSING, Missing, Record, Value
 
 OBSERVABLES_MAX: Final = 256
 """So many observables are taken out of one record."""
+
+LIST_DEPTH_MAX: Final = 16
+"""Lists in lists are looked into so deep."""
 
 TEXT_CHARACTERS_MAX: Final = 256
 """So much of a host or account is kept."""
@@ -46,23 +49,10 @@ class Observed(NamedTuple):
     role: str
 
 
-def field_value(view: View, record: Record, name: str) -> Value | Missing:
-    """The value of a name in a record: the first place that holds one; null only if no place does."""
-    null: Value | Missing = MISSING
-    for path in view.paths(name):
-        value = find(record, path)
-        if value is MISSING:
-            continue
-        if value is not None and value is not EMPTY:
-            return value
-        null = value
-    return null
-
-
 def texts(view: View, record: Record, name: str) -> Iterator[str]:
     r"""The texts of a name in a record, or of several names joined, ``{Domain}\{User}``; none for ``-`` and nothing."""
     if "{" not in name:
-        yield from (text for text in _leaves(field_value(view, record, name)) if text.strip() not in _NOTHING)
+        yield from (text for text in _leaves(view.value(record, name)) if text.strip() not in _NOTHING)
         return
     joint, joined = "", ""
     last_is_there = False
@@ -70,7 +60,7 @@ def texts(view: View, record: Record, name: str) -> Iterator[str]:
         if between:
             joint = between
             continue
-        text = next((t for t in _leaves(field_value(view, record, part)) if t.strip() not in _NOTHING), "")
+        text = next((t for t in _leaves(view.value(record, part)) if t.strip() not in _NOTHING), "")
         last_is_there = bool(text)
         joined = f"{joined}{joint if joined else ''}{text}" if text else joined
     if last_is_there:
@@ -113,7 +103,7 @@ def _time_name(name: str) -> tuple[str, bool, int]:
 
 def _time_us(view: View, record: Record, name: str) -> int | None:
     plain, only_zoned, zone_offset_s = _time_name(name)
-    value = field_value(view, record, plain)
+    value = view.value(record, plain)
     if isinstance(value, list):
         value = value[0] if value else MISSING
     if only_zoned and isinstance(value, str) and not _ZONED.search(value[-10:]):
@@ -128,13 +118,13 @@ def _first_text(view: View, record: Record, names: tuple[str, ...]) -> str:
     return ""
 
 
-def _leaves(value: Value | Missing) -> Iterator[str]:
+def _leaves(value: Value | Missing, depth: int = LIST_DEPTH_MAX) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, bool):
         return
     elif isinstance(value, int | float):
         yield str(value)
-    elif isinstance(value, list):
+    elif isinstance(value, list) and depth:
         for item in value:
-            yield from _leaves(item)
+            yield from _leaves(item, depth - 1)

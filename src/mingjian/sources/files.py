@@ -72,10 +72,18 @@ def find(paths: Sequence[str]) -> tuple[list[str], list[Quarantined]]:
 
 def plan(files: Sequence[str], jobs: int) -> list[Task]:
     """Cut files into tasks for this many processes, the longest first."""
-    sizes = {file: 0 if file == STANDARD_INPUT else os.stat(file).st_size for file in files}
+    sizes = {file: _size_bytes(file) for file in files}
     range_bytes = min(RANGE_BYTES_MAX, max(RANGE_BYTES_MIN, sum(sizes.values()) // (jobs * 8)))
     tasks = [task for file in files for task in _cut(file, sizes[file], range_bytes if jobs > 1 else 0)]
     return sorted(tasks, key=lambda task: -task.size_bytes)
+
+
+def _size_bytes(file: str) -> int:
+    """The size of a file; 0 for standard input and for what is gone since it was found."""
+    try:
+        return 0 if file == STANDARD_INPUT else Path(file).stat().st_size
+    except OSError:
+        return 0
 
 
 def _cut(file: str, size: int, range_bytes: int) -> list[Task]:
@@ -87,7 +95,7 @@ def _cut(file: str, size: int, range_bytes: int) -> list[Task]:
             head = stream.read(registry.HEAD_BYTES_MAX)
     except OSError:
         return whole
-    if containers.is_container(head):
+    if containers.container_kind(head) is not None:
         return whole
     found = registry.recognise(head, file)
     if found is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final, TypeAlias
 
 import msgspec
@@ -39,6 +40,9 @@ VIEWS_MAX: Final = 20_000
 SLUG_CHARACTERS_MAX: Final = 64
 """So much of a value goes into the name of a stream."""
 
+LIST_DEPTH_MAX: Final = 16
+"""Lists in lists are tested so deep."""
+
 UNKNOWN: Final = "unknown"
 """Family, and first part of the stream, of records that no family recognises."""
 
@@ -67,7 +71,7 @@ def slug(value: str) -> str:
     return "-".join(words)[:SLUG_CHARACTERS_MAX].strip("-") or "none"
 
 
-def texts_of(value: Value | Missing) -> tuple[str, ...]:
+def texts_of(value: Value | Missing, depth: int = LIST_DEPTH_MAX) -> tuple[str, ...]:
     """The texts by which a value is tested: folded, a list element by element, nothing for null and objects.
 
     >>> texts_of(True), texts_of([1, "A"]), texts_of(None)
@@ -81,8 +85,8 @@ def texts_of(value: Value | Missing) -> tuple[str, ...]:
         return (str(value).casefold(),)
     if value is EMPTY:
         return ("",)
-    if isinstance(value, list):
-        return tuple(text for item in value for text in texts_of(item))
+    if isinstance(value, list) and depth:
+        return tuple(text for item in value for text in texts_of(item, depth - 1))
     return ()
 
 
@@ -182,13 +186,14 @@ class _Unit:
         memo = self._memo.setdefault(tuple(signature), {})
         if not varying:
             return self._looked_up(memo, (), columns, 0), None
-        rows: Iterable[object] = varying[0] if len(varying) == 1 else zip(*varying, strict=True)
-        views: list[View | None] = []
-        found = memo.get
-        append = views.append
-        for row, key in enumerate(rows):
-            view = found(key, _UNSEEN)
-            append(self._looked_up(memo, key, columns, row) if view is _UNSEEN else view)
+        # The keys are not kept: so zip makes one tuple and fills it anew for each row.
+        keys: Iterable[object] = varying[0] if len(varying) == 1 else zip(*varying, strict=True)
+        views: list[View | None] = list(map(memo.get, keys, repeat(_UNSEEN)))
+        if _UNSEEN in views:
+            for row, view in enumerate(views):
+                if view is _UNSEEN:
+                    key = varying[0][row] if len(varying) == 1 else tuple(column[row] for column in varying)
+                    views[row] = self._looked_up(memo, key, columns, row)
         first = views[0]
         return (first, None) if views.count(first) == count else (None, views)
 

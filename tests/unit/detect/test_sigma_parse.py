@@ -579,8 +579,11 @@ JSON_VALUES = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    ["F", "F|contains", "F|re", "F|re|i", "|all", "F|windash|contains|all", "F|wide|base64offset", "F|exists", "F|cidr"]
-    + ["F|expand", "F|gt", "F|hour|lt", "F|fieldref|neq", "F|cased|utf16", "F|base64", "condition", "x y", "F|"]
+    [
+        *["F", "F|contains", "F|re", "F|re|i", "|all", "F|windash|contains|all", "F|wide|base64offset", "F|exists"],
+        *["F|cidr", "F|expand", "F|gt", "F|hour|lt", "F|fieldref|neq", "F|cased|utf16", "F|base64", "condition"],
+        *["x y", "F|"],
+    ]
 )
 
 

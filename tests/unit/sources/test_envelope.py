@@ -4,7 +4,7 @@ import pytest
 
 from mingjian.model.sources import Layout, Observation, Stream, View
 from mingjian.model.values import EMPTY, MISSING, Record, Value
-from mingjian.sources.envelope import OBSERVABLES_MAX, Envelope, envelope, field_value, observables
+from mingjian.sources.envelope import OBSERVABLES_MAX, Envelope, envelope, observables
 
 
 def view(layout: Layout | None = None, **said: object) -> View:
@@ -65,10 +65,10 @@ def test_several_fields_can_be_joined(record: Record, account: str) -> None:
 def test_the_first_place_that_holds_a_value_counts_and_null_only_if_no_other_does() -> None:
     layout = Layout(name="deep", family="demo", names={"Who": ("who",)}, search=("data", ""))
     demo = view(layout, fields={"User": ("Who", "user")})
-    assert field_value(demo, {"who": None, "user": "b", "data": {"user": "a"}}, "User") == "a"
-    assert field_value(demo, {"who": None, "user": "b"}, "User") == "b"
-    assert field_value(demo, {"who": None}, "User") is None
-    assert field_value(demo, {}, "User") is MISSING
+    assert demo.value({"who": None, "user": "b", "data": {"user": "a"}}, "User") == "a"
+    assert demo.value({"who": None, "user": "b"}, "User") == "b"
+    assert demo.value({"who": None}, "User") is None
+    assert demo.value({}, "User") is MISSING
 
 
 def test_observables_are_canonical_and_each_is_given_once() -> None:
@@ -92,3 +92,12 @@ def test_a_record_gives_only_so_many_observables() -> None:
     demo = view(observables=(Observation(field="ips", kind="ip", role="answer"),))
     many: Record = {"ips": [f"10.0.{n // 256}.{n % 256}" for n in range(1000)]}
     assert len(observables(demo, many)) == OBSERVABLES_MAX
+
+
+def test_a_list_as_deep_as_a_reader_lets_through_is_no_error() -> None:
+    deep: Value = "pc-7"
+    for _ in range(950):
+        deep = [deep]
+    demo = view(host=("host",), time=("host",), observables=(Observation(field="host", kind="host", role="reporter"),))
+    assert envelope(demo, {"host": deep}) == Envelope(time_us=None, host="", account="")
+    assert observables(demo, {"host": deep}) == []

@@ -141,6 +141,13 @@ def test_the_first_paths_are_those_of_the_layout_that_the_last_block_had(router:
     assert set(router.paths("jsonl")) >= {"type", "path"}
 
 
+def test_a_list_as_deep_as_a_reader_lets_through_is_no_error(router: Router) -> None:
+    deep: Value = "beta"
+    for _ in range(950):
+        deep = [deep]
+    assert routed(router, {"kind": deep}) == [("first/none", "flat")]
+
+
 def test_a_slug_is_a_short_lower_case_name() -> None:
     assert slug("Windows PowerShell") == "windows-powershell"
     assert slug("../../etc") == "etc"

@@ -23,7 +23,7 @@ from mingjian.model.rules import LogSource
 from mingjian.model.sources import View
 from mingjian.model.values import Record
 from mingjian.sources.definitions import SourceBook, SourcePlan, load_sources
-from mingjian.sources.envelope import envelope, field_value, observables
+from mingjian.sources.envelope import envelope, observables
 from mingjian.sources.router import Router
 from oracle.events import Event
 from oracle.match import matches
@@ -97,7 +97,7 @@ def _records(path: Path, modified_at_s: float = MODIFIED_AT_S) -> list[tuple[int
 
 
 def _fired(rules: dict[str, Rule], view: View, record: Record) -> set[str]:
-    event = Event(record, lambda record, name: field_value(view, record, name))
+    event = Event(record, lambda record, name: view.value(record, name))
     asked = [rule for rule in rules.values() if _satisfied(view, LogSource(*rule.logsource))]
     return {rule.id for rule in asked if matches(rule, event)}
 
@@ -206,7 +206,7 @@ def test_every_real_zeek_record_belongs_to_the_stream_of_its_log(shared_data: Pa
             # HOST_capture_loss.log is capture_loss; the host's name may itself hold a dash, never an underline.
             assert view.stream.name == f"zeek/{log.replace('_', '-')}"
             assert "ts" not in record or envelope(view, record).time_us is not None
-            assert "id_orig_h" not in record or field_value(view, record, "id.orig_h") == record["id_orig_h"]
+            assert "id_orig_h" not in record or view.value(record, "id.orig_h") == record["id_orig_h"]
 
 
 def test_real_linux_lines_belong_to_the_stream_of_their_program(shared_data: Path) -> None:

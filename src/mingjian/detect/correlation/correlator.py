@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any, cast
+from itertools import islice
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -19,7 +20,7 @@ from mingjian.detect.correlation.values import (
     Match,
     Skipped,
 )
-from mingjian.detect.correlation.windows import SavedGroup, Windows
+from mingjian.detect.correlation.windows import Key, SavedGroup, Windows
 from mingjian.errors import ParseError, SchemaError
 from mingjian.model.rules import Correlation
 
@@ -28,8 +29,12 @@ MATCHES_HELD_MAX = 1_000_000
 STATE_VERSION = 1
 """Changes whenever an older stored state cannot be read any more."""
 
+FEED_STEP = 10_000
+"""After so many matches of one call it is looked at what can be decided, so that a long run holds little."""
+
 _FOREVER = 2**63 - 1
 _TIME_LIMIT = 2**62
+_Found: TypeAlias = "tuple[Key, CorrelationMatch]"
 
 
 class _SavedWindows(msgspec.Struct, array_like=True):
@@ -89,37 +94,23 @@ class Correlator:
         match from the future then waits for its time instead of making all the others late. Ordered by time,
         correlation and group within one call.
         """
-        routes, decided_us, newest_us = self._routes, self._decided_us, self._newest_us
-        for match in matches:
-            route = routes.get(match.rule_id)
-            if route is None:
-                continue
-            time_us = match.time_us
-            if time_us is None or not decided_us <= time_us < _TIME_LIMIT:
-                self._set_aside(match)
-                continue
-            if time_us > newest_us:
-                newest_us = time_us
-            for windows, feed in route:
-                windows.offer(feed, time_us, match.file, match.record, match.values)
-        self._newest_us = newest_us
-        if self._lateness_us is not None:
-            until_us = newest_us if now_us is None else min(newest_us, now_us)
-            self._decided_us = max(self._decided_us, until_us - self._lateness_us)
-        found = [] if self._decided_us == -_TIME_LIMIT else self._advance(self._decided_us)
-        while self._holding() > MATCHES_HELD_MAX:
-            before = self._holding()
-            fullest = max(self._windows.values(), key=Windows.holding)
-            fullest.decided_us = max(fullest.decided_us, fullest.middle_us() + 1)
-            self._decided_us = max(self._decided_us, fullest.decided_us)
-            found += self._advance(self._decided_us)
-            self._released_early += before - self._holding()
-        return found
+        found: list[_Found] = []
+        remaining = iter(matches)
+        while step := list(islice(remaining, FEED_STEP)):
+            self._offer(step)
+            if self._lateness_us is not None:
+                until_us = self._newest_us if now_us is None else min(self._newest_us, now_us)
+                self._decided_us = max(self._decided_us, until_us - self._lateness_us)
+            if self._decided_us != -_TIME_LIMIT:
+                found += self._advance(self._decided_us)
+            while self._holding() > MATCHES_HELD_MAX:
+                found += self._release()
+        return _in_order(found)
 
     def flush(self) -> list[CorrelationMatch]:
         """Decide everything: no further match will come (one that does is late). Ordered like ``feed``."""
         self._decided_us = _FOREVER
-        return self._advance(_FOREVER)
+        return _in_order(self._advance(_FOREVER))
 
     def report(self) -> CorrelationReport:
         """Tell what was not used, and why."""
@@ -183,10 +174,37 @@ class Correlator:
                 windows.restore(state.held, state.groups, state.losses, state.decided_us)
         return correlator, anew
 
-    def _advance(self, decided_us: int) -> list[CorrelationMatch]:
+    def _offer(self, matches: Iterable[Match]) -> None:
+        """Hand matches to the correlations that refer to their rules."""
+        routes, decided_us, newest_us = self._routes, self._decided_us, self._newest_us
+        for match in matches:
+            route = routes.get(match.rule_id)
+            if route is None:
+                continue
+            time_us = match.time_us
+            if time_us is None or not decided_us <= time_us < _TIME_LIMIT:
+                self._set_aside(match)
+                continue
+            if time_us > newest_us:
+                newest_us = time_us
+            for windows, feed in route:
+                windows.offer(feed, time_us, match.file, match.record, match.values)
+        self._newest_us = newest_us
+
+    def _release(self) -> list[_Found]:
+        """Decide the older half of what the correlation that holds most is holding, late matches or not."""
+        before = self._holding()
+        fullest = max(self._windows.values(), key=Windows.holding)
+        fullest.decided_us = max(fullest.decided_us, fullest.middle_us() + 1)
+        self._decided_us = max(self._decided_us, fullest.decided_us)
+        found = self._advance(self._decided_us)
+        self._released_early += before - self._holding()
+        return found
+
+    def _advance(self, decided_us: int) -> list[_Found]:
         """Decide everything before a time, the inner correlations first."""
         ends: dict[str, int] = {}
-        found: list[tuple[tuple[Any, ...], CorrelationMatch]] = []
+        found: list[_Found] = []
         for name, windows in self._windows.items():
             plan = windows.plan
             frontier_us = max(windows.decided_us, min([decided_us, *[ends[inner] for inner in plan.inner]]))
@@ -197,12 +215,12 @@ class Correlator:
                 for above, feed in self._routes.get(name, ()):
                     if up.entry.time_us < above.decided_us:
                         above.losses.overtaken += 1
-                        continue
-                    above.offer(feed, up.entry.time_us, up.entry.file, up.entry.record, up.values, up.tie)
+                    else:
+                        above.offer(feed, up.entry.time_us, up.entry.file, up.entry.record, up.values, up.tie)
             windows.upward.clear()
-            found += [((m.time_us, m.correlation_id, key, m.closed), m) for key, m in windows.found]
+            found += windows.found
             windows.found.clear()
-        return [match for _, match in sorted(found, key=lambda item: item[0])]
+        return found
 
     def _set_aside(self, match: Match) -> None:
         """Count a match that has no place in time, or whose time is already decided."""
@@ -226,6 +244,11 @@ class Correlator:
     def _saved(windows: Windows) -> _SavedWindows:
         held = sorted(windows.held + windows.fresh)
         return _SavedWindows(windows.plan.fingerprint, held, windows.saved_groups(), windows.losses, windows.decided_us)
+
+
+def _in_order(found: list[_Found]) -> list[CorrelationMatch]:
+    found.sort(key=lambda one: (one[1].time_us, one[1].correlation_id, one[0], one[1].closed))
+    return [match for _, match in found]
 
 
 def _encoded(value: object) -> object:

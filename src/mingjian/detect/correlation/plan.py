@@ -13,9 +13,11 @@ import msgspec
 from mingjian.detect.correlation.values import Skipped
 from mingjian.model.rules import Correlation
 
-RULES_MAX = 100
+RULES_MAX = 1_000
 """A correlation refers to at most so many rules."""
-GROUP_FIELDS_MAX = 16
+ORDERED_RULES_MAX = 100
+"""A correlation that asks for their order refers to at most so many: it remembers the square of that per group."""
+GROUP_FIELDS_MAX = 32
 """A correlation groups by at most so many fields."""
 DEPTH_MAX = 10
 """Correlations feed correlations over at most so many steps."""
@@ -91,8 +93,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that correlations above want to see of its matches."""
     carried: tuple[str, ...]
     """Those of them that it does not group by: collected from the events of the window."""
-    hidden: bool
-    """Only correlations that do not ``generate`` refer to it: its matches are not reported."""
     fingerprint: str
     """Equal for plans whose saved states are interchangeable."""
 
@@ -104,12 +104,8 @@ def needed_fields(correlations: Iterable[Correlation]) -> dict[str, tuple[str, .
     """
     plans, _ = plan_all(correlations)
     inner = {plan.correlation.id for plan in plans}
-    return {rule: fields for rule, fields in _wanted(plans_of(plans)).items() if rule not in inner}
-
-
-def plans_of(plans: Sequence[Plan]) -> list[Correlation]:
-    """Give the correlations of plans, each after those that it refers to."""
-    return [plan.correlation for plan in plans]
+    wanted = _wanted([plan.correlation for plan in plans])
+    return {rule: fields for rule, fields in wanted.items() if rule not in inner}
 
 
 def plan_all(correlations: Iterable[Correlation]) -> tuple[list[Plan], list[Skipped]]:
@@ -162,6 +158,10 @@ def _problem(c: Correlation) -> str | None:
     tests = (
         (not c.rules, "refers to no rule"),
         (len(c.rules) > RULES_MAX, f"refers to more rules than RULES_MAX allows ({RULES_MAX})"),
+        (
+            c.type == "temporal_ordered" and len(c.rules) > ORDERED_RULES_MAX,
+            f"asks for the order of more rules than ORDERED_RULES_MAX ({ORDERED_RULES_MAX})",
+        ),
         (len(set(c.rules)) < len(c.rules), "refers to a rule twice"),
         (c.timespan_s <= 0, "the timespan is not positive"),
         (
@@ -214,7 +214,6 @@ def _plan(c: Correlation, by_id: dict[str, Correlation], wanted: dict[str, tuple
             return tuple(places[_field(c, rule, name)] for name in names)
 
         feeds[rule] = Feed(position, slots(c.group_by), slots(c.value_fields), slots(carried))
-    users = [other for other in by_id.values() if c.id in other.rules]
     parts = (c.type, c.rules, c.group_by, c.timespan_s, c.bounds, c.value_fields, c.percentile, c.aliases, carried)
     return Plan(
         correlation=c,
@@ -227,6 +226,5 @@ def _plan(c: Correlation, by_id: dict[str, Correlation], wanted: dict[str, tuple
         inner=tuple(rule for rule in c.rules if rule in by_id),
         exposed=wanted[c.id],
         carried=carried,
-        hidden=bool(users) and not any(user.generate for user in users),
         fingerprint=blake2b(repr(parts).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest(),
     )

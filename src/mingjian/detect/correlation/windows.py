@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mingjian.detect.correlation.plan import Feed, Plan, holds, test_of
+from mingjian.detect.correlation.plan import Feed, Number, Plan, holds, test_of
 from mingjian.detect.correlation.tallies import VALUES_PER_WINDOW_MAX, Entry, Shares, Tally, new_tally
 from mingjian.detect.correlation.values import (
     EVENTS_LISTED_MAX,
@@ -55,7 +55,7 @@ class Window(msgspec.Struct):
     last: Entry
     completed_by: Entry
     count: int = 0
-    listed: list[Contributor] = []
+    listed: list[Entry] = []
     seen: dict[str, str] = {}
     """Folded value → as first spelled; only those that are shown."""
     firsts: dict[str, int] = {}
@@ -326,7 +326,7 @@ class Windows:
             heapq.heappush(self.deadlines, (end_us, key))
         if self.plan.prompt:
             self._tell_above(window, key)
-            if self.early and not self.plan.hidden:
+            if self.early and not self.plan.correlation.hidden:
                 self.found.append((key, self._match(window, group.tally, closed=False)))
         return window
 
@@ -346,7 +346,7 @@ class Windows:
         else:
             verdict = holds(self.plan.condition, tally.reach(window.start_us))
         if verdict:
-            if not self.plan.hidden:
+            if not self.plan.correlation.hidden:
                 self.found.append((key, self._match(window, tally, closed=True)))
             if not self.plan.prompt:
                 self._tell_above(window, key)
@@ -419,7 +419,7 @@ class Windows:
             if new and len(window.seen) < VALUES_PER_WINDOW_MAX:
                 window.seen.update(new)
                 window.firsts.update((folded, len(window.listed)) for folded, _ in new)
-                window.listed.append(self._contributor(entry))
+                window.listed.append(entry)
             return
         if len(window.listed) >= EVENTS_LISTED_MAX:
             return
@@ -432,7 +432,7 @@ class Windows:
             if not new:
                 return
             window.seen.update(new)
-        window.listed.append(self._contributor(entry))
+        window.listed.append(entry)
 
     def _carry(self, window: Window, entry: Entry) -> None:
         for known, leaves in zip(window.carried, entry.carried, strict=True):
@@ -458,7 +458,7 @@ class Windows:
             last_us=window.last.time_us,
             value=value,
             count=window.count,
-            events=tuple(events[:EVENTS_LISTED_MAX]),
+            events=tuple([self._contributor(entry) for entry in events[:EVENTS_LISTED_MAX]]),
             completed_by=self._contributor(window.completed_by),
             values=tuple(shown[:VALUES_LISTED_MAX]),
             closed=closed,
@@ -517,9 +517,9 @@ def _number(leaf: str) -> int | float | None:
     return float(number) if math.isfinite(number) else None
 
 
-def _double(value: object) -> float:
+def _double(value: Number) -> float:
     """The nearest double of a number; infinite if it is too great for one."""
     try:
-        return float(value)  # type: ignore[arg-type]  # an int or a Fraction
+        return float(value)
     except OverflowError:
-        return math.copysign(math.inf, 1 if value > 0 else -1)  # type: ignore[operator]
+        return math.copysign(math.inf, 1 if value > 0 else -1)

@@ -2,8 +2,8 @@
 
 Here a correlation still names its rules as the file does; ``references`` puts ids in their place.
 
-Source: Sigma correlation rules specification 2.1 and its JSON schema; boolean conditions over rules (``a and not b``)
-as pySigma 2 has them for the temporal types.
+Source: Sigma correlation rules specification 2.1 and its JSON schema. Conditions over rules in words (``a and b``),
+which came to the temporal types later, are read where they say no more than a bound does: all of them, or any.
 """
 
 from __future__ import annotations
@@ -15,20 +15,11 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 
 from msgspec.structs import replace
 
-from mingjian.detect.sigma.conditions import Counted, Joined, Name, Negated, Node, parse_condition
+from mingjian.detect.sigma.conditions import Joined, Name, parse_condition
 from mingjian.detect.sigma.heads import Document, Head, hash_of, texts
 from mingjian.errors import LimitExceeded, RuleError, UnsupportedRule, shown
 from mingjian.formats.bounded import Plain
-from mingjian.model.rules import (
-    AllMatched,
-    AnyMatched,
-    CompareOp,
-    Correlation,
-    CorrelationType,
-    Matched,
-    MatchedExpr,
-    NotMatched,
-)
+from mingjian.model.rules import CompareOp, Correlation, CorrelationType
 
 CORRELATED_RULES_MAX: Final = 1_000
 """So many rules one correlation may refer to."""
@@ -68,10 +59,9 @@ def correlation_of(document: Document, head: Head, notes: list[str]) -> Correlat
         raise RuleError("the correlation is not a map")
     written, median = _type(parts)
     condition = parts.get("condition")
-    expression: MatchedExpr | None = None
     rules = texts(parts["rules"], "rules") if parts.get("rules") is not None else ()
     if isinstance(condition, str):
-        rules, expression = _expression(condition, written, rules)
+        rules, condition = _in_words(condition, written, rules)
     if not rules:
         raise RuleError("the correlation names no rules")
     if len(rules) > CORRELATED_RULES_MAX:
@@ -94,7 +84,6 @@ def correlation_of(document: Document, head: Head, notes: list[str]) -> Correlat
         percentile=50.0 if median else percentile,
         aliases=_aliases(parts.get("aliases")),
         generate=_generate(document, parts),
-        expression=expression,
     )
     return replace(made, content_hash=definition_hash(made))
 
@@ -111,7 +100,6 @@ def definition_hash(made: Correlation) -> str:
             made.value_fields,
             made.percentile,
             sorted((alias, sorted(of.items())) for alias, of in made.aliases.items()),
-            made.expression,
         )
     )
 
@@ -142,7 +130,7 @@ def _timespan(value: Plain) -> int:
 
 
 def _condition(value: Plain, type_: CorrelationType) -> tuple[tuple[_Bound, ...], tuple[str, ...], float | None]:
-    if value is None or isinstance(value, str):
+    if value is None:
         if type_ not in _TEMPORAL:
             raise RuleError(f"a correlation of the type {type_} needs a condition with a bound")
         return (), (), None
@@ -199,36 +187,20 @@ def _generate(document: Document, parts: Document) -> bool:
     return value
 
 
-def _expression(text: str, type_: CorrelationType, rules: tuple[str, ...]) -> tuple[tuple[str, ...], MatchedExpr]:
+def _in_words(text: str, type_: CorrelationType, rules: tuple[str, ...]) -> tuple[tuple[str, ...], Plain]:
+    """Read ``a and b`` as no condition (all must match) and ``a or b`` as ``gte: 1``; give the rules, too."""
     if type_ not in _TEMPORAL:
         raise RuleError(f"a condition in words is for temporal types; {type_} needs a bound")
-    expression = _matched(parse_condition(text))
-    named = tuple(dict.fromkeys(_named(expression)))
-    if not rules:
-        return named, expression
+    node = parse_condition(text)
+    items = node.items if isinstance(node, Joined) else (node,)
+    named = tuple(dict.fromkeys(item.name for item in items if isinstance(item, Name)))
+    if len(named) < len(items):
+        raise UnsupportedRule("conditions over rules are 'all of them with and' or 'any of them with or' here")
     for missing in named:
-        if missing not in rules:
+        if rules and missing not in rules:
             raise RuleError(f"the condition names {shown(missing)}, which is not among the rules")
     for unused in rules:
         if unused not in named:
             raise RuleError(f"the rule {shown(unused)} is not in the condition")
-    return rules, expression
-
-
-def _matched(node: Node) -> MatchedExpr:
-    if isinstance(node, Name):
-        return Matched(node.name)
-    if isinstance(node, Negated):
-        return NotMatched(_matched(node.item))
-    if isinstance(node, Joined):
-        items = tuple(_matched(item) for item in node.items)
-        return AllMatched(items) if node.operator == "and" else AnyMatched(items)
-    assert isinstance(node, Counted)
-    raise RuleError("'N of' is not for conditions over rules")
-
-
-def _named(expression: MatchedExpr) -> list[str]:
-    if isinstance(expression, Matched):
-        return [expression.rule]
-    items = (expression.item,) if isinstance(expression, NotMatched) else expression.items
-    return [name for item in items for name in _named(item)]
+    any_is_enough = isinstance(node, Joined) and node.operator == "or"
+    return rules or named, {"gte": 1} if any_is_enough else None

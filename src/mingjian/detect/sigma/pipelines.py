@@ -74,6 +74,7 @@ TRANSFORMATIONS: Final = frozenset(
 )
 """The steps that leave a rule which can be translated, and touch nothing else."""
 
+_NULL_KEYS = ("null", "Null", "NULL", "~")
 _KEYS = frozenset({"name", "priority", "vars", "transformations", "allowed_backends"})
 _EXPRESSIONS = ("rule_cond_expr", "detection_item_cond_expr", "field_name_cond_expr")
 # What pySigma's steps raise on arguments and values that they were not made for.
@@ -132,6 +133,11 @@ def _check_steps(steps: Plain, seen: int) -> int:
                 raise LimitExceeded("EXPRESSION_CHARACTERS_MAX", EXPRESSION_CHARACTERS_MAX)
             if expression.count("(") + expression.count("not") > EXPRESSION_PARENTHESES_MAX:
                 raise LimitExceeded("EXPRESSION_PARENTHESES_MAX", EXPRESSION_PARENTHESES_MAX)
+        mapping = step.get("mapping")
+        if kind == "field_name_mapping" and isinstance(mapping, dict):
+            # pySigma calls keywords the field None; keys from our YAML are always text.
+            named = {None if key in _NULL_KEYS else key: value for key, value in mapping.items()}
+            step["mapping"] = cast("Plain", named)
         if kind == "nest":
             seen = _check_steps(step.get("items"), seen)
     return seen

@@ -7,7 +7,7 @@ Source: Sigma correlation rules specification, section Related rules; Sigma filt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -17,13 +17,8 @@ from mingjian.detect.sigma.expressions import all_of, atom_count
 from mingjian.detect.sigma.heads import hash_of, normal_id
 from mingjian.errors import shown
 from mingjian.model.rules import (
-    AllMatched,
-    AnyMatched,
     Correlation,
     Filter,
-    Matched,
-    MatchedExpr,
-    NotMatched,
     Rule,
     RuleHead,
     RuleNote,
@@ -254,17 +249,7 @@ def _with_ids(known: _Files, item: Correlation) -> Correlation | str:
             alias: {ids[rule]: field for rule, field in of.items() if ids[rule] in rules}
             for alias, of in item.aliases.items()
         },
-        expression=None if item.expression is None else _renamed(item.expression, ids.__getitem__),
     )
-
-
-def _renamed(expression: MatchedExpr, name: Callable[[str], str]) -> MatchedExpr:
-    if isinstance(expression, Matched):
-        return Matched(name(expression.rule))
-    if isinstance(expression, NotMatched):
-        return NotMatched(_renamed(expression.item, name))
-    items = tuple(_renamed(item, name) for item in expression.items)
-    return AllMatched(items) if isinstance(expression, AllMatched) else AnyMatched(items)
 
 
 def _correlation_hash(item: Correlation, hashes: dict[str, str]) -> str:
@@ -279,7 +264,6 @@ def _correlation_hash(item: Correlation, hashes: dict[str, str]) -> str:
             item.value_fields,
             item.percentile,
             sorted((alias, sorted((hashes[r], f) for r, f in of.items())) for alias, of in item.aliases.items()),
-            None if item.expression is None else _renamed(item.expression, hashes.__getitem__),
         )
     )
 

@@ -58,8 +58,8 @@ def compiled(pattern: str) -> Pattern:
     options = re2.Options()
     options.log_errors = False  # the reason goes into the rule's report, not to stderr
     try:
-        return cast("Pattern", re2.compile(pattern, options))  # pyright: ignore[reportUnknownMemberType] # as above
-    except cast("type[Exception]", re2.error) as refusal:  # pyright: ignore[reportUnknownMemberType] # as above
+        return cast("Pattern", re2.compile(pattern, options))  # pyright: ignore[reportUnknownMemberType] # re2 has no types
+    except cast("type[Exception]", re2.error) as refusal:  # pyright: ignore[reportUnknownMemberType] # re2 has no types
         said: object = refusal.args[0]
         reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         raise UnsupportedRule(

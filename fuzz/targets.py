@@ -1,0 +1,180 @@
+"""What is fuzzed: each target has valid samples and a function that must survive anything.
+
+Survive means: it returns, or raises ``InputError``; what a reader gives is blocks and quarantine entries, and every
+record can be looked at.
+"""
+
+import gzip
+import io
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import zstandard
+
+from mingjian.errors import InputError
+from mingjian.formats import bounded, containers, registry
+from mingjian.model.blocks import Piece, Quarantined
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / "tests")]
+
+import evtxfile  # noqa: E402  # lives with the tests
+
+SAMPLE_BYTES_MAX = 4096
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that takes bytes."""
+
+    name: str
+    samples: list[bytes]
+    run: Callable[[bytes, Random], None]
+    size_max: int = 20_000
+    """Longer inputs are cut."""
+
+
+def cut(data: bytes, random: Random) -> Iterator[bytes]:
+    """The data in pieces cut anywhere."""
+    at = 0
+    while at < len(data):
+        size = random.choice((1, 7, 100, 1000, 70_000, 1_000_000))
+        yield data[at : at + size]
+        at += size
+
+
+def read_format(read: Callable[[Piece], Iterator[object]], data: bytes, random: Random) -> None:
+    """Read bytes with one reader and look at all that comes out."""
+    for item in read(Piece(file="f", chunks=cut(data, random), modified_at_s=1.7e9)):
+        if isinstance(item, Quarantined):
+            assert len(item.data) <= 65_536
+            assert item.reason
+            continue
+        for row in range(len(item.numbers)):  # type: ignore[attr-defined]
+            assert isinstance(item.record(row), dict)  # type: ignore[attr-defined]
+            assert isinstance(item.raw(row), bytes)  # type: ignore[attr-defined]
+
+
+def _format_samples() -> dict[str, list[bytes]]:
+    """The hand-made samples of the tests, by the format that recognises them."""
+    found: dict[str, list[bytes]] = {each.name: [] for each in registry.FORMATS}
+    for path in sorted((ROOT / "tests" / "samples").rglob("*")):
+        if path.is_file() and path.suffix != ".yml":
+            data = path.read_bytes()
+            format_ = registry.recognise(data, path.name)
+            if format_ is not None and len(found[format_.name]) < 20:
+                found[format_.name].append(data if len(data) <= SAMPLE_BYTES_MAX else data[:SAMPLE_BYTES_MAX])
+    xml = (
+        '<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event"><System><Provider Name="p"/><EventID Qualifiers'
+        '="1">7</EventID><Correlation/></System><EventData><Data Name="a b">日志</Data><Data>x</Data><Data>y</Data>'
+        "</EventData><UserData><E xmlns='u'><Channel>c</Channel></E></UserData></Event>"
+    )
+    found["winxml"] += [xml.encode(), f"<Events>\n{xml}\n{xml}</Events>".encode(), xml.encode("utf-16")]
+    found["evtx"] += [evtxfile.sample(count)[evtxfile.HEADER :].rstrip(b"\0") for count in (1, 3, 8)]
+    found["text"] += ["日志\r\nb\n\nc".encode(), "日志\nb".encode("utf-16"), "日志\nb".encode("gb18030"), b"caf\xe9\n"]
+    found["json"] += [b'[{"a": 1}, {"b": [1, "x"]}]', b'{"Records": [{"a": 1}, {"b": null}]}', b'{\n"a": 1\n}\n{"b": 2}']
+    found["leef"] += [b"LEEF:2.0|v|p|1|id|^|src=1.2.3.4^dst=5.6.7.8\n", b"LEEF:1.0|v|p|1|id|a=b\tc=d\n"]
+    found["cef"] += [b"CEF:0|v|p|1|id|name|5|src=1.2.3.4 msg=a b\\=c cs1Label=x cs1=y\n"]
+    found["csv"] += [b'a,b,c\n1,"x ""y""\nz",3\n4,5,6\n', b"a;b;c\r\n1;2;3\r\n"]
+    return {name: samples or [b""] for name, samples in found.items()}
+
+
+def _archives() -> list[bytes]:
+    inner = b'{"a": 1}\n' * 20
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/b.json", inner)
+        archive.writestr("c.gz", gzip.compress(inner, mtime=0))
+    samples = [gzip.compress(inner, mtime=0), zstandard.compress(inner), zipped.getvalue()]
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w", format=kind) as archive:
+            for name in ("日" * (10 if kind == tarfile.USTAR_FORMAT else 60), "b.zip"):
+                info = tarfile.TarInfo(name)
+                info.size = len(zipped.getvalue()) if name == "b.zip" else len(inner)
+                info.mtime = 1.5 if kind == tarfile.PAX_FORMAT else 1
+                archive.addfile(info, io.BytesIO(zipped.getvalue() if name == "b.zip" else inner))
+        samples += [packed.getvalue(), gzip.compress(packed.getvalue(), mtime=0)]
+    return samples
+
+
+def _read_evtx(data: bytes, random: Random) -> None:
+    """Read bytes as one chunk of an event log, sometimes with a whole file around it, sometimes cut off."""
+    chunk = data[: evtxfile.CHUNK]
+    if random.random() < 0.9:
+        chunk = chunk.ljust(evtxfile.CHUNK, b"\0")
+    whole = evtxfile.header(2) + (evtxfile.sample(2)[evtxfile.HEADER :] if random.random() < 0.2 else b"") + chunk
+    read_format(registry_reader("evtx"), whole, random)
+
+
+def registry_reader(name: str) -> Callable[[Piece], Iterator[object]]:
+    """The reader of a format."""
+    return next(each.read for each in registry.FORMATS if each.name == name)
+
+
+def _open(data: bytes, random: Random) -> None:
+    for member in containers.open_members("f", io.BytesIO(data)):
+        if isinstance(member, containers.Member):
+            for _ in member.chunks:
+                pass
+
+
+def _refusing(function: Callable[[bytes], object], data: bytes, random: Random) -> None:
+    try:
+        function(data)
+    except InputError:
+        pass
+
+
+_RULE = b"""title: t
+id: 5f5a7a2b-1c4f-4b8a-9d0e-0123456789ab
+status: test
+logsource: {product: windows, category: process_creation}
+detection:
+  selection:
+    - Image|endswith: ['\\a.exe', "\\\\b.exe"]
+    - CommandLine|re|i: 'a(b|c)+'
+  filter: {User|cidr: 10.0.0.0/8, X|base64offset|contains: abc, Y|gte: 5, Z: null}
+  keywords: [a, '*b?']
+  condition: (selection or 1 of keyword*) and not all of filter*
+level: high
+---
+correlation:
+  type: event_count
+  rules: [5f5a7a2b-1c4f-4b8a-9d0e-0123456789ab]
+  group-by: [User]
+  timespan: 5m
+  condition: {gte: 3}
+"""
+_YAML = [_RULE, b"a: &x [1, 2.5, yes, ~, 'q', 2024-01-31]\nb: {c: |\n  text\n}\n", b"? a\n: - b\n  - !!str c\n"]
+
+
+def _parse_rules(data: bytes, random: Random) -> None:
+    from mingjian.detect.sigma.parse import parse_rules  # pySigma is slow to import: only for this target
+
+    parse_rules(data)
+
+
+def targets() -> dict[str, Target]:
+    """All targets by name."""
+    samples = _format_samples()
+    made = [
+        Target(each.name, samples[each.name], _read_evtx if each.name == "evtx" else partial(read_format, each.read))
+        for each in registry.FORMATS
+    ]
+    every = [sample for group in samples.values() for sample in group]
+    made += [
+        Target("recognition", every, partial(read_format, registry.read)),
+        Target("containers", _archives(), _open),
+        Target("yaml", _YAML, partial(_refusing, partial(bounded.parse_yaml, file="f"))),
+        Target("json-text", samples["json"], partial(_refusing, partial(bounded.parse_json, where="f"))),
+        Target("xml", samples["winxml"], partial(_refusing, partial(bounded.parse_xml, where="f"))),
+    ]
+    made.append(Target("rules", _YAML[:1], _parse_rules))
+    return {target.name: target for target in made}
