@@ -19,6 +19,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write golden files anew; read the difference in review")
+    parser.addoption("--full", action="store_true", help="compare with the slow evaluator on every event, not a sample")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -107,8 +107,10 @@ class Chunk:
             self.put(b"\x03")
         struct.pack_into("<I", self.data, size_at, self.at - size_at - 4)
 
-    def value(self, value: "str | Sub", places: list[Sub]) -> None:
-        if isinstance(value, Sub):
+    def value(self, value: "str | Sub | int", places: list[Sub]) -> None:
+        if isinstance(value, int):  # a place that was there before
+            self.put(struct.pack("<BHB", 0x0E, value, places[value].type))
+        elif isinstance(value, Sub):
             self.put(struct.pack("<BHB", 0x0E, len(places), value.type))
             places.append(value)
         else:
@@ -129,6 +131,19 @@ class Chunk:
         struct.pack_into("<I", self.data, size_at, self.at - start)
         return places
 
+    def raw_record(self, number: int, body: bytes) -> None:
+        """A record of any binary XML."""
+        start = self.at
+        self.put(struct.pack("<IIQQ", 0x2A2A, 0, number, FILETIME_2024 + number) + body)
+        self.end(number, start)
+
+    def end(self, number: int, start: int) -> None:
+        self.put(bytes(-(self.at - start + 4) % 8))
+        self.put(struct.pack("<I", self.at - start + 4))
+        struct.pack_into("<I", self.data, start + 4, self.at - start)
+        self.first_id = number if self.first_id is None else self.first_id
+        self.last_id, self.last_at = number, start
+
     def places(self, places: list[Sub]) -> None:
         self.put(struct.pack("<I", len(places)))
         for place in places:
@@ -146,15 +161,11 @@ class Chunk:
             else:
                 self.element(root, [])
             self.put(b"\x00")
-            self.put(bytes(-(self.at - start + 4) % 8))
-            self.put(struct.pack("<I", self.at - start + 4))
+            self.end(number, start)
         except OverflowError:
             self.data[start:] = bytes(CHUNK - start)
             self.at, self.names = start, names
             raise
-        struct.pack_into("<I", self.data, start + 4, self.at - start)
-        self.first_id = number if self.first_id is None else self.first_id
-        self.last_id, self.last_at = number, start
 
     def bytes(self) -> bytes:
         first, last = self.first_id or 0, self.last_id or 0

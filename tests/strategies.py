@@ -430,7 +430,7 @@ def modifiers_of(detection: Any) -> frozenset[str]:
 
 
 def trap_records() -> list[Record]:
-    """List events that hold one value each, every value there is a trap for, and pairs of fields for ``fieldref``."""
+    """List events that hold one value each, every value there is a trap for."""
     encoded = [
         base64.b64encode(before + word.encode(codec) + b"!").decode()
         for word in ENCODED
@@ -445,6 +445,11 @@ def trap_records() -> list[Record]:
     held += [*NUMBERS, True, False, None, EMPTY, [], [None], [EMPTY], [[], [None]], {}, {"p": 1}, {"abc": "x"}]
     held += [[None, "abc"], ["x", ["abc", 42]], [True], [42, "true"], {"p": {"q": "abc"}}, [{"p": "abc"}, {"p": 42}]]
     held += [{"p": [1.5, True, None, EMPTY, 'ü\n"\\']}, ["10.0.0.1", "::1"], ["2026-03-04", 1772600767]]
+    return [{}, *({"F": value} for value in held), *({"G": value} for value in held[:20])]
+
+
+def trap_pairs() -> list[Record]:
+    """List events with two fields to compare."""
     few: list[Any] = [
         *CASE,
         "abc",
@@ -464,8 +469,7 @@ def trap_records() -> list[Record]:
         "\udcff",
     ]
     few += [["x", "abc"], [], {"p": 1}, '{"p":1}']
-    pairs = [{"F": one, "G": other} for one in few for other in few]
-    return [{}, *({"F": value} for value in held), *({"G": value} for value in held[:20]), *pairs]
+    return [{"F": one, "G": other} for one in few for other in few]
 
 
 def trap_rules() -> Iterator[bytes]:
@@ -484,11 +488,6 @@ def trap_rules() -> Iterator[bytes]:
     items += [("|exists", True), ("|exists", False)]
     items += [(f"|{how}", n) for how in ("gt", "gte", "lt", "lte") for n in NUMBERS if abs(n) < 1e300]
     items += [(f"|{p}{how}", n) for p, ns in DATE_PARTS for n in ns for how in ("", "|gt", "|gte", "|lt", "|lte")]
-    items += [
-        (f"|fieldref{how}{cased}", "G")
-        for how in ("", "|startswith", "|endswith", "|contains")
-        for cased in ("", "|cased")
-    ]
     items += [(f"|expand{how}", value) for how in ("", "|contains", "|startswith", "|endswith") for value in EXPANDED]
     for number, (modifiers, value) in enumerate(items):
         negated = "|neq" if number % 6 == 0 else ""
@@ -497,6 +496,14 @@ def trap_rules() -> Iterator[bytes]:
     for number, (modifiers, value) in enumerate(keywords, len(items)):
         if number % 3 == 0:
             yield rule_file({"s": {modifiers: value} if modifiers else [value], "condition": "s"}, number)
+
+
+def reference_rules() -> Iterator[bytes]:
+    """Give a rule for every kind of field reference."""
+    for number in range(16):
+        how = ("", "|startswith", "|endswith", "|contains")[number % 4]
+        modifiers = how + ("|cased" if number & 4 else "") + ("|neq" if number & 8 else "")
+        yield rule_file({"s": {f"F|fieldref{modifiers}": "G"}, "condition": "s"}, number)
 
 
 _WIDE = ("", "|wide", "|utf16le", "|utf16be", "|utf16")

@@ -75,6 +75,20 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
             assert fragment in anchors(goal), f"{target}: there is no such heading"
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_can_be_reached_from_the_index(language: str) -> None:
+    start = DOCS / language / "index.md"
+    reached_from, waiting = {start}, [start]
+    while waiting:
+        page = waiting.pop()
+        for target in re.findall(r"\]\(([^)#\s]+\.md)", page.read_text(encoding="utf-8")):
+            goal = (page.parent / target).resolve()
+            if goal.is_relative_to(DOCS / language) and goal.exists() and goal not in reached_from:
+                reached_from.add(goal)
+                waiting.append(goal)
+    assert {name_of(p) for p in (DOCS / language).rglob("*.md")} - {name_of(p) for p in reached_from} == set()
+
+
 @pytest.mark.parametrize("path", (*TOP_PAGES, *PAGES), ids=name_of)
 def test_no_page_holds_a_forbidden_word(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def test_no_module_is_longer_than_800_lines() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    nothing([place(path) for path, tree in python_files("src", "tests") if not ast.get_docstring(tree)])
+    nothing([place(path) for path, tree in python_files("src") if not ast.get_docstring(tree)])
 
 
 def test_every_package_says_what_comes_in_what_goes_out_and_what_it_never_does() -> None:
@@ -117,7 +117,7 @@ def test_no_handler_catches_everything() -> None:
     broad = {"Exception", "BaseException"}
     found = [
         place(path, node)
-        for path, tree in python_files("src", "tests", "bench", "fuzz")
+        for path, tree in python_files("src", "tests")
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or broad & {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)})
@@ -350,17 +350,25 @@ def test_lock_files_agree_with_each_other() -> None:
     assert {name: dev[name] for name in build if name in dev} == {name: build[name] for name in build if name in dev}
 
 
-def test_what_the_source_imports_is_what_the_project_depends_on() -> None:
+def packages_imported(*folders: str) -> set[str]:
+    """The distributions whose modules are imported under some folders."""
     distributions = packages_distributions()
-    used: set[str] = set()
-    for _, tree in python_files("src"):
-        for name, _ in imported(tree):
-            top = name.split(".")[0]
-            if top not in sys.stdlib_module_names and top not in ("mingjian", "__future__"):
-                used |= {canonicalize_name(d) for d in distributions.get(top, [f"unknown package {top}"])}
+    own = {path.stem for path in (ROOT / "tests").iterdir()} | {"mingjian", "tests", "fuzz", "bench"}
+    names = {name.split(".")[0] for _, tree in python_files(*folders) for name, _ in imported(tree)}
+    strange = names - sys.stdlib_module_names - own
+    return {canonicalize_name(d) for name in strange for d in distributions.get(name, [f"unknown-package-{name}"])}
+
+
+def test_what_the_source_imports_is_what_the_project_depends_on() -> None:
+    used = packages_imported("src")
     declared = {canonicalize_name(Requirement(text).name) for text in project()["runtime"]}
     assert used - declared == set()
     assert declared - used == set(), "declared, but nothing imports it"
+
+
+def test_what_tests_import_is_in_the_development_environment() -> None:
+    declared = {canonicalize_name(Requirement(text).name) for text in (*project()["runtime"], *project()["dev"])}
+    assert packages_imported("tests", "bench", "fuzz") - declared == set()
 
 
 def test_the_command_line_imports_nothing_heavy_before_a_command_runs() -> None:

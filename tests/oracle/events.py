@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -84,10 +85,10 @@ def is_null(value: Value | Missing) -> bool:
 
 
 def text_of(value: str | int | float | bool) -> str:
-    """Give the text of a value.
+    """Give the text of a value. A fraction is plain from 1e-5 up to 1e16, otherwise it has an exponent.
 
-    >>> text_of(True), text_of(42), text_of(42.0), text_of(1e30), text_of(1e-7)
-    ('true', '42', '42.0', '1e+30', '1e-7')
+    >>> text_of(True), text_of(42), text_of(42.0), text_of(1e30), text_of(1e-7), text_of(0.000015)
+    ('true', '42', '42.0', '1e+30', '1e-7', '0.000015')
     """
     if isinstance(value, str):
         return value
@@ -95,6 +96,8 @@ def text_of(value: str | int | float | bool) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    if 1e-5 <= abs(value) < 1e-4:
+        return format(decimal.Decimal(repr(value)), "f")
     mantissa, e, exponent = repr(value).partition("e")
     return mantissa + e + exponent[:1] + exponent[1:].lstrip("0")
 

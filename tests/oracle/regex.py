@@ -122,7 +122,7 @@ def _holds(kind: str, text: str, at: int) -> bool:
     if kind in ("^", "\\A"):
         return at == 0
     if kind == "m^":
-        return at == 0 or text[at - 1] == "\n"
+        return at == 0 or (text[at - 1] == "\n" and at < len(text))  # PCRE: not after a final line feed
     if kind == "$":
         return at == len(text) or (at == len(text) - 1 and text[at] == "\n")
     if kind == "m$":
@@ -153,15 +153,30 @@ def _explosive(node: Node, inside: bool = False) -> bool:
     return False
 
 
+_ANCHORS = {
+    "^": r"\A",
+    "\\A": r"\A",
+    "m^": r"(?:\A|(?<=\n)(?!\Z))",
+    "$": "(?-m:$)",
+    "m$": "(?m:$)",
+    "\\z": r"\Z",
+}
+
+
 def _python(node: Node) -> str:
     if isinstance(node, Chars):
         return (
             "[" + "".join(f"\\U{low:08x}-\\U{high:08x}" for low, high in node.ranges) + "]" if node.ranges else "(?!)"
         )
     if isinstance(node, Anchor):
-        return {"^": r"\A", "\\A": r"\A", "m^": "(?m:^)", "$": "(?-m:$)", "m$": "(?m:$)", "\\z": r"\Z"}.get(
-            node.kind, f"(?a:{node.kind})"
-        )
+        return {
+            "^": r"\A",
+            "\\A": r"\A",
+            "m^": r"(?:\A|(?<=\n)(?!\Z))",
+            "$": "(?-m:$)",
+            "m$": "(?m:$)",
+            "\\z": r"\Z",
+        }.get(node.kind, f"(?a:{node.kind})")
     if isinstance(node, Sequence):
         return "".join(map(_python, node.items))
     if isinstance(node, Choice):

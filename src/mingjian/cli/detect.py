@@ -84,6 +84,7 @@ def detect(
         stack.callback(run.close)
         with Progress(sys.stderr) as progress:
             summary = run.execute(paths, progress.show)
+        summary.rules_skipped = len(book.skipped)
         _write(run, summary, format, output, explain, language or settings.language)
         summarise(summary, book, unread)
     if fail_on is not None and any(summary.hits_by_level.get(name) for name in LEVELS[LEVELS.index(fail_on) :]):
@@ -186,6 +187,12 @@ def summarise(summary: Summary, book: Rulebook, unread: _QuarantineList) -> None
         note(f"slowest: {slowest}")
     if book.skipped:
         note(f"{len(book.skipped)} rules were skipped; mingjian rules check says why")
+    for reason in summary.correlations_skipped:
+        note(f"a correlation cannot be run: {reason}")
+    if summary.untimed_matches:
+        note(f"{summary.untimed_matches} matches have no time and could not be correlated")
+    for what, count in summary.correlation_losses.items():
+        note(f"correlation {what}: {count}")
     unknown = sum(count for stream, count in summary.events_by_stream.items() if stream.startswith("unknown/"))
     if unknown:
         note(f"{unknown} events of no known source; mingjian sources check FILE shows what they are")

@@ -189,7 +189,8 @@ class _Automaton:
         if self._database is None:
             return []
         found: list[int] = []
-        self._database.scan(data, match_event_handler=_collect, context=found)
+        # By position: Hyperscan's binding takes three times as long to be told by name.
+        self._database.scan(data, _collect, 0, found)
         return found
 
 
@@ -366,6 +367,9 @@ class FieldMatcher:
 
     def column(self, values: Sequence[Value | Missing]) -> list[int]:
         """The signature number of each value. Numbers stay valid until ``forget_if_full`` forgets."""
+        first = values[0] if values else None
+        if (first is MISSING or first is None) and values.count(first) == len(values):
+            return [self._known[first]] * len(values)
         simple = set(map(type, values)) <= _SIMPLE
         keys: Sequence[object] = values if simple else [_key(value) for value in values]
         known = self._known

@@ -24,8 +24,8 @@ FRAGMENT_DEPTH_MAX = 8
 _REFERENCES_USUAL_MAX = 256
 """A usual template has fewer places."""
 _VALUES_MAX = 4096
-_INSTANCE = struct.Struct("<IHII")
-_FRAGMENT_AND_INSTANCE = (0x0001010F, 0x010C)
+_FRAGMENT_TOKENS = 0x0001010F
+_INSTANCE_TOKENS = 0x010C
 _U32 = struct.Struct("<I")
 _U16 = struct.Struct("<H")
 _RECORD_HEADER_BYTES = 24
@@ -35,7 +35,28 @@ _ARRAY = 0x80
 _VALUE_BYTES = 32
 """A value counts as so much besides its bytes."""
 _TEMPLATE_INSTANCE = 0x0C
-_FIXED_SIZES = {3: 1, 4: 1, 5: 2, 6: 2, 7: 4, 8: 4, 9: 8, 10: 8, 11: 4, 12: 8, 13: 4, 15: 16, 17: 8, 18: 16, 20: 4, 21: 8}
+_SIZES = tuple(struct.Struct("<" + count * "H2x") for count in range(128))
+"""Sizes of the first values out of their descriptors."""
+_read_instance = struct.Struct("<IHII").unpack_from
+_read_count = _U32.unpack_from
+_FIXED_SIZES = {
+    3: 1,
+    4: 1,
+    5: 2,
+    6: 2,
+    7: 4,
+    8: 4,
+    9: 8,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    15: 16,
+    17: 8,
+    18: 16,
+    20: 4,
+    21: 8,
+}
 _ONE_BYTE_TOKENS = frozenset({2, 3, 4})
 
 
@@ -86,34 +107,37 @@ def is_bounded(chunk: bytes, records: Iterable[tuple[int, int, int]]) -> bool:
 def _usual_cost(chunk: bytes, at: int, definitions: dict[int, int]) -> int:
     """Bytes that the templates of a record of the usual shape add; −1 if it has another."""
     total = 0
+    is_outer = True
     try:
         while True:
-            fragment, token, _, definition = _INSTANCE.unpack_from(chunk, at)
-            if (fragment, token) != _FRAGMENT_AND_INSTANCE:
+            fragment, token, _, definition = _read_instance(chunk, at)
+            if token != _INSTANCE_TOKENS or fragment != _FRAGMENT_TOKENS:
                 return -1
             size = definitions.get(definition)
             if size is None:
                 size = definitions[definition] = _usual_definition(chunk, definition)
             if size < 0:
                 return -1
-            at += _INSTANCE.size
-            if definition == at:
-                at += _DEFINITION_HEADER_BYTES + size
-            (count,) = _U32.unpack_from(chunk, at)
-            values = at + 4 + 4 * count
-            descriptors = chunk[at + 4 : values]
-            types = descriptors[2::4]
             total += size
-            if not types:
-                return total if count == 0 else -1
-            inner = types.count(_BINARY_XML)
-            if max(types) >= _ARRAY or inner > 1 or (inner and total > size):
+            at += 14 if definition != at + 14 else 14 + _DEFINITION_HEADER_BYTES + size
+            (count,) = _read_count(chunk, at)
+            values = at + 4 + 4 * count
+            types = chunk[at + 6 : values : 4]
+            if not types.isascii() or len(types) != count:  # an array, or a descriptor outside the chunk
                 return -1
-            if not inner:
+            if count >= len(_SIZES):
+                return -1
+            sizes = _SIZES[count].unpack_from(chunk, at + 4)
+            if chunk[values + sum(sizes)] != 0:  # something follows
+                return -1
+            index = types.find(_BINARY_XML)
+            if index < 0:
                 return total
-            index = types.index(_BINARY_XML)
-            at = values + sum(struct.unpack_from(f"<{2 * index}H", descriptors)[::2])
-    except struct.error:
+            if not is_outer or types.count(_BINARY_XML) > 1:
+                return -1
+            is_outer = False
+            at = values + sum(sizes[:index])
+    except (struct.error, IndexError):
         return -1
 
 

@@ -52,7 +52,7 @@ _YAML_WORDS: Final[dict[str, bool | None]] = {
 }
 _YAML_NUMBER_START = frozenset("+-.0123456789")
 _YAML_INT = re.compile(r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)").fullmatch
-_YAML_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)").fullmatch
+_YAML_FLOAT = re.compile(r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?").fullmatch
 _YAML_SPECIAL_FLOAT = re.compile(r"([-+]?)\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)").fullmatch
 _YAML_TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _NO_KEY: Final = object()

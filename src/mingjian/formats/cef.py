@@ -13,7 +13,6 @@ Source: Micro Focus, ArcSight Common Event Format, version 26; IBM, QRadar LEEF 
 from __future__ import annotations
 
 import re
-from itertools import islice
 
 from mingjian.errors import LimitExceeded, ParseError
 from mingjian.formats.tables import first_lines, mostly
@@ -88,13 +87,17 @@ def _add_header(text: str, version: str, names: tuple[str, ...], record: Record)
 
 
 def _add_cef_extension(extension: str, record: Record) -> None:
-    keys = list(islice(_KEY.finditer(extension), EXTENSIONS_MAX + 1))
+    # What the pattern splits: the text before the first key, then keys and values in turn.
+    parts = _KEY.split(extension, EXTENSIONS_MAX + 1)
+    keys = parts[1::2]
     if len(keys) > EXTENSIONS_MAX:
         raise LimitExceeded("EXTENSIONS_MAX", EXTENSIONS_MAX)
-    for place, key in enumerate(keys):
-        end = keys[place + 1].start() if place + 1 < len(keys) else len(extension)
-        record[key[1]] = _unescape(extension[key.end() : end].rstrip())
-    _add_labelled([key[1] for key in keys], record)
+    values = [value.rstrip() for value in parts[2::2]]
+    if "\\" in extension:
+        values = [_unescape(value) for value in values]
+    record.update(zip(keys, values, strict=True))
+    if "Label=" in extension:
+        _add_labelled(keys, record)
 
 
 def _add_leef_extension(extension: str, record: Record) -> None:

@@ -249,7 +249,7 @@ def _quarantined(name: str, error: InputError, offset: int, data: bytes) -> Quar
 def _inflated(reader: _Reader, meter: _Meter, damage: list[_Damage], *, wbits: int) -> Iterator[bytes]:
     """Decompress deflate data: gzip members one after the other (``wbits`` 31), or one raw stream (−15)."""
     decoder = zlib.decompressobj(wbits)
-    fed = False
+    begun = True
     data = b""
     while True:
         if not data and not (data := reader.some(_READ_BYTES)):
@@ -260,17 +260,17 @@ def _inflated(reader: _Reader, meter: _Meter, damage: list[_Damage], *, wbits: i
             data = data.lstrip(b"\0")  # padding, as tapes and some file systems leave it
             if not data:
                 continue
-            decoder, fed = zlib.decompressobj(wbits), False
+            decoder, begun = zlib.decompressobj(wbits), False
         while True:
             before = decoder.copy()
             try:
                 output = decoder.decompress(data, _OUTPUT_BYTES)
             except zlib.error as error:
                 yield from _rescued(before, data, meter)
-                what = "damaged compressed data" if fed or meter.bytes_out == 0 else "bytes after the compressed data"
+                what = "damaged compressed data" if begun else "bytes after the compressed data"
                 damage.append(_Damage(ParseError(f"{what}: {error}"), meter.bytes_out, data))
                 return
-            fed = True
+            begun = True
             left = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
             meter.bytes_in += len(data) - len(left)
             data = left
@@ -288,19 +288,17 @@ def _inflated(reader: _Reader, meter: _Meter, damage: list[_Damage], *, wbits: i
 
 
 def _rescued(decoder: zlib._Decompress, data: bytes, meter: _Meter) -> Iterator[bytes]:  # type: ignore[name-defined]  # typeshed's name for it
-    """What can be decompressed before the place that is damaged."""
-    for step in (4096, 1):
-        while True:
+    """What can be decompressed before the place that is damaged: at most ``_OUTPUT_BYTES`` and a little, as was tried."""
+    for step in (4096, 64, 1):
+        while data:
             before = decoder.copy()
             try:
-                output = decoder.decompress(data, step)
+                output = decoder.decompress(data[:step])
             except zlib.error:
                 decoder = before
                 break
-            data = decoder.unconsumed_tail
+            data = data[step:]
             meter.bytes_out += len(output)
-            if not output and not data:
-                return
             if output:
                 yield output
 
@@ -311,7 +309,7 @@ def _unzstd(reader: _Reader, meter: _Meter, damage: list[_Damage]) -> Iterator[b
 
     unpacker = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
     decoder = unpacker.decompressobj()
-    begun = False
+    begun = True
     data = b""
     while data or (data := reader.some(_ZSTD_SLICE_BYTES)):
         if decoder.eof:
@@ -331,7 +329,7 @@ def _unzstd(reader: _Reader, meter: _Meter, damage: list[_Damage]) -> Iterator[b
                 problem: InputError = LimitExceeded(
                     "ZSTD_WINDOW_BYTES_MAX", ZSTD_WINDOW_BYTES_MAX, hint="recompress it with a smaller window"
                 )
-            elif begun or meter.bytes_out == 0:
+            elif begun:
                 problem = ParseError(f"damaged compressed data: {error}")
             else:
                 problem = ParseError("bytes after the compressed data")
@@ -748,5 +746,3 @@ def _zip_modified_at_s(entry: zipfile.ZipInfo) -> float | None:
             return float(struct.unpack_from("<i", extra, 5)[0])
         extra = extra[4 + size :]
     return None
-
-

@@ -11,6 +11,7 @@ Source: [MS-EVEN6] section 2.2.12 (BinXml); chunk and record headers as in J. Me
 from __future__ import annotations
 
 import io
+import json
 import re
 import struct
 import zlib
@@ -25,7 +26,7 @@ from mingjian.formats.binxml import EXPANSION_BYTES_MAX, is_bounded
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
 from mingjian.formats.winevent import flatten
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
-from mingjian.model.values import Record
+from mingjian.model.values import Record, Value
 
 HEADER_BYTES = 4096
 CHUNK_BYTES = 65_536
@@ -48,6 +49,7 @@ _LAST_ID_AT = 32
 _FREE_SPACE_AT = 48
 _TABLES_START = 128
 _NO_TABLES = bytes(_RECORDS_START - _TABLES_START)
+_SHAPE_NAMES_MAX = 200
 _NO_ID = 2**64 - 1
 _NOTHING = bytes(CHUNK_BYTES)
 _RECORD_NUMBER = re.compile(r"record number (\d+)")
@@ -127,7 +129,7 @@ def _groups(piece: Piece) -> Iterator[list[_Chunk] | Quarantined]:
 
 def _read_group(file: str, group: list[_Chunk]) -> Iterator[Block | Quarantined]:
     """Decode a group at once if nothing in it is odd, else chunk by chunk."""
-    walks = [_walk(chunk.data) for chunk in group]
+    walks = [_walk(chunk.data, CHUNK_BYTES - chunk.missing) for chunk in group]
     if (
         all(walk.as_declared for walk in walks)
         and not any(chunk.missing for chunk in group)
@@ -151,20 +153,24 @@ def _nth(group: list[_Chunk], walks: list[_Walk], index: int) -> tuple[_Chunk, _
     return every[index]
 
 
-def _walk(chunk: bytes) -> _Walk:
-    """Go from record header to record header, over damage to the next header that makes sense."""
+def _walk(chunk: bytes, size: int = CHUNK_BYTES) -> _Walk:
+    """Go from record header to record header, over damage to the next header that makes sense.
+
+    ``size``: how much of the chunk is there.
+    """
     (free,) = _U32.unpack_from(chunk, _FREE_SPACE_AT)
     (last_id,) = _U64.unpack_from(chunk, _LAST_ID_AT)
     declared = free
     if not _RECORDS_START <= free <= CHUNK_BYTES:
         free = CHUNK_BYTES
+    free = min(free, size)
     records: list[_Found] = []
     gaps: list[tuple[int, int]] = []
     offset = _RECORDS_START
     previous = None
     while True:
         record = _record_at(chunk, offset)
-        if record is not None and (offset < free or record.id - 1 == previous):
+        if record is not None and (offset < free or previous is None or record.id - 1 == previous):
             records.append(record)
             previous = record.id
             offset += record.size
@@ -173,6 +179,9 @@ def _walk(chunk: bytes) -> _Walk:
             break
         start = offset
         offset = _next_record(chunk, offset + _RECORD_BYTES_MIN, free)
+        if offset >= free and free == size < CHUNK_BYTES:
+            offset = start  # cut off here, not damaged
+            break
         gaps.append((start, offset))
         if offset >= free:
             break
@@ -264,10 +273,11 @@ def _emit(file: str, texts: list[str], place: Callable[[int], tuple[_Chunk, _Fou
     """Turn decoded texts into blocks; a text that makes no event is quarantined in its place."""
     numbers: list[int] = []
     records: list[Record] = []
+    doubled: dict[tuple[str, ...], bool] = {}
     for index, text in enumerate(texts):
         try:
-            record = flatten(orjson.loads(text)["Event"])
-        except (InputError, ValueError, KeyError, TypeError) as error:
+            record = flatten(_event(text, doubled))
+        except (InputError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if records:
                 yield RecordBlock("evtx", numbers, records)
                 numbers, records = [], []
@@ -281,6 +291,53 @@ def _emit(file: str, texts: list[str], place: Callable[[int], tuple[_Chunk, _Fou
             numbers, records = [], []
     if records:
         yield RecordBlock("evtx", numbers, records)
+
+
+def _event(text: str, doubled: dict[tuple[str, ...], bool]) -> Value:
+    """Read the decoder's JSON. It repeats a key where a name occurs twice; events of one shape are alike in this."""
+    event = orjson.loads(text)["Event"]
+    data = event.get("EventData")
+    if not data:
+        return event
+    shape = tuple(data) if len(data) < _SHAPE_NAMES_MAX else (text,)
+    if shape not in doubled:
+        doubled[shape] = _has_doubled_keys(text, event)
+    return _with_doubled_keys(text) if doubled[shape] else event
+
+
+def _has_doubled_keys(text: str, event: Value) -> bool:
+    """Whether the text of an event has more keys than what was made of it."""
+    count = 1
+    stack: list[Value] = [event]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            count += len(value)
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return text.count('":') - text.count('\\":') != count
+
+
+def _with_doubled_keys(text: str) -> Value:
+    """An event in which the values of a key that occurs several times are a list."""
+
+    def merged(pairs: list[tuple[str, Value]]) -> dict[str, Value]:
+        result: dict[str, Value] = {}
+        several: set[str] = set()
+        for key, value in pairs:
+            if key not in result:
+                result[key] = value
+                continue
+            taken = result[key]
+            if key in several and isinstance(taken, list):
+                taken.append(value)
+            else:
+                several.add(key)
+                result[key] = [taken, value]
+        return result
+
+    return json.loads(text, object_pairs_hook=merged)["Event"]
 
 
 def _read_odd(file: str, chunk: _Chunk, walk: _Walk) -> Iterator[Block | Quarantined]:

@@ -36,6 +36,7 @@ _STYLES = (
     (re.compile(r'[A-Za-z_][\w.-]*+=(?:"[^"]*+"|[^,"=]*+),\s?[A-Za-z_][\w.-]*+=', re.ASCII), _COMMA),
     (re.compile(r'[A-Za-z_][\w.-]*+=(?:"(?:[^"\\]|\\.)*+"|\S*+)\s++[A-Za-z_][\w.-]*+=', re.ASCII), _SPACED),
 )
+_ESCAPED = re.compile(r'\\(["\\])')
 _ZONE = re.compile(r"[+-][0-9]{2}:?[0-9]{2}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?")
@@ -80,11 +81,9 @@ def add_pairs(text: str, record: Record) -> bool:
     found = found_at_most(pairs, text, PAIRS_MAX + 1)
     if len(found) > PAIRS_MAX:
         raise LimitExceeded("PAIRS_MAX", PAIRS_MAX)
-    for name, quoted, plain in found:
-        if quoted:
-            record[name] = quoted.replace('\\"', '"').replace("\\\\", "\\") if "\\" in quoted else quoted
-        else:
-            record[name] = plain
+    if "\\" in text:
+        found = [(name, _ESCAPED.sub(r"\1", quoted), plain) for name, quoted, plain in found]
+    record.update([(name, quoted or plain) for name, quoted, plain in found])
     _complete_time(record)
     return True
 

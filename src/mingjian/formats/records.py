@@ -38,7 +38,9 @@ class RecordBlock:
             return [self.column(path) for path in paths]
         chosen = [self._records[row] for row in rows]
         return [
-            [find(record, path) for record in chosen] if "." in path else [record.get(path, MISSING) for record in chosen]
+            [find(record, path) for record in chosen]
+            if "." in path
+            else [record.get(path, MISSING) for record in chosen]
             for path in paths
         ]
 

@@ -70,8 +70,6 @@ _ROWS = (
     _Row("weblog", "weblog", "Access logs of Apache and nginx (common, combined), and of Squid", True),
     _Row("weberror", "weblog", "Error logs of Apache and nginx", True, "recognise_errors", "read_errors"),
     _Row("keyvalue", "keyvalue", "Lines of key=value pairs (FortiGate and others)", True),
-    _Row("auditd", "auditd", "Records of the Linux audit system, as auditd writes them", True),
-    _Row("keyvalue", "keyvalue", "Lines of key=value pairs, as firewalls write them", True),
     _Row("csv", "csvtable", "Comma-separated values with a header"),
     _Row("text", "text", "Lines of text in no known format", True),
 )

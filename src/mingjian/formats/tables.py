@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from mingjian.errors import InputError, LimitExceeded, ParseError
+from mingjian.errors import InputError, LimitExceeded
 from mingjian.formats.records import RecordBlock, json_bytes
 from mingjian.formats.text import LineBatch, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
@@ -301,8 +301,3 @@ def mostly(lines: Sequence[str], test: Callable[[str], object], share: float = 0
     (True, False)
     """
     return bool(lines) and sum(1 for line in lines if test(line)) >= share * len(lines)
-
-
-def not_a(what: str) -> ParseError:
-    """The error of a line that is not what its file promises."""
-    return ParseError(f"not {what}")

@@ -38,7 +38,7 @@ ENCODING_HEAD_BYTES = 1024
 UTF16_ZERO_SHARE_MIN = 0.4
 """Without a byte order mark: at least this share of the bytes on one side of each unit is zero …"""
 
-UTF16_ZERO_SHARE_OTHER_MAX = 0.02
+UTF16_ZERO_SHARE_OTHER_MAX = 0.1
 """… and at most this share on the other side."""
 
 CONTROL_SHARE_MAX = 0.05
@@ -70,7 +70,9 @@ class LineBatch:
     lines: Sequence[bytes]
     numbers: Sequence[int]
 
-    def __init__(self, first_number: int, first_offset: int, raw: list[bytes], *, utf16: bool, keep_empty: bool) -> None:
+    def __init__(
+        self, first_number: int, first_offset: int, raw: list[bytes], *, utf16: bool, keep_empty: bool
+    ) -> None:
         self._first_number = first_number
         self._first_offset = first_offset
         self._raw = raw
@@ -261,7 +263,12 @@ def _without_long(found: list[bytes]) -> Iterator[list[bytes] | _LongLine]:
 def _too_long(file: str, number: int, offset: int, line: _LongLine) -> Quarantined:
     error = LimitExceeded("LINE_BYTES_MAX", LINE_BYTES_MAX)
     return Quarantined(
-        file=file, record=number, offset=offset, code=error.code, reason=f"line of {line.size} bytes: {error}", data=line.head
+        file=file,
+        record=number,
+        offset=offset,
+        code=error.code,
+        reason=f"line of {line.size} bytes: {error}",
+        data=line.head,
     )
 
 

@@ -57,7 +57,7 @@ _APACHE_ERROR = re.compile(
     r"\[(?:([\w-]*+):)?(\w++)\] (?:\[pid ([0-9]++)(?::tid ([0-9]++))?\] )?(.*)",
     re.DOTALL,
 )
-_APACHE_PEER = re.compile(r"(?:\[(?:client|remote) (\[?[^\]\s]*+\]?)\] )?(?:(AH[0-9]{5}): )?")
+_APACHE_PEER = re.compile(r"(?:\[(?:client|remote) ([^\]\s]++(?:\]:[0-9]{1,5})?)\] )?(?:(AH[0-9]{5}): )?")
 _APACHE_REFERER = re.compile(r", referer: (\S++)$")
 _NGINX_ERROR = re.compile(
     r"([0-9]{4}/[0-9]{2}/[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}) \[(\w++)\] ([0-9]++)#([0-9]++): "
@@ -252,7 +252,8 @@ def add_error_fields(line: str, record: Record) -> bool:
         _add_present(record, (("time", moment), ("module", module), ("pid", pid), ("tid", thread)))
         _add_present(record, (("error_code", code),))
         if client:
-            address = _HOST_PORT.fullmatch(client) if "." in client or "]" in client else None
+            # Version 2.4, which names the module, always writes a port, and does so without brackets for IPv6.
+            address = _HOST_PORT.fullmatch(client) if module else None
             record["c-ip"] = (address[1] if address else client).strip("[]")
             if address:
                 record["c-port"] = address[2]

@@ -6,7 +6,8 @@ An event is given as the nested object that EVTX parsers write as JSON (``System
 - A child of ``System`` keeps its name; an attribute is ``Tag_Attribute``: ``Provider_Name``,
   ``TimeCreated_SystemTime``, ``Execution_ProcessID``, ``EventID_Qualifiers``.
 - Data keeps its names without spaces (``Threat Name`` is ``ThreatName``); nested elements give their leaves; unnamed
-  ``<Data>`` is the field ``Data``, a list if there are several. A name that occurs twice becomes a list.
+  ``<Data>`` is the field ``Data``, a list if there are several. A name that occurs twice becomes a list (nested
+  elements also where a parser has told them apart as ``Name`` and ``Name_1``).
 - A name that ``System`` has too stays with ``System``, since that is what rules mean by ``Level`` or ``Channel``. The
   data's value is kept as ``EventData_<name>`` or ``UserData_<name>`` (event 104, for example, tells the cleared log
   in ``UserData_Channel``).
@@ -37,7 +38,7 @@ def flatten(event: Value) -> Record:
     """Turn one event into a flat record.
 
     >>> flatten({"System": {"Provider": {"#attributes": {"Name": "p"}}, "EventID": 1}, "EventData": {"A b": ""}})
-    {'Provider_Name': 'p', 'EventID': 1, 'Ab': <Empty.EMPTY: 'empty element'>}
+    {'Provider_Name': 'p', 'EventID': 1, 'Ab': <Empty.EMPTY: ''>}
 
     Raises:
         SchemaError: it is no object, or has no ``System`` part.
@@ -111,11 +112,19 @@ def _leaves(tag: str, element: Value) -> Iterator[tuple[str, Value]]:
                 stack.append(iter([(parent, name, item) for item in value]))
                 break
             if isinstance(value, dict):
-                stack.append(iter([_named(name, key, inner) for key, inner in value.items() if key[:5] != "xmlns"]))
+                stack.append(iter([_named(name, _unsuffixed(key, value), inner) for key, inner in value.items()]))
                 break
             yield name, _plain(name, value)
         else:
             stack.pop()
+
+
+def _unsuffixed(key: str, siblings: dict[str, Value]) -> str:
+    """The name of an element that a parser of event logs calls ``Name_1``, ``Name_2`` … after an equal one."""
+    base, _, number = key.rpartition("_")
+    if base in siblings and number.isdecimal() and (number == "1" or f"{base}_{int(number) - 1}" in siblings):
+        return base
+    return key
 
 
 def _named(tag: str, key: str, value: Value) -> tuple[str, str, Value]:

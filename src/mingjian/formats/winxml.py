@@ -35,7 +35,9 @@ _FILLER = re.compile(rb"(?:\s+|<\?xml[^>]{0,200}\?>|</?(?:[\w.-]+:)?Events(?:\s[
 _FIRST = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:[\w.-]+:)?(Events?)[\s>]", re.DOTALL)
 _SYSTEM = re.compile(rb"<(?:[\w.-]+:)?System[\s>]")
 _NUMBERS = frozenset({"EventID", "Version", "Level", "Task", "Opcode", "EventRecordID"})
-_NUMBER_ATTRIBUTES = frozenset({"Qualifiers", "ProcessID", "ThreadID", "ProcessorID", "SessionID", "KernelTime", "UserTime"})
+_NUMBER_ATTRIBUTES = frozenset(
+    {"Qualifiers", "ProcessID", "ThreadID", "ProcessorID", "SessionID", "KernelTime", "UserTime"}
+)
 _FORBIDDEN = re.compile(
     "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]|&#(?:[0-8]|1[124-9]|2[0-9]|3[01]|x0*(?:[0-8bcefBCEF]|1[0-9a-fA-F]));"
 )

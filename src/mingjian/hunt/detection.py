@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 import msgspec
@@ -43,6 +43,8 @@ class Summary(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     quarantined: int = 0
     rules_loaded: int = 0
+    rules_skipped: int = 0
+    """Documents that did not become a rule; whoever loaded the rules says so."""
     rules_fired: int = 0
     hits_by_level: dict[str, int] = {}
     events_by_stream: dict[str, int] = {}
@@ -50,6 +52,12 @@ class Summary(msgspec.Struct, kw_only=True):
     """In seconds, summed over all processes."""
     noisiest: list[Ranked] = []
     """In matches."""
+    correlations_skipped: list[str] = []
+    """Correlations that cannot be run, each with the reason."""
+    correlation_losses: dict[str, int] = {}
+    """What a correlation had to leave out, by name; see the manual's page on correlations."""
+    late_matches: int = 0
+    """Matches that came too late to be correlated; none in a run over files, which sorts them."""
     untimed_matches: int = 0
     """Matches that could not be correlated because their event has no time."""
 
@@ -66,6 +74,8 @@ class _Fed(msgspec.Struct, frozen=True):
     task: int
     part: int
     match: Match
+    host: str
+    account: str
 
 
 Progress = Callable[[int, int], None]
@@ -94,6 +104,7 @@ class Run:
         self._on_quarantined = on_quarantined
         self._scanner = Scanner(engine, router, wanted_fields=needed_fields(correlations), explain=explain)
         self._engine = engine
+        self._explain = explain
         self._tasks: list[files.Task] = []
         self._found = Sorter(_Found, _order)
         self._fed = Sorter(_Fed, lambda fed: _place(fed.match.time_us, fed.match.file, fed.part, fed.match.record))
@@ -141,8 +152,8 @@ class Run:
         self._fed.close()
 
     def _take(self, findings: Findings) -> None:
-        for task, match in findings.matches:
-            self._fed.add(_Fed(task, self._tasks[task].part, match))
+        for task, match, host, account in findings.matches:
+            self._fed.add(_Fed(task, self._tasks[task].part, match, host, account))
         for task, detection in findings.detections:
             self._keep(_Found(task, self._tasks[task].part, detection))
         self._quarantined += findings.quarantined
@@ -166,17 +177,38 @@ class Run:
         if not self._correlations:
             return
         correlator = Correlator(list(self._correlations.values()), lateness_s=LATENESS_S)
-        for match in [*correlator.feed(self._matches()), *correlator.flush()]:
-            self._keep(_Found(-1, 0, self._detection_of(match)))
+        found = [*correlator.feed(match for match, _, _ in self._matches()), *correlator.flush()]
+        self.summary.correlations_skipped = [f"{each.correlation_id}: {each.reason}" for each in correlator.skipped]
+        report = correlator.report()
+        self.summary.correlation_losses = {
+            f"{correlation}: {name}": count
+            for correlation, losses in report.losses.items()
+            for name, count in msgspec.structs.asdict(losses).items()
+            if count
+        }
+        self.summary.untimed_matches = sum(report.undated.values())
+        self.summary.late_matches = report.late
+        who = dict.fromkeys(((each.completed_by.file, each.completed_by.record) for each in found), ("", ""))
+        if who:
+            for match, host, account in self._matches():
+                if (match.file, match.record) in who:
+                    who[match.file, match.record] = (host, account)
+        for match in found:
+            host, account = who[match.completed_by.file, match.completed_by.record]
+            self._keep(_Found(-1, 0, self._detection_of(match, host, account)))
 
-    def _matches(self) -> Iterable[Match]:
+    def _matches(self) -> Iterator[tuple[Match, str, str]]:
         for fed in self._fed:
             shift = self._shifts.get(fed.task, 0)
             match = fed.match
-            yield msgspec.structs.replace(match, record=match.record + shift) if shift else match
+            if shift:
+                match = msgspec.structs.replace(match, record=match.record + shift)
+            yield match, fed.host, fed.account
 
-    def _detection_of(self, match: CorrelationMatch) -> Detection:
+    def _detection_of(self, match: CorrelationMatch, host: str, account: str) -> Detection:
         correlation = self._correlations[match.correlation_id]
+        matched = {name: value for name, value in match.group if value is not None}
+        matched |= {"count": str(match.count), "value": f"{match.value:g}"}
         return Detection(
             time_us=match.time_us,
             level=correlation.level,
@@ -184,11 +216,15 @@ class Run:
             rule_title=correlation.title,
             kind="correlation",
             attack=correlation.attack,
+            host=host,
+            account=account,
             stream="",
             file=match.completed_by.file,
             record=match.completed_by.record,
-            matched={name: value or "" for name, value in match.group} | {"count": str(match.count)},
-            atoms=tuple(f"{each.rule_id} {each.file}:{each.record}" for each in match.events),
+            matched=matched,
+            atoms=tuple(f"{each.rule_id} at {each.file}:{each.record}" for each in match.events)
+            if self._explain
+            else (),
         )
 
     def _sum_up(self, seconds: float) -> None:

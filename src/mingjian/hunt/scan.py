@@ -92,7 +92,8 @@ class Findings(msgspec.Struct):
 
     detections: list[tuple[int, Detection]] = []
     """With the number of the task that each is from."""
-    matches: list[tuple[int, Match]] = []
+    matches: list[tuple[int, Match, str, str]] = []
+    """For correlations, with task, host and account."""
     quarantined: list[tuple[int, Quarantined]] = []
     streams: dict[str, int] = {}
     """Events by stream."""
@@ -203,7 +204,8 @@ class Scanner:
         wanted = self._wanted_fields.get(rule.id)
         if wanted is not None:
             values = tuple(tuple(map(text_of, leaves(view.value(record, field)))) for field in wanted)
-            self._findings.matches.append((task, Match(about.time_us, rule.id, file, number, values)))
+            match = Match(about.time_us, rule.id, file, number, values)
+            self._findings.matches.append((task, match, about.host, about.account))
         if rule.hidden:
             return
         evidence = self._engine.evidence(index, view, record)

@@ -68,9 +68,9 @@ def parse_time_us(value: Value | Missing, *, zone_offset_s: int = 0, year: int |
 
     Numbers, and texts of 9 to 19 digits with or without a fraction (and audit's ``:serial``), are seconds since 1970,
     milliseconds above 10¹¹, microseconds above 10¹⁴, nanoseconds above 10¹⁷. Fractions finer than a microsecond are
-    cut off. Texts are ISO 8601 (``T`` or a space, ``-`` or ``/`` in the date, up to nine digits of fraction), RFC 3164, RFC 5322,
-    asctime and the Apache form. ``zone_offset_s`` (east of UTC is positive) is used where no zone is stated,
-    ``year`` where no year is.
+    cut off. Texts are ISO 8601 (``T`` or a space, ``-`` or ``/`` in the date, up to nine digits of fraction), RFC 3164,
+    RFC 5322, asctime and the Apache form. ``zone_offset_s`` (east of UTC is positive) is used where no zone is
+    stated, ``year`` where no year is.
 
     >>> parse_time_us("1970-01-01T00:00:01.5Z"), parse_time_us("1970-01-01 08:00", zone_offset_s=8 * 3600)
     (1500000, 0)

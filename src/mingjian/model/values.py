@@ -11,7 +11,7 @@ import msgspec
 class Empty(enum.Enum):
     """The type of ``EMPTY``."""
 
-    EMPTY = "empty element"
+    EMPTY = ""
 
 
 EMPTY: Final = Empty.EMPTY

@@ -38,7 +38,7 @@ BACKSLASH = "\\"
 
 def document(detection: Mapping[str, object], **more: object) -> bytes:
     rule = {"title": "t", "id": "a-rule", "logsource": {"product": "windows"}, "detection": detection, **more}
-    return json.dumps(rule, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return json.dumps(rule, ensure_ascii=False).replace("1e-07", "1.0e-7").encode("utf-8", "backslashreplace")
 
 
 def loaded(data: bytes, placeholders: Mapping[str, Sequence[str]] | None = None) -> Rule:
@@ -194,6 +194,7 @@ def test_a_date_without_quotes_is_text() -> None:
         ("F|startswith|endswith", "a", (ANY, "a", ANY)),
         ("F|contains", 42, (ANY, "42", ANY)),
         ("F|contains", 1.5, (ANY, "1.5", ANY)),
+        ("F|contains", 0.0000001, (ANY, "1e-7", ANY)),
         ("F|endswith", False, (ANY, "false")),
         ("F|contains", "\\", (ANY, "\\", ANY)),
         ("F|startswith", r"\*", ("*", ANY)),

@@ -301,7 +301,7 @@ def test_a_wrong_filter_is_refused_with_its_reason(text: str, said: str) -> None
 def test_the_same_rule_twice_is_loaded_once() -> None:
     found = together(a=rule("one", "r1"), b=rule("uno", "r1"))
     assert [r.file for r in found.rules] == ["a"]
-    assert found.skipped[0].code == "duplicate-rule"
+    assert found.skipped[0].code == "rule-error"
     assert found.skipped[0].file == "b"
     assert "in a" in found.skipped[0].reason
 
@@ -312,7 +312,7 @@ def test_two_rules_with_one_id_are_both_loaded_and_told_apart() -> None:
     assert ids[0] == "r1"
     assert ids[1].startswith("r1~")
     assert found.notes[0].file == "b"
-    assert [s.code for s in found.skipped] == ["duplicate-rule"]
+    assert [s.code for s in found.skipped] == ["rule-error"]
 
 
 def test_the_order_of_the_rules_is_the_order_of_the_files() -> None:

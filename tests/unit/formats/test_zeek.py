@@ -3,12 +3,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from text_logs import CHINESE, outcome, records
 
 from mingjian.formats import zeek
 from mingjian.formats.registry import recognise
+from mingjian.model.blocks import Piece, Quarantined
 from mingjian.model.times import parse_time_us
-from mingjian.model.values import Record
+from mingjian.model.values import MISSING, Record
+from text_logs import CHINESE, outcome, records
 
 HEADER = "#separator \\x09\n#set_separator\t,\n#empty_field\t(empty)\n#unset_field\t-\n#path\tx\n"
 
@@ -43,9 +44,16 @@ def test_tab_separated_logs_are_what_json_says(log: str, shared_data: Path) -> N
 def test_values_have_the_types_of_the_header() -> None:
     (record,) = table("time count int port double interval bool addr enum", "1.5\t7\t-7\t443\t1e3\t0.25\tT\t::1\tudp")
     assert record == {
-        "time": 1.5, "count": 7, "int": -7, "port": 443, "double": 1000.0, "interval": 0.25, "bool": True,
-        "addr": "::1", "enum": "udp",
-    }  # fmt: skip
+        "time": 1.5,
+        "count": 7,
+        "int": -7,
+        "port": 443,
+        "double": 1000.0,
+        "interval": 0.25,
+        "bool": True,
+        "addr": "::1",
+        "enum": "udp",
+    }
     assert type(record["count"]) is int
 
 
@@ -85,7 +93,11 @@ def test_a_whole_number_of_any_length_that_python_reads_is_a_number() -> None:
 
 
 def test_a_second_header_changes_the_columns() -> None:
-    text = HEADER + "#fields\ta\tb\n#types\tcount\tstring\n1\tx\n#separator ;\n#set_separator;|\n#path;y\n#fields;c\n#types;set[count]\n1|2\n"
+    text = (
+        HEADER
+        + "#fields\ta\tb\n#types\tcount\tstring\n1\tx\n"
+        + "#separator ;\n#set_separator;|\n#path;y\n#fields;c\n#types;set[count]\n1|2\n"
+    )
     assert records(zeek.read, text) == [{"_path": "x", "a": 1, "b": "x"}, {"_path": "y", "c": [1, 2]}]
 
 
@@ -97,8 +109,12 @@ def test_lines_without_header_or_of_another_width_are_quarantined_where_they_are
     found, bad = outcome(zeek.read, [b"early\n#fields\ta\tb\n1\t2\nshort\n1\t2\t3\n#fields\ta\n#types\tcount\tx\n7\n"])
     assert found == [(3, {"a": "1", "b": "2"})]
     assert [(each.record, each.offset, each.data) for each in bad] == [
-        (1, 0, b"early"), (4, 22, b"short"), (5, 28, b"1\t2\t3"), (7, 44, b"#types\tcount\tx"), (8, 59, b"7"),
-    ]  # fmt: skip
+        (1, 0, b"early"),
+        (4, 22, b"short"),
+        (5, 28, b"1\t2\t3"),
+        (7, 44, b"#types\tcount\tx"),
+        (8, 59, b"7"),
+    ]
     assert "1 columns where the header has 2" in bad[1].reason
 
 
@@ -107,19 +123,21 @@ def test_a_header_with_too_many_columns_is_refused_by_name() -> None:
     assert "COLUMNS_MAX" in bad[0].reason
 
 
-def test_only_zeek_is_recognised() -> None:
-    assert recognise(HEADER.encode(), "x").name == "zeek"  # type: ignore[union-attr]
-    assert recognise(b"#fields\ta\n1\n", "x").name == "zeek"  # type: ignore[union-attr]
-    assert recognise(b"#Fields: a b\n1 2\n", "x").name == "w3c"  # type: ignore[union-attr]
+@pytest.mark.parametrize(
+    ("head", "name"), [(HEADER.encode(), "zeek"), (b"#fields\ta\n1\n", "zeek"), (b"#Fields: a b\n1 2\n", "w3c")]
+)
+def test_only_zeek_is_recognised(head: bytes, name: str) -> None:
+    found = recognise(head, "x")
+    assert found is not None
+    assert found.name == name
 
 
 def test_a_block_gives_single_columns_and_chosen_rows() -> None:
-    from mingjian.model.blocks import Piece
-    from mingjian.model.values import MISSING
-
     text = HEADER + "#fields\tid.orig_h\tn\n#types\taddr\tcount\n::1\t1\n::2\t-\n::3\t3\n"
     (block,) = zeek.read(Piece(file="f", chunks=iter([text.encode()])))
-    assert not isinstance(block, type(None))
-    assert block.columns(["n", "id.orig_h", "id", "_path"], [2, 1]) == [[3, MISSING], ["::3", "::2"], [MISSING] * 2, ["x"] * 2]  # type: ignore[union-attr]
-    taken = block.take([2])  # type: ignore[union-attr]
-    assert (list(taken.numbers), taken.record(0), taken.raw(0)) == ([10], {"_path": "x", "id.orig_h": "::3", "n": 3}, b"::3\t3")
+    assert not isinstance(block, Quarantined)
+    columns = block.columns(["n", "id.orig_h", "id", "_path"], [2, 1])
+    assert [list(column) for column in columns] == [[3, MISSING], ["::3", "::2"], [MISSING] * 2, ["x"] * 2]
+    taken = block.take([2])
+    assert (list(taken.numbers), taken.raw(0)) == ([10], b"::3\t3")
+    assert taken.record(0) == {"_path": "x", "id.orig_h": "::3", "n": 3}

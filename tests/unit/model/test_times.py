@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mingjian.model.times import TIME_US_MAX, iso_with_year, parse_time_us
-from mingjian.model.values import EMPTY, MISSING
+from mingjian.model.values import EMPTY, MISSING, Missing, Value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -62,16 +62,45 @@ def test_forms_that_logs_use_are_read(text: str | float, moment: str) -> None:
     "text",
     [
         *["", "now", "2021", "20210304", "12345678", "2021-13-01", "2021-02-30T00:00:00Z", "2021-03-04T24:00:00Z"],
-        *["2021-03-04T05:60:00Z", "2021-03-04T05:06:61Z", "2021-03-04T05:06:60Z", "2021-03-04X05:06:07", "2021-3-4 05:06:07"],
-        *["2021-03-04T05:06:07+99:00", "2021-03-04T05:06:07+08:75", "2021-03-04T05:06:07 CST", "2021-03-04T05:06:07.", "03/04/2021"],
-        *["2021-03-04T05:06:07Z and more", " 2021-03-04T05:06:07Z", "２０２１-03-04T05:06:07Z", "2021-03-04T05:06:07.1234567891Z"],
-        *["Foo 10 06:55:46 2020", "Dec 32 06:55:46 2020", "Dec 10 25:55:46 2020", "10/Foo/2000:13:55:36 -0700", "Feb 29 00:00:00 2021"],
-        *["1969-12-31T23:59:59Z", "1970-01-01T00:00:00+00:01", "9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00Z", "1" * 80],
+        *[
+            "2021-03-04T05:60:00Z",
+            "2021-03-04T05:06:61Z",
+            "2021-03-04T05:06:60Z",
+            "2021-03-04X05:06:07",
+            "2021-3-4 05:06:07",
+        ],
+        *[
+            "2021-03-04T05:06:07+99:00",
+            "2021-03-04T05:06:07+08:75",
+            "2021-03-04T05:06:07 CST",
+            "2021-03-04T05:06:07.",
+            "03/04/2021",
+        ],
+        *[
+            "2021-03-04T05:06:07Z and more",
+            " 2021-03-04T05:06:07Z",
+            "２０２１-03-04T05:06:07Z",
+            "2021-03-04T05:06:07.1234567891Z",
+        ],
+        *[
+            "Foo 10 06:55:46 2020",
+            "Dec 32 06:55:46 2020",
+            "Dec 10 25:55:46 2020",
+            "10/Foo/2000:13:55:36 -0700",
+            "Feb 29 00:00:00 2021",
+        ],
+        *[
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-01:00",
+            "0000-01-01T00:00:00Z",
+            "1" * 80,
+        ],
         *[-1, -0.5, 1e30, float("nan"), float("inf"), 10**30, True, None, [], {}, EMPTY, MISSING],
     ],
 )
-def test_what_is_no_moment_is_none(text: object) -> None:
-    assert parse_time_us(text) is None  # type: ignore[arg-type]
+def test_what_is_no_moment_is_none(text: "Value | Missing") -> None:
+    assert parse_time_us(text) is None
 
 
 def test_a_missing_zone_and_a_missing_year_come_from_the_caller() -> None:
@@ -82,7 +111,9 @@ def test_a_missing_zone_and_a_missing_year_come_from_the_caller() -> None:
     assert parse_time_us("Jan  1 08:00:10", year=1970, zone_offset_s=8 * 3600) == 10**7
 
 
-@given(MOMENTS, ZONES, st.sampled_from(["T", " "]), st.sampled_from(["auto", "seconds", "milliseconds", "microseconds"]))
+@given(
+    MOMENTS, ZONES, st.sampled_from(["T", " "]), st.sampled_from(["auto", "seconds", "milliseconds", "microseconds"])
+)
 def test_iso_agrees_with_another_parser(moment: datetime, zone: timezone, separator: str, precision: str) -> None:
     text = moment.replace(tzinfo=zone).isoformat(separator, precision)
     assert parse_time_us(text) == us(parser.isoparse(text))
@@ -108,7 +139,14 @@ def test_other_forms_agree_with_another_parser(moment: datetime, zone: timezone)
     assert parse_time_us(apache) == us(moment.replace(tzinfo=zone))
 
 
-@given(st.one_of(st.text(max_size=80), st.integers(), st.floats(), st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.+Z-]{0,20}")))
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.integers(),
+        st.floats(),
+        st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.+Z-]{0,20}"),
+    )
+)
 def test_anything_gives_a_bounded_number_or_none(value: str | float) -> None:
     found = parse_time_us(value)
     assert found is None or 0 <= found <= TIME_US_MAX

@@ -185,7 +185,7 @@ class Mean(Total, tag="mean"):
 
 
 class Samples(msgspec.Struct, tag="samples"):
-    """The smallest number that is not below a given per cent of all numbers (nearest rank)."""
+    """The smallest number to which at least a given per cent of all are equal or below (nearest rank)."""
 
     percentile: float
     numbers: list[int | float] = []

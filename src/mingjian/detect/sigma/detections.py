@@ -35,6 +35,7 @@ from sigma.types import (
     SpecialChars,
 )
 
+from mingjian.detect.leaves import text_of
 from mingjian.detect.sigma.expressions import all_of, any_of, negation, text
 from mingjian.detect.sigma.modifiers import (
     CHANGES,
@@ -43,7 +44,6 @@ from mingjian.detect.sigma.modifiers import (
     Raw,
     changed,
     first_values,
-    number_text,
     unfilled,
 )
 from mingjian.detect.sigma.regexes import checked_regex
@@ -233,9 +233,9 @@ def _regex_atom(field: str | None, value: SigmaRegularExpression) -> Regex:
 def _keyword_atom(value: SigmaType) -> Expr:
     """What a pipeline may have made of a keyword; from a file come only text and regular expressions."""
     if isinstance(value, SigmaNumber) and not isinstance(value, SigmaTimestampPart):
-        return text(None, [ANY, number_text(value.number), ANY])
+        return text(None, [ANY, text_of(value.number), ANY])
     if isinstance(value, SigmaBool):
-        return text(None, [ANY, "true" if value.boolean else "false", ANY])
+        return text(None, [ANY, text_of(value.boolean), ANY])
     raise RuleError("only text and regular expressions can be keywords: this modifier needs a field")
 
 

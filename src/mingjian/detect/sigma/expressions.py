@@ -5,7 +5,7 @@ The form makes equal rules equal, and spares the engine every special case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -106,14 +106,3 @@ def atom_count(expression: Expr) -> int:
         else:
             count += 1
     return count
-
-
-def with_atoms(expression: Expr, change: Callable[[Expr], Expr]) -> Expr:
-    """Put another expression in the place of every atom."""
-    if isinstance(expression, And):
-        return all_of(with_atoms(item, change) for item in expression.items)
-    if isinstance(expression, Or):
-        return any_of(with_atoms(item, change) for item in expression.items)
-    if isinstance(expression, Not):
-        return negation(with_atoms(expression.item, change))
-    return change(expression)

@@ -41,6 +41,7 @@ from sigma.types import (
     TimestampPart,
 )
 
+from mingjian.detect.leaves import text_of
 from mingjian.detect.sigma.regexes import checked_regex
 from mingjian.errors import LimitExceeded, RuleError, UnsupportedRule, shown
 
@@ -82,15 +83,6 @@ def _string(parts: Sequence[_Part], *, cased: bool = False) -> SigmaString:
     made = SigmaCasedString() if cased else SigmaString()
     made.s = list(parts)
     return made
-
-
-def number_text(number: float) -> str:
-    """The text of a number: what ``docs/*/reference/matching.md`` says of leaves, too.
-
-    >>> number_text(42), number_text(1.5), number_text(2.0)
-    ('42', '1.5', '2.0')
-    """
-    return repr(number)
 
 
 def first_values(raw: Raw, names: Sequence[str], placeholders: Placeholders) -> list[SigmaType]:
@@ -163,9 +155,9 @@ def _text(value: SigmaType, name: str) -> SigmaString:
     if isinstance(value, SigmaString):
         return value
     if isinstance(value, SigmaNumber) and not isinstance(value, SigmaTimestampPart):
-        return _string([number_text(value.number)])
+        return _string([text_of(value.number)])
     if isinstance(value, SigmaBool):
-        return _string(["true" if value.boolean else "false"])
+        return _string([text_of(value.boolean)])
     raise RuleError(f"|{name} needs text, not {_kind(value)}")
 
 

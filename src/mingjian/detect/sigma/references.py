@@ -95,7 +95,7 @@ class _Files:
             other = replace(head, id=f"{head.id}~{head.content_hash[:8]}")
             same = first if first.content_hash == head.content_hash else self.by_id.get(other.id)
             if same is not None:
-                self.skipped.append(skipped_from(head, "duplicate-rule", f"the same rule is in {same.file}"))
+                self.skipped.append(skipped_from(head, "rule-error", f"the same rule is in {same.file}"))
                 return None
             self.note(other, f"the id {head.id} belongs to another rule, in {first.file}: this one is named {other.id}")
             head = other
