@@ -28,7 +28,7 @@ FAILED = 1
 
 def input_of(target: Target, seed: int, index: int) -> tuple[bytes, Random]:
     """The input with this number, and the randomness for cutting it."""
-    random = Random(f"{seed} {target.name} {index}")  # noqa: S311  # no secrets here
+    random = Random(f"{seed} {target.name} {index}")  # no secrets here
     if index < len(target.samples):
         return target.samples[index], random
     return mutated(random, target.samples, target.size_max), random

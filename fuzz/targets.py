@@ -78,7 +78,11 @@ def _format_samples() -> dict[str, list[bytes]]:
     found["winxml"] += [xml.encode(), f"<Events>\n{xml}\n{xml}</Events>".encode(), xml.encode("utf-16")]
     found["evtx"] += [evtxfile.sample(count)[evtxfile.HEADER :].rstrip(b"\0") for count in (1, 3, 8)]
     found["text"] += ["日志\r\nb\n\nc".encode(), "日志\nb".encode("utf-16"), "日志\nb".encode("gb18030"), b"caf\xe9\n"]
-    found["json"] += [b'[{"a": 1}, {"b": [1, "x"]}]', b'{"Records": [{"a": 1}, {"b": null}]}', b'{\n"a": 1\n}\n{"b": 2}']
+    found["json"] += [
+        b'[{"a": 1}, {"b": [1, "x"]}]',
+        b'{"Records": [{"a": 1}, {"b": null}]}',
+        b'{\n"a": 1\n}\n{"b": 2}',
+    ]
     found["leef"] += [b"LEEF:2.0|v|p|1|id|^|src=1.2.3.4^dst=5.6.7.8\n", b"LEEF:1.0|v|p|1|id|a=b\tc=d\n"]
     found["cef"] += [b"CEF:0|v|p|1|id|name|5|src=1.2.3.4 msg=a b\\=c cs1Label=x cs1=y\n"]
     found["csv"] += [b'a,b,c\n1,"x ""y""\nz",3\n4,5,6\n', b"a;b;c\r\n1;2;3\r\n"]

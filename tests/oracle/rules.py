@@ -52,10 +52,11 @@ Part = str | bytes | Wild | Placeholder
 
 @dataclass(frozen=True)
 class Run:
-    """What stands between two ``*``: literals and ``?``, of a known length."""
+    """What stands between two ``*``: literals and ``?``, of a known length; ``literal`` if it has no ``?``."""
 
     parts: tuple[str | Wild, ...]
     length: int
+    literal: str | None
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,14 @@ def runs_of(parts: tuple[str | Wild, ...]) -> tuple[Run, ...]:
             runs.append([])
         else:
             runs[-1].append(part)
-    return tuple(Run(tuple(run), sum(1 if part is ONE else len(str(part)) for part in run)) for run in runs)
+    return tuple(
+        Run(
+            parts=tuple(run),
+            length=sum(1 if part is ONE else len(str(part)) for part in run),
+            literal=None if ONE in run else "".join(map(str, run)),
+        )
+        for run in runs
+    )
 
 
 # --- files ---

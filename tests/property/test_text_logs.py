@@ -97,7 +97,7 @@ def mutated(line: bytes) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_bytes_give_records_or_quarantine_and_cuts_change_nothing(name: str, data: st.DataObject) -> None:
     read, splittable = READERS[name]
     content = data.draw(mutated(LINES[name]))

@@ -156,12 +156,12 @@ def event_of(record: Record, view: View) -> Event:
     return Event(record, lookup)
 
 
-def judge(path: Path, rules: Sequence[Rule], one_in: int = 1) -> Answer:
-    """Ask every rule about every (chosen) event of a file."""
+def judge(path: Path, rules: Sequence[Rule], one_in: int = 1, wanted: dict[View, list[Rule]] | None = None) -> Answer:
+    """Ask every rule about every (chosen) event of a file. ``wanted`` keeps the rules of each view."""
+    wanted = {} if wanted is None else wanted
     answer = Answer()
     started = time.process_time()
     streams: Counter[str] = Counter()
-    wanted: dict[View, list[Rule]] = {}
     for portion in portions_of(path, one_in, answer):
         if portion.view not in wanted:
             wanted[portion.view] = rules_for(rules, portion.view)
@@ -179,6 +179,7 @@ def judge(path: Path, rules: Sequence[Rule], one_in: int = 1) -> Answer:
 
 
 _RULES: list[Rule] = []
+_WANTED: dict[View, list[Rule]] = {}
 
 
 def _start_worker(files: list[tuple[str, bytes]]) -> None:
@@ -186,7 +187,7 @@ def _start_worker(files: list[tuple[str, bytes]]) -> None:
 
 
 def _work(path: Path, one_in: int) -> Answer:
-    return judge(path, _RULES, one_in)
+    return judge(path, _RULES, one_in, _WANTED)
 
 
 def judge_all(

@@ -11,6 +11,7 @@ import typer
 
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
+from mingjian.cli.explain import explain_rule
 from mingjian.hunt.rulebook import Rulebook, load_rulebook
 from mingjian.hunt.rulecheck import STATES, CheckedRule, check, file_states
 from mingjian.settings import Settings
@@ -92,3 +93,6 @@ def _summarise(book: Rulebook, rows: Sequence[CheckedRule]) -> None:
         terminal.note(f"{len(rows)} documents: " + ", ".join(f"{found[state]} {state}" for state in STATES))
     kinds = {"rules": book.rules, "correlations": book.correlations, "filters": book.filters}
     terminal.note("in use: " + ", ".join(f"{len(items)} {name}" for name, items in kinds.items()))
+
+
+app.command("explain")(explain_rule)

@@ -40,7 +40,7 @@ class Piece(msgspec.Struct, frozen=True):
 class Value(msgspec.Struct, frozen=True):
     """A text from outside, as much of it as is shown, and how many characters are not."""
 
-    pieces: tuple[Piece, ...]
+    text: str
     cut: int = 0
 
 
@@ -126,18 +126,12 @@ def _trimmed(one: Detection) -> Chosen:
     return Chosen(msgspec.structs.replace(one, matched=matched), cut, len(one.matched) - len(fields))
 
 
-def pieces_of(text: str) -> tuple[Piece, ...]:
+def pieces_of(text: str) -> Iterator[Piece]:
     r"""Cut a text into what can be seen and marks for what cannot.
 
     >>> [(piece.text, piece.mark) for piece in pieces_of("a\u202eb")]
     [('a', False), ('\\u202e', True), ('b', False)]
     """
-    if text.isprintable():
-        return (Piece(text),)
-    return tuple(_pieces(text))
-
-
-def _pieces(text: str) -> Iterator[Piece]:
     start = 0
     for place, character in enumerate(text):
         if character.isprintable():
@@ -155,7 +149,7 @@ def _pieces(text: str) -> Iterator[Piece]:
 def value_of(text: str, cut: int = 0) -> Value:
     """Prepare a text from outside for the page; ``cut`` is how much of it is gone already."""
     shown = text[:VALUE_CHARACTERS_MAX]
-    return Value(pieces_of(shown), cut + len(text) - len(shown))
+    return Value(shown, cut + len(text) - len(shown))
 
 
 def line_of(text: str) -> Value:
@@ -218,4 +212,4 @@ def _command(one: Detection) -> Value | None:
         return None
     command = f"mingjian rules explain RULE.yml --event={shlex.quote(f'{one.file}:{one.record}')}"
     # A command is whole or not there: nobody should run half of a name.
-    return Value(pieces_of(command))
+    return Value(command)

@@ -23,6 +23,7 @@ RULES_OF_TECHNIQUE_MAX = 12
 TECHNIQUES_OF_RULE_MAX = 50
 """A rule with more techniques counts for the first of them."""
 STREAMS_LISTED_MAX = 200
+LOSSES_LISTED_MAX = 50
 HEAT_STEPS = 4
 UNKNOWN_STREAMS = "unknown/"
 """How the names of streams begin for which there is no source definition."""
@@ -119,7 +120,7 @@ def lead(sums: Sums, summary: Summary, words: Words) -> list[Part]:
     else:
         start = detections
     levels = [
-        f"{number(count)} {words.levels[level]}"
+        words.lead_level.format(n=number(count), level=words.levels[level])
         for level, count in zip(reversed(LEVELS), sums.all.weight, strict=True)
         if count
     ]
@@ -131,7 +132,7 @@ def _worst(sums: Sums, words: Words) -> list[Part]:
     if not ranked:
         return []
     rule = ranked[0]
-    parts = [Part(" " + words.lead_worst), Part(rule.title[:LINE_CHARACTERS_MAX], outside=True)]
+    parts = [Part(words.lead_worst), Part(rule.title[:LINE_CHARACTERS_MAX], outside=True)]
     if rule.first_host:
         parts += [Part(words.lead_host), Part(rule.first_host, outside=True)]
         others = len(rule.hosts) - 1
@@ -153,6 +154,9 @@ def blind(sums: Sums, summary: Summary, words: Words) -> list[str]:
         ("skipped", summary.rules_skipped),
         ("untimed", sums.times.untimed),
         ("uncorrelated", summary.untimed_matches),
+        ("late", summary.late_matches),
+        ("not run", len(summary.correlations_skipped)),
+        ("lost", sum(summary.correlation_losses.values())),
     )
     return [counted(words, noun, count) for noun, count in found if count]
 
@@ -294,3 +298,10 @@ def streams(summary: Summary) -> tuple[list[tuple[str, int]], int]:
     """The streams with the most events, and how many further streams there are."""
     ranked = sorted(summary.events_by_stream.items(), key=lambda item: (-item[1], item[0]))
     return ranked[:STREAMS_LISTED_MAX], max(0, len(ranked) - STREAMS_LISTED_MAX)
+
+
+def losses(summary: Summary) -> tuple[list[str], int]:
+    """What correlations could not do, one line each, and how many further lines there are."""
+    lines = [*summary.correlations_skipped, *(f"{name}: {number(n)}" for name, n in summary.correlation_losses.items())]
+    shown = [line[:LINE_CHARACTERS_MAX] for line in lines[:LOSSES_LISTED_MAX]]
+    return shown, len(lines) - len(shown)

@@ -19,11 +19,11 @@ from typing import TextIO
 
 import jinja2
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mingjian.console import overview, wording
 from mingjian.console.attack import load_attack
-from mingjian.console.evidence import Chosen, choose, pieces_of, quotas, rows_of
+from mingjian.console.evidence import Chosen, Value, choose, pieces_of, quotas, rows_of
 from mingjian.console.tally import NAMES_MAX, Sums, add_up, name_of
 from mingjian.console.timeline import PLOT_HEIGHT_PX, lay_out
 from mingjian.console.wording import WORDS
@@ -35,6 +35,12 @@ from mingjian.telemetry import visible
 
 CHUNK_PIECES = 512
 """So many pieces of the page are joined before they are written."""
+
+# Whatever is filled into these is escaped, unless it is markup of theirs.
+_MARK = Markup('<b class="mark">{}</b>')
+_MARK_OF_LINE_END = Markup('<b class="mark">{}</b><br>')
+_BOX = Markup("<code>{}{}</code>")
+_CUT = Markup('<i class="cut">{}</i>')
 
 
 class _FirstRows(msgspec.Struct, frozen=True):
@@ -69,6 +75,7 @@ def write_report(
     numbers = {rule.rule_id: place for place, rule in enumerate(overview.ranked_rules(sums.rules), start=1)}
     style, script = _part("report.css"), _part("report.js")
     streams, streams_cut = overview.streams(summary)
+    losses, losses_cut = overview.losses(summary)
     page = _environment().get_template("report.html.j2")
     context = {
         "words": words,
@@ -99,6 +106,8 @@ def write_report(
         "summary": summary,
         "streams": streams,
         "streams_cut": streams_cut,
+        "losses": losses,
+        "losses_cut": losses_cut,
     }
     _write(stream, page.generate(context | _functions(words)))
 
@@ -127,8 +136,25 @@ def _functions(words: wording.Words) -> dict[str, Callable[..., object]]:
         "number": wording.number,
         "size": wording.size,
         "counted": partial(wording.counted, words),
-        "pieces": pieces_of,
+        "outside": _outside,
+        "value": partial(_value, words),
     }
+
+
+def _outside(text: str) -> Markup:
+    """Text from outside as markup: escaped, and what cannot be seen written out and marked."""
+    if text.isprintable():
+        return escape(text)
+    return Markup("").join(
+        (_MARK_OF_LINE_END if piece.line_end else _MARK).format(piece.text) if piece.mark else escape(piece.text)
+        for piece in pieces_of(text)
+    )
+
+
+def _value(words: wording.Words, value: Value) -> Markup:
+    """A value in its box, with the number of characters that are not shown."""
+    cut = _CUT.format(words.cut_value.format(n=wording.number(value.cut))) if value.cut else ""
+    return _BOX.format(_outside(value.text), cut)
 
 
 def _environment() -> jinja2.Environment:

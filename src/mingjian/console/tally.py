@@ -47,7 +47,8 @@ class Tally(msgspec.Struct):
     @property
     def worst(self) -> Level:
         """The highest level that occurs; the lowest of all if none does."""
-        return next((level for level, count in zip(reversed(LEVELS), self.weight, strict=True) if count), LEVELS[0])
+        found: list[Level] = [level for level, count in zip(LEVELS, self.by_level, strict=True) if count]
+        return found[-1] if found else LEVELS[0]
 
     def add(self, level: int, time_us: int | None) -> None:
         """Count one detection."""

@@ -34,6 +34,17 @@ BAR_SHARE = 0.86
 BAR_WIDTH_MAX = 0.04
 """As a share of the plot: a few bars do not become blocks."""
 
+_MONTHS_BETWEEN_TICKS = (1, 3, 6, 12, 24, 60, 120, 240, 600, 1200, 2400, 6000, 12_000, 24_000)
+_SECONDS_BETWEEN_TICKS = tuple(
+    number * unit
+    for unit, numbers in (
+        (1, (1, 2, 5, 10, 15, 20, 30)),
+        (60, (1, 2, 5, 10, 15, 20, 30)),
+        (3600, (1, 2, 3, 4, 6, 8, 12)),
+        (86_400, (1, 2, 5, 7, 10, 14, 21, 28, 56, 84, 182)),
+    )
+    for number in numbers
+)
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MINUTE, _HOUR, _DAY, _WEEK = 60, 3600, 86_400, 604_800
 _FIRST_MONDAY = 4 * _DAY
@@ -177,8 +188,15 @@ class Bar(msgspec.Struct, frozen=True):
     segments: tuple[Segment, ...]
 
 
+class GridLine(msgspec.Struct, frozen=True):
+    """A line across the plot, ``at`` so many pixels from its top, for so many detections."""
+
+    at: float
+    value: int
+
+
 class Tick(msgspec.Struct, frozen=True):
-    """A line across the plot (``at`` in pixels) or a mark under it (``at`` in percent), with its text."""
+    """A mark under the plot, ``at`` so many percent from its left, with its text."""
 
     at: float
     text: str
@@ -191,7 +209,7 @@ class Timeline(msgspec.Struct, frozen=True):
     bars: tuple[Bar, ...]
     slots: int
     """How many stretches the axis has, empty ones included."""
-    grid: tuple[Tick, ...]
+    grid: tuple[GridLine, ...]
     ticks: tuple[Tick, ...]
     from_text: str
     to_text: str
@@ -295,21 +313,31 @@ def _bar(step: Step, number: int, counts: Sequence[int], x: float, width: float,
     )
 
 
-def _grid(ceiling: int) -> list[Tick]:
+def _grid(ceiling: int) -> list[GridLine]:
     parts = GRID_LINES - 1
-    return [Tick(PLOT_HEIGHT_PX * (1 - part / parts), str(ceiling * part // parts)) for part in range(parts + 1)]
+    return [GridLine(PLOT_HEIGHT_PX * (1 - part / parts), ceiling * part // parts) for part in range(parts + 1)]
 
 
 def _ticks(step: Step, low: int, total: int) -> tuple[Tick, ...]:
-    every = -(-total // TICKS_MAX)
+    """Times at which people expect a mark: full hours, midnights, Januaries."""
+    every = _every(step, total)
     ticks: list[Tick] = []
-    for position in range(0, total, every):
-        start = step.start_of(low + position)
-        previous = step.start_of(low + position - every) if position else None
+    previous: int | None = None
+    for number in range(low + -low % every, low + total, every):
+        start = step.start_of(number)
         new_day = previous is None or previous // _DAY != start // _DAY
-        form = step.time_format if new_day else step.tick_format
-        ticks.append(Tick(round(100 * position / total, 3), _text(start, form)))
+        previous = start
+        text = _text(start, step.time_format if new_day else step.tick_format)
+        ticks.append(Tick(round(100 * (number - low) / total, 3), text))
     return tuple(ticks)
+
+
+def _every(step: Step, total: int) -> int:
+    """How many stretches lie between two marks."""
+    sizes = _MONTHS_BETWEEN_TICKS if step.months else _SECONDS_BETWEEN_TICKS
+    unit = step.months or step.seconds
+    fitting = (size // unit for size in sizes if size % unit == 0 and total * unit <= size * TICKS_MAX)
+    return next(fitting, -(-total // TICKS_MAX))
 
 
 def _text(moment_s: int, form: str) -> str:

@@ -29,6 +29,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     full_stop: str
     lead: str
     lead_levels: str
+    lead_level: str
     lead_worst: str
     lead_host: str
     lead_hosts: str
@@ -102,7 +103,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     where: str
     rule_id: str
     kind: str
-    kinds: Mapping[str, str]
+    correlation: str
     stream: str
     file: str
     record: str
@@ -130,6 +131,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     run_time: str
     run_rules: str
     run_fired: str
+    run_losses: str
     run_slowest: str
     streams_cut: str
     how: str
@@ -185,15 +187,21 @@ EN = Words(
             "{n} pieces of input could not be read and are in quarantine",
         ),
         "unknown": (
-            "{n} event is of no known source, so that no rule looked at it",
-            "{n} events are of no known source, so that no rule looked at them",
+            "{n} event is of no known source, so that no rule looked at it (mingjian sources check)",
+            "{n} events are of no known source, so that no rule looked at them (mingjian sources check)",
         ),
-        "skipped": ("{n} rule could not be used", "{n} rules could not be used"),
+        "skipped": (
+            "{n} rule could not be used (mingjian rules check)",
+            "{n} rules could not be used (mingjian rules check)",
+        ),
         "untimed": ("{n} detection has no time", "{n} detections have no time"),
         "uncorrelated": (
             "{n} match has no time and could not be correlated",
             "{n} matches have no time and could not be correlated",
         ),
+        "late": ("{n} match came too late to be correlated", "{n} matches came too late to be correlated"),
+        "not run": ("{n} correlation could not be run", "{n} correlations could not be run"),
+        "lost": ("{n} match was left out of a correlation", "{n} matches were left out of correlations"),
     },
     steps={
         "second": "1 second",
@@ -208,7 +216,8 @@ EN = Words(
     comma=", ",
     full_stop=".",
     lead="{detections} on {hosts}",
-    lead_levels=": {levels}.",
+    lead_levels=": {levels}. ",
+    lead_level="{n} {level}",
     lead_worst="The worst: ",
     lead_host=", on ",
     lead_hosts=" and {hosts}",
@@ -216,14 +225,14 @@ EN = Words(
     lead_nothing="No rule matched anything. {events} in {files} were read, and {rules} looked at them.",
     lead_unread="Nothing could be seen: not one event was read from {files}.",
     lead_untimed_only=", {times}",
-    read="Read: {files}, {events}, {bytes}; {rules}, of which {fired} matched.",
+    read="Read: {files}, {events}, {bytes}; {rules}, of which {fired} matched. ",
     span="First detection {first}, last {last} (UTC).",
     written="Written {time} UTC.",
     blind="Not seen",
     blind_nothing="All input was read, and every event is of a known source.",
     contents="On this page",
     timeline="Detections over time",
-    timeline_axis="One bar is {step}; height: number of detections; axis: time in UTC, {start} to {end}.",
+    timeline_axis="One bar is {step}; height: number of detections; axis: time in UTC, {start} to {end}. ",
     timeline_gaps="Where there is no bar, nothing was detected; whether there were events then is not shown here.",
     timeline_outliers="Not drawn, because their time is far from that of all others: {before} earlier, {after} later.",
     timeline_nothing="No detection has a time.",
@@ -257,8 +266,8 @@ EN = Words(
     detections="Detections and their evidence",
     detections_note="The worst first, then by time (UTC). Open a row to see the evidence.",
     detections_cut=(
-        "{listed} of {all} detections are listed here: at most {max} of each rule, the earliest. The others are counted "
-        "in the table of rules; --format jsonl or csv has all of them."
+        "{listed} of {all} detections are listed here: at most {max} of each rule, the earliest. The others are "
+        "counted in the table of rules; --format jsonl or csv has all of them."
     ),
     detections_cut_rules="The least severe rules have no row here at all.",
     filter_text="Filter by text",
@@ -285,7 +294,7 @@ EN = Words(
     where="Where it is",
     rule_id="Rule id",
     kind="Kind",
-    kinds={"rule": "rule about one event", "correlation": "correlation of several events"},
+    correlation="correlation of several events",
     stream="Stream",
     file="File",
     record="Record",
@@ -312,12 +321,13 @@ EN = Words(
     run_time="Time taken",
     run_rules="Rules loaded",
     run_fired="Rules that matched",
+    run_losses="What correlations left out",
     run_slowest="Slowest rules (seconds)",
     streams_cut="{n} more streams are not listed.",
     how="How to read this page",
     how_lines=(
         "A detection is a rule that matched, with the events that made it match. It is not yet an opinion.",
-        "Text from logs stands in boxes, letter by letter. What cannot be seen is written out and marked: \\x1b, \\u202e.",
+        "Text from logs stands letter by letter. What cannot be seen is written out and marked: \\x1b, \\u202e.",
         "The page is one file. It loads nothing, sends nothing, and works without its script.",
         "Printed, it shows the rows that are open with their evidence, and the others as lines.",
         "ATT&CK names: © The MITRE Corporation, reproduced and distributed with its permission.",
@@ -339,10 +349,25 @@ ZH = Words(
         "technique": ("{n} 项技术", "{n} 项技术"),
         "other host": ("1 台", "{n} 台"),
         "quarantined": ("{n} 处输入无法读取，已进入隔离", "{n} 处输入无法读取，已进入隔离"),
-        "unknown": ("{n} 条日志事件没有已知的数据源，没有规则检查它们",) * 2,
-        "skipped": ("{n} 条规则不能使用",) * 2,
-        "untimed": ("{n} 处检出没有时间",) * 2,
-        "uncorrelated": ("{n} 次命中没有时间，无法关联",) * 2,
+        "unknown": (
+            "{n} 条日志事件没有已知的数据源，没有规则检查它们（mingjian sources check）",
+            "{n} 条日志事件没有已知的数据源，没有规则检查它们（mingjian sources check）",
+        ),
+        "skipped": (
+            "{n} 条规则不能使用（mingjian rules check）",
+            "{n} 条规则不能使用（mingjian rules check）",
+        ),
+        "untimed": (
+            "{n} 处检出没有时间",
+            "{n} 处检出没有时间",
+        ),
+        "uncorrelated": (
+            "{n} 次命中没有时间，无法关联",
+            "{n} 次命中没有时间，无法关联",
+        ),
+        "late": ("{n} 次命中来得太晚，无法关联", "{n} 次命中来得太晚，无法关联"),
+        "not run": ("{n} 条关联规则不能运行", "{n} 条关联规则不能运行"),
+        "lost": ("{n} 次命中未能计入关联", "{n} 次命中未能计入关联"),
     },
     steps={
         "second": "1 秒",
@@ -366,6 +391,7 @@ ZH = Words(
     full_stop="。",
     lead="{hosts}上有 {detections}",
     lead_levels="：{levels}。",
+    lead_level="{level} {n}",
     lead_worst="最严重的是：",
     lead_host="，主机 ",
     lead_hosts=" 及另外 {hosts}",
@@ -373,7 +399,7 @@ ZH = Words(
     lead_nothing="没有规则命中。共读取 {files}中的 {events}，用 {rules}检查过。",
     lead_unread="什么也看不到：{files}中一条日志事件也没有读到。",
     lead_untimed_only="，共 {times}",
-    read="已读取：{files}、{events}、{bytes}；规则 {rules}，其中 {fired} 条命中。",
+    read="已读取：{files}、{events}、{bytes}；{rules}，其中 {fired} 条命中。",
     span="首次检出 {first}，末次 {last}（UTC）。",
     written="本页写于 {time} UTC。",
     blind="未能看到",
@@ -389,8 +415,8 @@ ZH = Words(
     total="合计",
     matrix="ATT&CK 技术",
     matrix_note=(
-        "第 {version} 版，只列有检出的技术，技术名称用英文原名。一项技术列在它的每个战术之下；一处检出计入其规则所指的每项技术。"
-        "标记取自最严重的检出。"
+        "第 {version} 版，只列有检出的技术，技术名称用英文原名。一项技术列在它的每个战术之下；"
+        "一处检出计入其规则所指的每项技术。标记取自最严重的检出。"
     ),
     matrix_silent="没有检出的战术：{tactics}。",
     matrix_untagged="{n} 处检出的规则没有指明技术。",
@@ -414,7 +440,8 @@ ZH = Words(
     detections="检出与证据",
     detections_note="先列最严重的，再按时间（UTC）。展开一行可看证据。",
     detections_cut=(
-        "这里列出 {all} 处检出中的 {listed} 处：每条规则最多列最早的 {max} 处。其余只计入规则表；--format jsonl 或 csv 给出全部。"
+        "这里列出 {all} 处检出中的 {listed} 处：每条规则最多列最早的 {max} 处。其余只计入规则表；"
+        "--format jsonl 或 csv 给出全部。"
     ),
     detections_cut_rules="级别最低的规则在这里没有行。",
     filter_text="按文字筛选",
@@ -441,7 +468,7 @@ ZH = Words(
     where="出处",
     rule_id="规则编号",
     kind="种类",
-    kinds={"rule": "针对单条日志事件的规则", "correlation": "多条日志事件的关联"},
+    correlation="多条日志事件的关联",
     stream="数据流",
     file="文件",
     record="记录",
@@ -468,12 +495,13 @@ ZH = Words(
     run_time="用时",
     run_rules="已加载的规则",
     run_fired="命中的规则",
+    run_losses="关联未能计入的内容",
     run_slowest="最慢的规则（秒）",
     streams_cut="另有 {n} 个数据流未列出。",
     how="如何阅读本页",
     how_lines=(
         "检出是命中的规则连同使它命中的日志事件，尚不含意见。",
-        "来自日志的文字在方框中逐字显示；看不见的字符写明并加标记，例如 \\x1b、\\u202e。",
+        "来自日志的文字逐字显示；看不见的字符写明并加标记，例如 \\x1b、\\u202e。",
         "本页是一个独立的文件：不加载也不发送任何东西，不用脚本也能阅读。",
         "打印时，展开的行连同证据一起打印，其余的行只占一行。",
         "ATT&CK 名称：© The MITRE Corporation，经其许可复制和分发。",

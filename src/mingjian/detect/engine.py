@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from mingjian.detect.compiled import (
     KEYWORDS,
@@ -41,13 +40,16 @@ from mingjian.model.rules import AnyAtom, LogSource, Rule
 from mingjian.model.sources import View
 from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 PROGRAMS_MAX = 4096
 """So many different programs are kept."""
 GATED_RULES_MIN = 8
 """A field is a gate if at least so many rules, and half of all, want it to equal something."""
 
-Rows: TypeAlias = npt.NDArray[np.intp]
-Truth: TypeAlias = npt.NDArray[np.bool_]
+Rows: TypeAlias = "npt.NDArray[np.intp]"
+Truth: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 class _Program(NamedTuple):

@@ -3,7 +3,7 @@
 A record names a template and gives values for the places in it; a value can be binary XML again. So a few bytes can
 stand for very much: a place that stands in a template a thousand times, an array of which each item repeats its
 element, templates inside templates inside templates. A chunk of 64 KiB of which a decoder would make gigabytes is easy
-to write. ``is_bounded`` walks over the headers only, quickly where the records have the usual shape (one template, one
+to write. ``too_large`` walks over the headers only, quickly where the records have the usual shape (one template, one
 more inside it, no arrays), token by token where not.
 
 Source: [MS-EVEN6] section 2.2.12 and 2.2.13; J. Metz, “Windows XML Event Log (EVTX)”, section 4.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 EXPANSION_BYTES_MAX = 2 * 1024 * 1024
@@ -21,6 +21,8 @@ EXPANSION_BYTES_MAX = 2 * 1024 * 1024
 FRAGMENT_DEPTH_MAX = 8
 """Binary XML inside values inside binary XML … Windows needs two."""
 
+_EFFORTS_MAX = 3
+"""To find out about all records of a chunk may cost so much of the same coin."""
 _REFERENCES_USUAL_MAX = 256
 """A usual template has fewer places."""
 _VALUES_MAX = 4096
@@ -81,27 +83,34 @@ class _Definition(NamedTuple):
     """Element, by where it starts → its length."""
 
 
-def is_bounded(chunk: bytes, records: Iterable[tuple[int, int, int]]) -> bool:
-    """Whether decoding the records (offset, size, id) of a chunk gives no more than ``EXPANSION_BYTES_MAX``."""
+def too_large(chunk: bytes, records: Sequence[tuple[int, int, int]]) -> list[int]:
+    """Which of the records (offset, size, id) of a chunk must not be decoded, by their indexes.
+
+    In the order of the records, those that still fit into ``EXPANSION_BYTES_MAX`` may be.
+    """
+    refused: list[int] = []
     left = EXPANSION_BYTES_MAX
+    effort = _EFFORTS_MAX * EXPANSION_BYTES_MAX
     definitions: dict[int, int] = {}
     exact: _Expansion | None = None
-    for offset, size, _ in records:
+    for index, (offset, size, _) in enumerate(records):
         cost = _usual_cost(chunk, offset + _RECORD_HEADER_BYTES, definitions)
         if cost < 0:
             exact = exact or _Expansion(chunk)
-            exact.left = left
+            exact.left = before = min(left, effort)
             try:
                 exact.fragment(offset + _RECORD_HEADER_BYTES, offset + size - 4, 0)
+                cost = before - exact.left
             except _TooMuch:
-                return False
+                cost = left + 1
             except (struct.error, IndexError, ValueError):
-                pass  # what cannot be understood stops the decoder here too
-            left = exact.left
-        left -= size + max(cost, 0)
-        if left < 0:
-            return False
-    return True
+                cost = before - exact.left  # what cannot be understood stops the decoder here too
+            effort -= before - max(exact.left, 0)
+        if size + cost > left:
+            refused.append(index)
+        else:
+            left -= size + cost
+    return refused
 
 
 def _usual_cost(chunk: bytes, at: int, definitions: dict[int, int]) -> int:

@@ -196,6 +196,7 @@ def _yaml_int(text: str) -> Plain:
 
 # --- JSON ---------------------------------------------------------------------------------------------------------
 
+_TEXTS_AT_A_TIME = 100_000
 _JSON_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -241,7 +242,11 @@ def check_json_bounds(data: bytes, *, where: str, size_bytes_max: int = JSON_BYT
     if opened <= JSON_DEPTH_MAX and len(data) < 2 * JSON_VALUES_MAX:
         return
     if opened + data.count(b",") > JSON_VALUES_MAX or opened > JSON_DEPTH_MAX:
-        outside_texts = _JSON_TEXT.sub(b"", data)
+        outside_texts = data
+        while b'"' in outside_texts:
+            outside_texts, removed = _JSON_TEXT.subn(b"", outside_texts, count=_TEXTS_AT_A_TIME)
+            if removed < _TEXTS_AT_A_TIME:
+                break
         opened = outside_texts.count(b"[") + outside_texts.count(b"{")
         if opened + outside_texts.count(b",") > JSON_VALUES_MAX:
             raise LimitExceeded("JSON_VALUES_MAX", JSON_VALUES_MAX, where=where)

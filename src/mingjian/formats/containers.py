@@ -117,6 +117,10 @@ class _State:
             self.bytes_in += len(data)
             yield data
 
+    def is_exceeded(self) -> bool:
+        """Whether all layers together have given more than the outermost file can honestly hold."""
+        return self.bytes_out > max(2 * RATIO_FREE_BYTES, ZSTD_RATIO_MAX * self.bytes_in)
+
     def count_member(self, where: str) -> None:
         """Count a member of any archive.
 
@@ -147,11 +151,15 @@ class _Meter:
         self._state.bytes_out += size
         if self.bytes_out > MEMBER_BYTES_MAX:
             raise LimitExceeded("MEMBER_BYTES_MAX", MEMBER_BYTES_MAX)
-        if self.bytes_out > max(RATIO_FREE_BYTES, self._ratio_max * self.bytes_in):
+        if self.is_exceeded():
             name = "ZSTD_RATIO_MAX" if self._ratio_max == ZSTD_RATIO_MAX else "DEFLATE_RATIO_MAX"
             raise LimitExceeded(name, self._ratio_max)
-        if self._state.bytes_out > max(2 * RATIO_FREE_BYTES, ZSTD_RATIO_MAX * self._state.bytes_in):
+        if self._state.is_exceeded():
             raise LimitExceeded("ZSTD_RATIO_MAX", ZSTD_RATIO_MAX)
+
+    def is_exceeded(self) -> bool:
+        """Whether more has come out than the ratio allows."""
+        return self.bytes_out > max(RATIO_FREE_BYTES, self._ratio_max * self.bytes_in)
 
 
 class _Reader:
@@ -636,6 +644,8 @@ def _open_zip(
             return
         if not entry.filename.endswith("/"):
             yield from _open_zip_member(place, stream, entry, meter, state, archives)
+        if meter.is_exceeded() or state.is_exceeded():
+            return  # said once; it is as true for all members that follow
 
 
 def _at_most(reader: _Reader, size: int) -> Iterator[bytes]:
@@ -728,7 +738,7 @@ def _zip_checked(
     checksum = size = 0
     for chunk in chunks:
         meter.bytes_out += len(chunk)
-        if meter.bytes_out > max(RATIO_FREE_BYTES, DEFLATE_RATIO_MAX * meter.bytes_in):
+        if meter.is_exceeded():
             damage.append(_Damage(LimitExceeded("DEFLATE_RATIO_MAX", DEFLATE_RATIO_MAX), size, b""))
             return
         checksum, size = zlib.crc32(chunk, checksum), size + len(chunk)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import orjson
 
 from mingjian.errors import InputError, LimitExceeded, ParseError
-from mingjian.formats.binxml import EXPANSION_BYTES_MAX, is_bounded
+from mingjian.formats.binxml import EXPANSION_BYTES_MAX, too_large
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
 from mingjian.formats.winevent import flatten
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
@@ -133,7 +133,7 @@ def _read_group(file: str, group: list[_Chunk]) -> Iterator[Block | Quarantined]
     if (
         all(walk.as_declared for walk in walks)
         and not any(chunk.missing for chunk in group)
-        and all(is_bounded(chunk.data, walk.records) for chunk, walk in zip(group, walks, strict=True))
+        and not any(too_large(chunk.data, walk.records) for chunk, walk in zip(group, walks, strict=True))
     ):
         expected = [record.id for walk in walks for record in walk.records]
         outcome = _decode([chunk.data for chunk in group], len(expected))
@@ -141,11 +141,7 @@ def _read_group(file: str, group: list[_Chunk]) -> Iterator[Block | Quarantined]
             yield from _emit(file, outcome.texts, lambda index: _nth(group, walks, index))
             return
     for chunk, walk in zip(group, walks, strict=True):
-        if is_bounded(chunk.data, walk.records):
-            yield from _read_odd(file, chunk, walk)
-        else:
-            error = LimitExceeded("EXPANSION_BYTES_MAX", EXPANSION_BYTES_MAX)
-            yield _quarantined(file, 0, chunk.offset, error, chunk.data)
+        yield from _read_odd(file, chunk, walk)
 
 
 def _nth(group: list[_Chunk], walks: list[_Walk], index: int) -> tuple[_Chunk, _Found]:
@@ -348,6 +344,12 @@ def _read_odd(file: str, chunk: _Chunk, walk: _Walk) -> Iterator[Block | Quarant
         return
     if not chunk.data.startswith(CHUNK_MAGIC):
         yield _quarantined(file, 0, chunk.offset, "the header of a chunk is damaged", chunk.data[:_RECORDS_START])
+    walk, refused = _without_too_large(chunk.data, walk)
+    for record in refused:
+        error = LimitExceeded("EXPANSION_BYTES_MAX", EXPANSION_BYTES_MAX)
+        yield _quarantined_record(file, chunk, record, error)
+    if not walk.records:
+        return
     outcome = _decode([_mended(chunk.data, walk)], len(walk.records) + len(walk.gaps))
     if outcome.panicked:
         outcome = _decode_one_by_one(chunk.data, walk)
@@ -366,11 +368,24 @@ def _read_odd(file: str, chunk: _Chunk, walk: _Walk) -> Iterator[Block | Quarant
         yield from _emit(file, outcome.texts, lambda index: (chunk, walk.records[0]))
     for record in lost:
         yield _quarantined_record(file, chunk, record, reasons.get(record.id, general))
+    bridged = {record.offset for record in refused}
     for start, end in walk.gaps:
-        yield _quarantined(file, 0, chunk.offset + start, "damaged records", chunk.data[start:end])
+        if start not in bridged:
+            yield _quarantined(file, 0, chunk.offset + start, "damaged records", chunk.data[start:end])
     left = chunk.data[walk.end : CHUNK_BYTES - chunk.missing] if chunk.missing else b""
     if chunk.missing and (any(left) or _declared_end(chunk.data) > walk.end):
         yield _quarantined(file, 0, chunk.offset + walk.end, "cut off inside a chunk", left)
+
+
+def _without_too_large(chunk: bytes, walk: _Walk) -> tuple[_Walk, list[_Found]]:
+    """What may be decoded, with gaps where there are records that may not; and these."""
+    indexes = too_large(chunk, walk.records)
+    refused = [walk.records[index] for index in indexes]
+    if not refused:
+        return walk, []
+    passed = [record for index, record in enumerate(walk.records) if index not in set(indexes)]
+    gaps = sorted([*walk.gaps, *((record.offset, record.offset + record.size) for record in refused)])
+    return walk._replace(records=passed, gaps=gaps), refused
 
 
 def _declared_end(chunk: bytes) -> int:
@@ -414,9 +429,9 @@ def _decode_one_by_one(chunk: bytes, walk: _Walk) -> _Outcome:
     return whole
 
 
-def _quarantined_record(file: str, chunk: _Chunk, record: _Found, reason: str) -> Quarantined:
+def _quarantined_record(file: str, chunk: _Chunk, record: _Found, problem: InputError | str) -> Quarantined:
     data = chunk.data[record.offset : record.offset + record.size]
-    return _quarantined(file, record.id, chunk.offset + record.offset, reason, data)
+    return _quarantined(file, record.id, chunk.offset + record.offset, problem, data)
 
 
 def _quarantined(file: str, record: int, offset: int, problem: InputError | str, data: bytes) -> Quarantined:

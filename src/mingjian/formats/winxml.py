@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
 from mingjian.formats.bounded import local_name, parse_xml
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
-from mingjian.formats.text import decode, as_utf8, utf16_bytes
+from mingjian.formats.text import as_utf8, decode, utf16_bytes
 from mingjian.formats.winevent import flatten
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
 from mingjian.model.values import Record, Value

@@ -188,7 +188,8 @@ class Run:
         }
         self.summary.untimed_matches = sum(report.undated.values())
         self.summary.late_matches = report.late
-        who = dict.fromkeys(((each.completed_by.file, each.completed_by.record) for each in found), ("", ""))
+        who: dict[tuple[str, int], tuple[str, str]] = {}
+        who.update(((each.completed_by.file, each.completed_by.record), ("", "")) for each in found)
         if who:
             for match, host, account in self._matches():
                 if (match.file, match.record) in who:

@@ -13,8 +13,29 @@ from mingjian.errors import LimitExceeded, UnsupportedRule
 
 SHORT_TEXTS = ["".join(letters) for size in range(5) for letters in itertools.product("ab\n", repeat=size)]
 
+ODD_TEXTS = [
+    "\v",
+    "a\v",
+    "\x1f",
+    "\x85",
+    "\u00a0",
+    "\u212a",
+    "\u017f",
+    "k",
+    "K",
+    "s",
+    "_",
+    "é",
+    "-",
+    " ",
+    "\t",
+    "b\u212a\n",
+    "!",
+]
+
 PIECES = ["a", "b", "$", "$", "(", ")", "|", "(?:", "*", "?", "+", "[^a]", "[$]", "\\$", ".", "\\s", "\\n", "^", "a$"]
-PIECES += ["[ab]", "(?m)", "(?s)", "(?m:", "\\b", "{0,1}", "{2}"]
+PIECES += ["[ab]", "(?m)", "(?s)", "(?m:", "\\b", "{0,1}", "{2}", "\\w", "\\W", "\\S", "[\\s-]", "[^\\S]"]
+PIECES += ["[\\w.]", "[^\\w]", "[\\Sa]", "[\\w\\s]", "(?i)", "(?i:", "(?-i:", "[^\\s]", "[k\\s]"]
 
 
 def agrees(pattern: str, flags: str) -> bool:
@@ -29,7 +50,7 @@ def agrees(pattern: str, flags: str) -> bool:
     except UnsupportedRule:
         return False
     ours = re2.compile((f"(?{flags})" if flags else "") + rewritten)
-    for text in SHORT_TEXTS:
+    for text in (*SHORT_TEXTS, *ODD_TEXTS):
         assert (ours.search(text) is not None) == (python.search(text) is not None), (pattern, flags, text, rewritten)
     return True
 
@@ -73,6 +94,18 @@ def test_random_patterns_mean_what_python_says(pattern: str, flags: str) -> None
     agrees(pattern, flags)
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *["\\s", "\\S", "^\\s$", "[\\s]", "[^\\s]", "[\\s-]", "[\\S]", "[^\\S]", "[^\\Sa]", "^[\\sa]+$", "a\\\\s|\\s"],
+        *["\\w", "\\W", "^\\w$", "[\\w.-]", "[^\\w]", "(?i)\\w", "(?i:\\w)", "(?i:k)\\w", "(?i)(?-i:\\w)", "^\\w\\s$"],
+    ],
+)
+@pytest.mark.parametrize("flags", ["", "i", "ims"])
+def test_character_types_are_ascii(pattern: str, flags: str) -> None:
+    assert agrees(pattern, flags)
+
+
 @pytest.mark.parametrize("pattern", ["a$\\n", "a$\\s", "a$[^b]", "(a$)\\nb?", "a$\\z", "a$\\b", "a$(\\n|b)"])
 def test_what_could_take_the_line_feed_behind_a_dollar_is_refused(pattern: str) -> None:
     with pytest.raises(UnsupportedRule, match="after \\$"):
@@ -91,12 +124,17 @@ def test_nothing_is_written_to_stderr(capfd: pytest.CaptureFixture[str]) -> None
     assert capfd.readouterr().err == ""
 
 
+def test_a_hyphen_behind_a_character_type_stays_a_hyphen() -> None:
+    ours = re2.compile(checked_regex("^[\\s-x]$"))
+    assert [text for text in ("-", "x", " ", "\v", "+", "a") if ours.search(text)] == ["-", "x", " ", "\v"]
+
+
 def test_quoted_text_keeps_its_dollar() -> None:
     assert checked_regex("\\Qa$\\E$") == "\\Qa$\\E(?:\\n?\\z)"
 
 
 def test_a_pattern_without_a_dollar_stays_as_it_is() -> None:
-    assert checked_regex("^[a-z]{16}\\.exe") == "^[a-z]{16}\\.exe"
+    assert checked_regex("^[a-z\\w]{16}\\.exe\\w") == "^[a-z\\w]{16}\\.exe\\w"
 
 
 def test_a_pattern_that_is_too_long_names_its_bound() -> None:

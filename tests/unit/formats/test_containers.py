@@ -287,7 +287,12 @@ class _Slow(io.RawIOBase):
         return self._data.read(few if size < 0 else min(size, few))
 
 
-@given(st.sampled_from(range(6)), st.lists(st.integers(1, 700), min_size=1, max_size=5), st.integers(0, 4000), st.booleans())
+@given(
+    st.sampled_from(range(6)),
+    st.lists(st.integers(1, 700), min_size=1, max_size=5),
+    st.integers(0, 4000),
+    st.booleans(),
+)
 def test_how_the_bytes_are_cut_never_changes_the_members(which: int, sizes: list[int], at: int, broken: bool) -> None:
     data = bytearray(list(_streams())[which])
     if broken:

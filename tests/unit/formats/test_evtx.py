@@ -6,13 +6,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import evtxfile
 import pytest
 from evtx import PyEvtxParser
-from evtxfile import CHUNK, HEADER, Element, event, guid, number, sample, text, truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import evtxfile
+from evtxfile import CHUNK, HEADER, Element, event, guid, number, sample, text
 from mingjian.formats import evtx, registry
 from mingjian.formats.winxml import parse_event_xml
 from mingjian.model.blocks import Piece, Quarantined

@@ -68,7 +68,9 @@ def test_an_unknown_binary_is_one_quarantine_entry_with_its_beginning() -> None:
 @pytest.mark.parametrize("size", [1, 10, 10_000])
 def test_reading_recognises_first_and_loses_nothing(size: int) -> None:
     data = b'{"a": 1}\n{"a": 2}\n'
-    blocks = list(registry.read(Piece(file="f", chunks=iter([data[at : at + size] for at in range(0, len(data), size)]))))
+    blocks = list(
+        registry.read(Piece(file="f", chunks=iter([data[at : at + size] for at in range(0, len(data), size)])))
+    )
     rows = [(number, block.record(row)) for block in blocks if not isinstance(block, Quarantined)
             for row, number in enumerate(block.numbers)]  # fmt: skip
     assert rows == [(1, {"a": 1}), (2, {"a": 2})]
@@ -91,7 +93,11 @@ def test_importing_the_registry_imports_no_reader() -> None:
 
 
 def test_real_files_are_recognised(shared_data: Path) -> None:
-    expected = {"evtx-attack-samples/**/*.evtx": ("evtx", 277), "aws/**/*.json": ("json", None), "linux/*_2k.log": (None, 3)}
+    expected = {
+        "evtx-attack-samples/**/*.evtx": ("evtx", 277),
+        "aws/**/*.json": ("json", None),
+        "linux/*_2k.log": (None, 3),
+    }
     for pattern, (name, count) in expected.items():
         found: Counter[str] = Counter()
         for path in shared_data.glob(pattern):

@@ -128,7 +128,9 @@ _LINE_PARTS = st.lists(
 )
 
 
-@given(_LINE_PARTS, st.lists(st.integers(1, 9), min_size=1, max_size=20), st.sampled_from(["", "utf-16-le", "utf-16-be"]))
+@given(
+    _LINE_PARTS, st.lists(st.integers(1, 9), min_size=1, max_size=20), st.sampled_from(["", "utf-16-le", "utf-16-be"])
+)
 def test_how_the_bytes_are_cut_never_changes_the_lines(parts: list[bytes], cuts: list[int], encoding: str) -> None:
     data = b"".join(parts)
     if encoding:

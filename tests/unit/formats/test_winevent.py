@@ -12,7 +12,9 @@ def data(event_data: Value) -> dict[str, Value]:
 
 
 def test_system_keeps_its_names_and_joins_attributes_with_an_underscore() -> None:
-    assert flatten({"System": {"EventID": {"#attributes": {"Qualifiers": 0}, "#text": 4624}, "Channel": None, "A": ""}}) == {
+    assert flatten(
+        {"System": {"EventID": {"#attributes": {"Qualifiers": 0}, "#text": 4624}, "Channel": None, "A": ""}}
+    ) == {
         "EventID_Qualifiers": 0,
         "EventID": 4624,
         "Channel": EMPTY,

@@ -104,7 +104,9 @@ def test_what_is_no_event_is_an_input_error(text: str, error: type[InputError]) 
         parse_event_xml(text)
 
 
-@pytest.mark.parametrize("wrap", ["{}{}", "{}\r\n\r\n{}\n", "<?xml version='1.0'?>\n<Events xmlns='x'>{} <!-- c -->{}</Events>"])
+@pytest.mark.parametrize(
+    "wrap", ["{}{}", "{}\r\n\r\n{}\n", "<?xml version='1.0'?>\n<Events xmlns='x'>{} <!-- c -->{}</Events>"]
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_events_are_found_however_they_are_put_together(wrap: str, encoding: str) -> None:
     one, two = event(1, "<Data Name='x'>日志</Data>"), event(2)
@@ -121,7 +123,9 @@ def test_events_in_gb18030_are_read() -> None:
 
 
 def test_a_broken_event_costs_only_itself() -> None:
-    text = f"{event(1)}\n<Event><System><EventID>2</EventID>\n{event(3)}\n{event(4, '<x></y>')}junk{event(5)}<Event><Sys"
+    text = (
+        f"{event(1)}\n<Event><System><EventID>2</EventID>\n{event(3)}\n{event(4, '<x></y>')}junk{event(5)}<Event><Sys"
+    )
     records, problems = read(text.encode())
     assert [(number, record["EventID"]) for number, record, _ in records] == [(1, 1), (3, 3), (5, 5)]
     assert [(problem.record, problem.data.decode()[:20]) for problem in problems] == [
@@ -144,7 +148,20 @@ def test_an_event_that_is_too_long_is_quarantined_and_reading_goes_on(monkeypatc
 
 
 _PARTS = st.lists(
-    st.sampled_from([event(1), event(2, "日"), "<Event>", "</Event>", "<Events>", "\n", "junk", "<!-- x -->", "<x:Event a='1'>", "<EventX/>"]),
+    st.sampled_from(
+        [
+            event(1),
+            event(2, "日"),
+            "<Event>",
+            "</Event>",
+            "<Events>",
+            "\n",
+            "junk",
+            "<!-- x -->",
+            "<x:Event a='1'>",
+            "<EventX/>",
+        ]
+    ),
     max_size=12,
 )
 

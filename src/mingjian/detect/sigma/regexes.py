@@ -1,10 +1,12 @@
-r"""Regular expressions from rules: checked against RE2, with ``$`` as PCRE means it.
+r"""Regular expressions from rules: checked against RE2, and written so that they mean there what they mean in PCRE.
 
 RE2's ``$`` (without ``m``) stands at the very end of a text only; in PCRE also before a final line feed. So each such
 ``$`` becomes ``(?:\n?\z)``. That is the same question as long as nothing behind the ``$`` can take that line feed
-itself; where something could, the pattern is refused.
+itself; where something could, the pattern is refused. RE2's ``\s`` lacks the vertical tab, and its ``\w`` under ``i``
+has two characters beyond ASCII (the Kelvin sign and the long s): both are written out.
 
-Source: Sigma modifiers appendix, section Regular Expression; pcre2pattern(3), section Circumflex and dollar.
+Source: Sigma modifiers appendix, section Regular Expression; pcre2pattern(3), sections Circumflex and dollar, Generic
+character types.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ REGEX_CHARACTERS_MAX: Final = 8_192
 """The longest regular expression. The longest of SigmaHQ has some 900 characters."""
 
 _END = r"(?:\n?\z)"
+_SPACE = {r"\s": r"\x20\t-\r", r"\S": r"\x00-\x08\x0e-\x1f\x21-\x{10FFFF}"}
+"""Inside brackets. Each ends with a range, so that a hyphen behind it stays a hyphen."""
+_DIFFERENT = re.compile(r"\$|\\[sSwW]")
 
 _TOKEN = re.compile(
     r"""
@@ -80,42 +85,41 @@ def checked_regex(pattern: str, flags: str = "") -> str:
         raise LimitExceeded("REGEX_CHARACTERS_MAX", REGEX_CHARACTERS_MAX)
     prefix = f"(?{flags})" if flags else ""
     compiled(prefix + pattern)  # before the rewriting, so that the reason speaks of what the author wrote
-    if "$" not in pattern:
+    if not _DIFFERENT.search(pattern):
         return pattern
-    rewritten = _with_final_line_feed(pattern, multiline="m" in flags, dot_all="s" in flags)
+    rewritten = _in_terms_of_re2(pattern, frozenset(flags))
     if rewritten != pattern:
         compiled(prefix + rewritten)
     return rewritten
 
 
-def _with_final_line_feed(pattern: str, *, multiline: bool, dot_all: bool) -> str:
+def _in_terms_of_re2(pattern: str, modes: frozenset[str]) -> str:
     tokens = [_Token(str(found.lastgroup), found.group()) for found in _TOKEN.finditer(pattern)]
+    dot_all = "s" in modes or any("s" in token.text.partition("-")[0] for token in tokens if token.kind == "flags")
     out: list[str] = []
-    modes: list[bool] = []  # of the enclosing groups
+    enclosing: list[frozenset[str]] = []
     for place, token in enumerate(tokens):
-        if token.kind == "flags":
-            if token.text.endswith(":"):
-                modes.append(multiline)
-            multiline = _switched(multiline, token.text, "m")
-        elif token.kind == "open":
-            modes.append(multiline)
-        elif token.kind == "close" and modes:
-            multiline = modes.pop()
-        if token.kind == "dollar" and not multiline:
-            _refuse_if_line_feed_follows(tokens, place, pattern, dot_all=dot_all or "s" in _inline_flags(tokens))
-            out.append(_END)
-        else:
-            out.append(token.text)
+        kind, text = token
+        if kind == "open" or (kind == "flags" and text.endswith(":")):
+            enclosing.append(modes)
+        elif kind == "close" and enclosing:
+            modes = enclosing.pop()
+        if kind == "flags":
+            on, _, off = text[2:-1].partition("-")
+            modes = (modes | set(on)) - set(off)
+        if kind == "dollar" and "m" not in modes:
+            _refuse_if_line_feed_follows(tokens, place, pattern, dot_all=dot_all)
+            text = _END
+        elif kind == "escape":
+            text = f"[{_SPACE[text]}]" if text in _SPACE else text
+            text = f"(?-i:{text})" if text in (r"\w", r"\W") and "i" in modes else text
+        elif kind == "cls":
+            # Letters beside \w are in it in both cases, as long as all of them are ASCII.
+            words = r"\w" in text and r"\W" not in text and text.isascii() and "i" in modes
+            text = re.sub(r"\\.", lambda found: _SPACE.get(found.group(), found.group()), text, flags=re.DOTALL)
+            text = f"(?-i:{text})" if words else text
+        out.append(text)
     return "".join(out)
-
-
-def _switched(mode: bool, flags: str, letter: str) -> bool:
-    on, _, off = flags[2:-1].partition("-")
-    return (mode or letter in on) and letter not in off
-
-
-def _inline_flags(tokens: Sequence[_Token]) -> str:
-    return "".join(token.text[2:-1].partition("-")[0] for token in tokens if token.kind == "flags")
 
 
 def _refuse_if_line_feed_follows(tokens: Sequence[_Token], dollar: int, pattern: str, *, dot_all: bool) -> None:
