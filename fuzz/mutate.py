@@ -4,10 +4,11 @@ from random import Random
 
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 _TOKENS = (
-    b"\n", b"\r\n", b"\0", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"{", b"}", b"[", b"]", b'"', b"'", b"\\", b",", b":",
-    b"<", b">", b"</Event>", b"<Event>", b"&#x0;", b"<!DOCTYPE a>", b"]]>", b"|", b"=", b" ", b"\t", b"\x1f\x8b\x08", b"PK\x03\x04",
-    b"PK\x01\x02", b"**\0\0", b"ElfChnk\0", b"\x0c\x01", b"\x0f\x01\x01\0", b"#fields\t", b"#Fields: ", b"CEF:0|", b"LEEF:2.0|",
-    b"\\ud800", b"1e999", b"-", b"0x", b"&a *a", b"!!x", b"%YAML", b"\xed\xa0\x80", b"\xe6\x97", b"\x81\x30",
+    b"\n", b"\r\n", b"\0", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"{", b"}", b"[", b"]", b'"', b"'", b"\\", b",",
+    b":", b"<", b">", b"</Event>", b"<Event>", b"&#x0;", b"<!DOCTYPE a>", b"]]>", b"|", b"=", b" ", b"\t",
+    b"\x1f\x8b\x08", b"PK\x03\x04", b"PK\x01\x02", b"**\0\0", b"ElfChnk\0", b"\x0c\x01", b"\x0f\x01\x01\0",
+    b"#fields\t", b"#Fields: ", b"CEF:0|", b"LEEF:2.0|", b"\\ud800", b"1e999", b"-", b"0x", b"&a *a", b"!!x", b"%YAML",
+    b"\xed\xa0\x80", b"\xe6\x97", b"\x81\x30",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 Each target runs in a process of its own, so that even a crash of a library is found and named. An input fails if
 something other than ``InputError`` comes out, if it takes longer than ``--seconds``, or if the process grows by more
-than ``--megabytes``. The input is then written to ``fuzz/failures/`` and can be repeated with ``--seed`` and ``--first``.
+than ``--megabytes``. The input is then written to ``fuzz/failures/``; ``--seed`` and ``--first`` repeat it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from fuzz.mutate import mutated  # noqa: E402  # needs the path above
-from fuzz.targets import Target, targets  # noqa: E402
+from fuzz.targets import Target, targets  # noqa: E402  # needs the path above
 
 HANG_S = 60
 FAILED = 1

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import zstandard
 
 from mingjian.errors import InputError
 from mingjian.formats import bounded, containers, registry
-from mingjian.model.blocks import Piece, Quarantined
+from mingjian.model.blocks import Block, Piece, Quarantined
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
@@ -49,16 +50,16 @@ def cut(data: bytes, random: Random) -> Iterator[bytes]:
         at += size
 
 
-def read_format(read: Callable[[Piece], Iterator[object]], data: bytes, random: Random) -> None:
+def read_format(read: Callable[[Piece], Iterator[Block | Quarantined]], data: bytes, random: Random) -> None:
     """Read bytes with one reader and look at all that comes out."""
     for item in read(Piece(file="f", chunks=cut(data, random), modified_at_s=1.7e9)):
         if isinstance(item, Quarantined):
             assert len(item.data) <= 65_536
             assert item.reason
             continue
-        for row in range(len(item.numbers)):  # type: ignore[attr-defined]
-            assert isinstance(item.record(row), dict)  # type: ignore[attr-defined]
-            assert isinstance(item.raw(row), bytes)  # type: ignore[attr-defined]
+        for row in range(len(item.numbers)):
+            assert isinstance(item.record(row), dict)
+            assert isinstance(item.raw(row), bytes)
 
 
 def _format_samples() -> dict[str, list[bytes]]:
@@ -71,9 +72,9 @@ def _format_samples() -> dict[str, list[bytes]]:
             if format_ is not None and len(found[format_.name]) < 20:
                 found[format_.name].append(data if len(data) <= SAMPLE_BYTES_MAX else data[:SAMPLE_BYTES_MAX])
     xml = (
-        '<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event"><System><Provider Name="p"/><EventID Qualifiers'
-        '="1">7</EventID><Correlation/></System><EventData><Data Name="a b">日志</Data><Data>x</Data><Data>y</Data>'
-        "</EventData><UserData><E xmlns='u'><Channel>c</Channel></E></UserData></Event>"
+        '<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event"><System><Provider Name="p"/>'
+        '<EventID Qualifiers="1">7</EventID><Correlation/></System><EventData><Data Name="a b">日志</Data>'
+        "<Data>x</Data><Data>y</Data></EventData><UserData><E xmlns='u'><Channel>c</Channel></E></UserData></Event>"
     )
     found["winxml"] += [xml.encode(), f"<Events>\n{xml}\n{xml}</Events>".encode(), xml.encode("utf-16")]
     found["evtx"] += [evtxfile.sample(count)[evtxfile.HEADER :].rstrip(b"\0") for count in (1, 3, 8)]
@@ -117,7 +118,7 @@ def _read_evtx(data: bytes, random: Random) -> None:
     read_format(registry_reader("evtx"), whole, random)
 
 
-def registry_reader(name: str) -> Callable[[Piece], Iterator[object]]:
+def registry_reader(name: str) -> Callable[[Piece], Iterator[Block | Quarantined]]:
     """The reader of a format."""
     return next(each.read for each in registry.FORMATS if each.name == name)
 
@@ -130,10 +131,8 @@ def _open(data: bytes, random: Random) -> None:
 
 
 def _refusing(function: Callable[[bytes], object], data: bytes, random: Random) -> None:
-    try:
+    with suppress(InputError):
         function(data)
-    except InputError:
-        pass
 
 
 _RULE = b"""title: t

@@ -14,7 +14,7 @@ def _instance(definition: int, values: list[Sub]) -> bytes:
 
 
 def _with_template(body: list[object], values: list[Sub], more: Callable[[int], list[bytes]] | None = None) -> bytes:
-    """A record with a template whose ``EventData`` is the body; ``more``: bodies of further records, given the template."""
+    """A record with a template whose ``EventData`` is the body; ``more`` gives the bodies of further records."""
     chunk = Chunk()
     definition = chunk.at + 24 + 4 + 10
     event = Element(

@@ -155,16 +155,10 @@ class Event:
 
 
 def coalesced(record: Record, paths: tuple[str, ...]) -> Value | Missing:
-    """Give the value at the first path that holds one; null only if no path does; missing if none exists.
+    """Give the first value at the paths; if there is none, the first null or empty element; missing if no path exists.
 
     >>> coalesced({"a": None, "b": 1}, ("x", "a", "b"))
     1
     """
-    seen_null = False
-    for path in paths:
-        value = find(record, path)
-        if value is None:
-            seen_null = True
-        elif value is not MISSING:
-            return value
-    return None if seen_null else MISSING
+    found = [value for value in (find(record, path) for path in paths) if value is not MISSING]
+    return next((value for value in found if value is not None and value is not EMPTY), found[0] if found else MISSING)

@@ -19,14 +19,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+import zstandard
+
 sys.path[:0] = [str(Path(__file__).parent.parent)]
 
-import zstandard  # noqa: E402  # as above
-
 import hostile  # noqa: E402  # needs the path above
-from mingjian.errors import InputError  # noqa: E402  # as above
-from mingjian.formats import bounded, containers, registry  # noqa: E402  # as above
-from mingjian.model.blocks import Piece, Quarantined  # noqa: E402  # as above
+from mingjian.errors import InputError  # noqa: E402  # after the path above
+from mingjian.formats import bounded, containers, registry  # noqa: E402  # after the path above
+from mingjian.model.blocks import Piece, Quarantined  # noqa: E402  # after the path above
 
 MIB = 1024 * 1024
 ADDRESS_SPACE_BYTES_MAX = 4 * 1024 * MIB
@@ -170,29 +170,46 @@ BOMBS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Iterable[str]], st
     # name: (how it is made, who meets it, the bound that must be named)
     "zip: a member of zeros": (lambda: zipped({"a": bytes(200 * MIB)}), opened, "DEFLATE_RATIO_MAX"),
     "zip: every entry the same bytes": (
-        lambda: zip_directory(5000, deflated(30 * MIB, -15), 30 * MIB), opened, "DEFLATE_RATIO_MAX"),
+        lambda: zip_directory(5000, deflated(30 * MIB, -15), 30 * MIB),
+        opened,
+        "DEFLATE_RATIO_MAX",
+    ),
     "zip: zeros in a gzip in a zip in a zip": (zip_of_zip_of_zeros, opened, "DEFLATE_RATIO_MAX"),
     "zip: too many entries": (lambda: zip_directory(60_000), opened, "MEMBERS_MAX"),
     "zip: a large directory": (zip_with_a_large_directory, opened, "ZIP_DIRECTORY_BYTES_MAX"),
     "zip: in a zip in a zip": (
-        lambda: zipped({"a": zipped({"b": zipped({"c": zipped({"d": b"x"})})})}), opened, "ARCHIVE_DEPTH_MAX"),
+        lambda: zipped({"a": zipped({"b": zipped({"c": zipped({"d": b"x"})})})}),
+        opened,
+        "ARCHIVE_DEPTH_MAX",
+    ),
     "zip: a large one in a tar": (
-        lambda: tarred({"a.zip": zipped({"b": bytes(33 * MIB)}, zipfile.ZIP_STORED)}), opened, "NESTED_ZIP_BYTES_MAX"),
+        lambda: tarred({"a.zip": zipped({"b": bytes(33 * MIB)}, zipfile.ZIP_STORED)}),
+        opened,
+        "NESTED_ZIP_BYTES_MAX",
+    ),
     "gzip: zeros": (lambda: deflated(300 * MIB), opened, "DEFLATE_RATIO_MAX"),
     "gzip: many small streams of zeros": (lambda: deflated(4 * MIB) * 100, opened, "DEFLATE_RATIO_MAX"),
     "gzip: zeros twice compressed": (lambda: gzip.compress(deflated(2000 * MIB)), opened, "DEFLATE_RATIO_MAX"),
     "gzip: in itself again and again": (
-        lambda: gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))), opened, "COMPRESSION_DEPTH_MAX"),
+        lambda: gzip.compress(gzip.compress(gzip.compress(gzip.compress(b"x")))),
+        opened,
+        "COMPRESSION_DEPTH_MAX",
+    ),
     "zstandard: zeros": (lambda: zstandard_zeros(500 * MIB), opened, "ZSTD_RATIO_MAX"),
     "zstandard: zeros in one long run": (
-        lambda: b"\x28\xb5\x2f\xfd\x00\x58" + b"\x02\x00\x10\x00" * 4000 + b"\x03\x00\x10\x00", opened, "ZSTD_RATIO_MAX"),
+        lambda: b"\x28\xb5\x2f\xfd\x00\x58" + b"\x02\x00\x10\x00" * 4000 + b"\x03\x00\x10\x00",
+        opened,
+        "ZSTD_RATIO_MAX",
+    ),
     "zstandard: a window of 128 MiB": (lambda: zstandard_zeros(1 * MIB, 27), opened, "ZSTD_WINDOW_BYTES_MAX"),
-    "tar: in a tar in a tar": (
-        lambda: tarred({"a": tarred({"b": tarred({"c": b"x"})})}), opened, "ARCHIVE_DEPTH_MAX"),
+    "tar: in a tar in a tar": (lambda: tarred({"a": tarred({"b": tarred({"c": b"x"})})}), opened, "ARCHIVE_DEPTH_MAX"),
     "tar: too many members": (lambda: tar_header(b"0", 0) * 10_001, opened, "MEMBERS_MAX"),
     "tar: a name of a gigabyte": (lambda: tar_header(b"L", 1 << 30) + bytes(MIB), opened, "TAR_HEADER_BYTES_MAX"),
     "tar: an extended header of a gigabyte": (
-        lambda: tar_header(b"x", 1 << 30) + bytes(MIB), opened, "TAR_HEADER_BYTES_MAX"),
+        lambda: tar_header(b"x", 1 << 30) + bytes(MIB),
+        opened,
+        "TAR_HEADER_BYTES_MAX",
+    ),
     "tar: a long name": (lambda: tarred({"n" * 200_000: b"x"}), opened, "NAME_CHARACTERS_MAX"),
     "yaml: deep lists": (lambda: b"[" * 400_000, yaml, "YAML_DEPTH_MAX"),
     "yaml: deep maps": (lambda: b"{a: " * 100_000, yaml, "YAML_DEPTH_MAX"),
@@ -210,34 +227,78 @@ BOMBS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Iterable[str]], st
     "xml: entities of entities": (laughs, xml, "document type or an entity"),
     "xml: a long entity many times": (
         lambda: b"<!DOCTYPE x [<!ENTITY e '" + b"x" * 50_000 + b"'>]><x>" + b"&e;" * 50_000 + b"</x>",
-        xml, "document type or an entity"),
+        xml,
+        "document type or an entity",
+    ),
     "xml: a file as entity": (
-        lambda: b"<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><x>&e;</x>", xml, "document type or an entity"),
+        lambda: b"<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><x>&e;</x>",
+        xml,
+        "document type or an entity",
+    ),
     "xml: deep": (lambda: b"<a>" * 2_000_000, xml, "XML_DEPTH_MAX"),
     "xml: too many elements": (lambda: b"<a>" + b"<b/>" * 3_000_000 + b"</a>", xml, "XML_ELEMENTS_MAX"),
     "xml: too many attributes": (
-        lambda: b"<a " + b" ".join(b"a%d=''" % n for n in range(200_000)) + b"/>", xml, "XML_ATTRIBUTES_MAX"),
+        lambda: b"<a " + b" ".join(b"a%d=''" % n for n in range(200_000)) + b"/>",
+        xml,
+        "XML_ATTRIBUTES_MAX",
+    ),
     "xml: too large": (lambda: b"<a>" + b" " * 40_000_000, xml, "XML_BYTES_MAX"),
     "xml event: deep": (lambda: xml_event("<a>" * 200 + "</a>" * 200), partial(read, "winxml"), "XML_DEPTH_MAX"),
     "xml event: too long": (lambda: xml_event("x" * 30_000_000), partial(read, "winxml"), "EVENT_BYTES_MAX"),
     "xml event: never ends": (lambda: b"<Event>" + b"<a>" * 4_000_000, partial(read, "winxml"), "EVENT_BYTES_MAX"),
     "xml event: too many fields": (
-        lambda: xml_event("".join(f"<Data Name='n{n}'/>" for n in range(30_000))), partial(read, "winxml"), "FIELDS_MAX"),
+        lambda: xml_event("".join(f"<Data Name='n{n}'/>" for n in range(30_000))),
+        partial(read, "winxml"),
+        "FIELDS_MAX",
+    ),
     "text: a line without end": (lambda: b"x" * 60_000_000, partial(read, "text"), "LINE_BYTES_MAX"),
     "text: a line without end in utf-16": (
-        lambda: b"\xff\xfe" + b"x\0" * 20_000_000, partial(read, "text"), "LINE_BYTES_MAX"),
+        lambda: b"\xff\xfe" + b"x\0" * 20_000_000,
+        partial(read, "text"),
+        "LINE_BYTES_MAX",
+    ),
     "json lines: a line without end": (lambda: b'{"a":"' + b"x" * 60_000_000, partial(read, "jsonl"), "LINE_BYTES_MAX"),
     "json lines: deep": (lambda: b"[" * 2_000_000, partial(read, "jsonl"), "depth"),
+    "json lines: nine hundred deep": (
+        lambda: b'{"a":' + b"[" * 900 + b"]" * 900 + b"}\n",
+        partial(read, "jsonl"),
+        "JSON_DEPTH_MAX",
+    ),
+    "json: an element without end": (
+        lambda: b'[{"a":"' + b"x" * 40_000_000,
+        partial(read, "json"),
+        "ELEMENT_CHARACTERS_MAX",
+    ),
     "json: deep in an array": (lambda: b"[" + b"[" * 3_000_000, partial(read, "json"), "depth"),
-    "csv: a very wide header": (lambda: b",".join(b"c%d" % n for n in range(300_000)) + b"\n1,2\n", partial(read, "csv"), "COLUMNS_MAX"),
-    "csv: a quote that never closes": (lambda: b'a,b,c\n1,"2\n' + b"3,4,5\n" * 300_000, partial(read, "csv"), "ROW_LINES_MAX"),
-    "zeek: a very wide header": (lambda: b"#separator \\x09\n#fields" + b"\tc" * 300_000 + b"\n1\n", partial(read, "zeek"), "COLUMNS_MAX"),
-    "pairs: too many": (lambda: b" ".join(b"k%d=v" % n for n in range(200_000)), partial(read, "keyvalue"), "PAIRS_MAX"),
+    "csv: a very wide header": (
+        lambda: b",".join(b"c%d" % n for n in range(300_000)) + b"\n1,2\n",
+        partial(read, "csv"),
+        "COLUMNS_MAX",
+    ),
+    "csv: a quote that never closes": (
+        lambda: b'a,b,c\n1,"2\n' + b"3,4,5\n" * 300_000,
+        partial(read, "csv"),
+        "ROW_LINES_MAX",
+    ),
+    "zeek: a very wide header": (
+        lambda: b"#separator \\x09\n#fields" + b"\tc" * 300_000 + b"\n1\n",
+        partial(read, "zeek"),
+        "COLUMNS_MAX",
+    ),
+    "pairs: too many": (
+        lambda: b" ".join(b"k%d=v" % n for n in range(200_000)),
+        partial(read, "keyvalue"),
+        "PAIRS_MAX",
+    ),
     "rule: a regex that repeats repetitions": (lambda: rule("    F|re: '(a{1000}){1000}'"), ruled, "rep"),
     "rule: a regex that looks around": (lambda: rule("    F|re: '(?=a+)+b'"), ruled, "look"),
-    "rule: too many values": (lambda: rule("    F:" + "".join(f"\n      - v{n}" for n in range(25_000))), ruled, "YAML_EVENTS_MAX"),
+    "rule: too many values": (
+        lambda: rule("    F:" + "".join(f"\n      - v{n}" for n in range(25_000))),
+        ruled,
+        "YAML_EVENTS_MAX",
+    ),
     **{name: (make, partial(read, "evtx"), "EXPANSION_BYTES_MAX") for name, make in _EVTX.items()},
-}  # fmt: skip
+}
 
 
 def meet(name: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 import strategies
@@ -15,6 +16,7 @@ from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.rules import LogSource
 from mingjian.model.sources import Layout, Stream, View
 from mingjian.model.values import Record
+from oracle import tables
 from oracle.match import explain, matches
 from oracle.rules import Reading, Rule, read
 from truth.compare import event_of
@@ -85,6 +87,32 @@ def read_as_json(records: list[Record]) -> Iterator[Block]:
     for block in registry.read(Piece(file="events.jsonl", chunks=iter([lines.encode()]))):
         assert not isinstance(block, Quarantined), block
         yield block
+
+
+@pytest.mark.parametrize("row", tables.SELECTIONS, ids=[f"{r.selection!r} {r.event!a}" for r in tables.SELECTIONS])
+def test_on_the_tables_made_by_hand(row: tables.Row) -> None:
+    rule = tables.rule_of(tables.detection_of(row.selection))
+    given = {name: [str(value) for value in values] for name, values in tables.PLACEHOLDERS.items()}
+    engine = Adapter([("rule.yml", rule)], given)
+    assert not engine.skipped
+    assert bool(engine.match(PLAIN, block_of([row.event]), None)) == row.expected
+
+
+@pytest.mark.parametrize(("condition", "true", "expected"), tables.CONDITIONS)
+def test_on_conditions_made_by_hand(condition: str, true: str, expected: bool | None) -> None:
+    engine = Adapter([("rule.yml", tables.condition_rule(condition))])
+    if expected is None:
+        assert engine.skipped
+        assert not engine.ids
+    else:
+        assert bool(engine.match(PLAIN, block_of([tables.condition_event(true)]), None)) == expected
+
+
+@pytest.mark.parametrize("selection", tables.REFUSED)
+def test_what_has_no_meaning_is_refused_by_the_engine_too(selection: str) -> None:
+    engine = Adapter([("rule.yml", tables.rule_of(tables.detection_of(selection)))])
+    assert not engine.ids
+    assert engine.skipped["rule.yml"]
 
 
 def numbered(rules: Iterable[bytes]) -> list[tuple[str, bytes]]:

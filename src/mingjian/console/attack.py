@@ -6,6 +6,8 @@ the version in use has changed since then is in ``data/attack.yml``.
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +20,8 @@ GALAXY_PACKAGE = "pymispgalaxies"
 GALAXY_FILE = "data/misp-galaxy/clusters/mitre-attack-pattern.json"
 GALAXY_BYTES_MAX = 16 * 1024 * 1024
 """A larger file is refused; version 1.1.1 has 2.6 MB."""
+
+_SUB_TECHNIQUE = re.compile(r"T[0-9]{4}\.[0-9]{3}")
 
 
 class Tactic(msgspec.Struct, frozen=True):
@@ -70,14 +74,17 @@ class _Galaxy(msgspec.Struct, frozen=True):
 def parent_of(technique: str) -> str:
     """Say which technique a sub-technique belongs to; a technique belongs to itself.
 
-    >>> parent_of("T1059.001"), parent_of("T1059")
-    ('T1059', 'T1059')
+    So does whatever is no id of ATT&CK.
+
+    >>> parent_of("T1059.001"), parent_of("T1059"), parent_of("my.own")
+    ('T1059', 'T1059', 'my.own')
     """
-    return technique.partition(".")[0]
+    return technique[:5] if _SUB_TECHNIQUE.fullmatch(technique) else technique
 
 
+@cache
 def load_attack() -> Attack:
-    """Read the matrix. Takes about 30 ms; call it once for a page.
+    """Read the matrix. Takes about 30 ms the first time.
 
     Without the galaxy package only the techniques of ``data/attack.yml`` have names: the page then shows the ids.
 

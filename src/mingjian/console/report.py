@@ -13,7 +13,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TextIO
 
@@ -157,6 +157,7 @@ def _value(words: wording.Words, value: Value) -> Markup:
     return _BOX.format(_outside(value.text), cut)
 
 
+@cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("mingjian.console"),
@@ -175,7 +176,9 @@ def _shown(value: object) -> object:
 
 def _part(name: str) -> Markup:
     """A file of this package that stands in the page as it is. It is ASCII, so that no stream changes it."""
-    source, _, _ = jinja2.PackageLoader("mingjian.console").get_source(jinja2.Environment(autoescape=True), name)
+    loader = _environment().loader
+    assert loader is not None
+    source, _, _ = loader.get_source(_environment(), name)
     assert source.isascii(), name
     assert "</" not in source, name
     return Markup(source)  # noqa: S704 - a constant of this package, not data

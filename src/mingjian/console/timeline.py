@@ -327,7 +327,8 @@ def _ticks(step: Step, low: int, total: int) -> tuple[Tick, ...]:
         start = step.start_of(number)
         new_day = previous is None or previous // _DAY != start // _DAY
         previous = start
-        text = _text(start, step.time_format if new_day else step.tick_format)
+        full = "%Y-%m-%d" if step.seconds * every % _DAY == 0 and step.seconds else step.time_format
+        text = _text(start, full if new_day else step.tick_format)
         ticks.append(Tick(round(100 * (number - low) / total, 3), text))
     return tuple(ticks)
 

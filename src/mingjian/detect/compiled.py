@@ -51,6 +51,14 @@ class Negated(msgspec.Struct, frozen=True, array_like=True, tag=4):
 Node: TypeAlias = "Leaf | Compared | All | Any | Negated"
 
 
+class Witness(msgspec.Struct, frozen=True, array_like=True):
+    """Atoms of which at least one is true whenever a rule is."""
+
+    price: float
+    """A guess at how many events have one of them."""
+    atoms: tuple[Leaf, ...]
+
+
 class Fact(msgspec.Struct, frozen=True, array_like=True):
     """What is known of a rule before any event is seen. Fields and atoms are given by number."""
 
@@ -60,8 +68,8 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
     """Its atoms among the keywords."""
     gates: tuple[str, ...]
     """Fields that must equal one of some values."""
-    witness: tuple[Leaf, ...] | None
-    """Atoms of which at least one is true whenever the rule is; None if there are none such."""
+    witnesses: tuple[Witness, ...]
+    """Several choices of atoms of which at least one is true whenever the rule is; empty if there are none such."""
 
 
 class CompiledRules(msgspec.Struct, frozen=True, array_like=True):
@@ -73,6 +81,8 @@ class CompiledRules(msgspec.Struct, frozen=True, array_like=True):
     nodes: tuple[Node, ...]
     """The condition of each rule."""
     facts: tuple[Fact, ...]
+    compared: tuple[str, ...]
+    """The fields that some rule compares with another."""
 
 
 def compile_rules(rules: Sequence[Rule]) -> CompiledRules:
@@ -82,7 +92,9 @@ def compile_rules(rules: Sequence[Rule]) -> CompiledRules:
     fields = tuple(numbering.atoms)
     atoms = tuple(tuple(asked) for asked in numbering.atoms.values())
     facts = _Facts(fields, atoms)
-    return CompiledRules(fields, atoms, nodes, tuple(map(facts.of, nodes)))
+    references = (leaf.ref for node in nodes for leaf in leaves_of(node) if isinstance(leaf, Compared))
+    compared = dict.fromkeys(name for ref in references for name in (ref.field, ref.other))
+    return CompiledRules(fields, atoms, nodes, tuple(map(facts.of, nodes)), tuple(compared))
 
 
 class _Numbering:
@@ -138,7 +150,7 @@ def unnegated_leaves(node: Node) -> Iterator[Leaf | Compared]:
             yield node
 
 
-_Witness: TypeAlias = tuple[float, frozenset[Leaf]]
+_Priced: TypeAlias = tuple[float, frozenset[Leaf]]
 
 
 class _Facts:
@@ -159,9 +171,11 @@ class _Facts:
             else:
                 fields[self._fields[leaf.field]] = None
         gates = {self._fields[field] for field in map(self._equality, _conjuncts(node)) if field is not None}
-        witness = self._witness(node)
-        atoms = None if witness is None else tuple(sorted(witness[1], key=lambda leaf: (leaf.field, leaf.atom)))
-        return Fact(tuple(fields), tuple(keywords), tuple(sorted(gates)), atoms)
+        found = [witness for witness in map(self._witness, _conjuncts(node)) if witness is not None]
+        witnesses = tuple(
+            Witness(price, tuple(sorted(atoms, key=lambda leaf: (leaf.field, leaf.atom)))) for price, atoms in found
+        )
+        return Fact(tuple(fields), tuple(keywords), tuple(sorted(gates)), witnesses)
 
     def _equality(self, node: Node) -> int | None:
         """The field, if a node asks nothing but whether one field is one of some values."""
@@ -176,7 +190,7 @@ class _Facts:
         atom = self._atoms[leaf.field][leaf.atom]
         return isinstance(atom, Number) or (isinstance(atom, Text) and len(atom.parts) == 1 and atom.field is not None)
 
-    def _witness(self, node: Node) -> _Witness | None:
+    def _witness(self, node: Node) -> _Priced | None:
         """The cheapest set of atoms of which at least one is true whenever the node is, with its price."""
         match node:
             case Leaf(field, atom):

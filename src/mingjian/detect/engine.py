@@ -26,7 +26,9 @@ from mingjian.detect.compiled import (
     Negated,
     Node,
     Paths,
+    Witness,
     compile_rules,
+    leaves_of,
     may_be,
     needle,
     unnegated_leaves,
@@ -43,12 +45,15 @@ from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+FIELD_PRICE = 0.05
+"""What looking at one field more costs, as a share of events that a witness might wake rules for needlessly."""
 PROGRAMS_MAX = 4096
 """So many different programs are kept."""
 GATED_RULES_MIN = 8
 """A field is a gate if at least so many rules, and half of all, want it to equal something."""
 
 Rows: TypeAlias = "npt.NDArray[np.intp]"
+Codes: TypeAlias = "npt.NDArray[np.intp]"
 Truth: TypeAlias = "npt.NDArray[np.bool_]"
 
 
@@ -56,10 +61,14 @@ class _Program(NamedTuple):
     """What one view needs: the fields to look at, and which answers wake which rules."""
 
     rules: Sequence[int]
-    fields: Sequence[str]
+    first: Sequence[str]
+    """The fields to look at for every record: those of the witnesses, and of the rules that have none."""
     paths: Paths
+    """Of all fields that some rule looks at."""
     woken_by: Mapping[str, Mapping[int, Sequence[int]]]
+    """Field → atom → rules that it wakes."""
     always: Sequence[int]
+    """Rules without a witness."""
     needles: Sequence[str] | None
     """What to sieve the records by before keywords are looked for; None if every record has to be searched."""
     gate: str | None
@@ -88,6 +97,7 @@ class Engine:
         self.compiled = compile_rules(rules) if compiled is None else compiled
         self._blobs: Blobs = blobs or {}
         self._numbers = {field: number for number, field in enumerate(self.compiled.fields)}
+        self._compared = frozenset(self.compiled.compared)
         self._matchers: dict[str, FieldMatcher] = {}
         self._programs: dict[View, _Program] = {}
         self._alike: dict[object, _Program] = {}
@@ -127,17 +137,18 @@ class Engine:
         program = self._behind_gate(self._program(view), block, rows)
         if not program.rules:
             return []
-        batch = _Batch(self, program, block, rows)
+        scout = _Batch.over(self, program, block, rows)
+        woken, places = scout.woken()
         matches: list[tuple[int, int]] = []
-        for index in batch.woken():
-            started = clock() if clock else 0.0
-            node = self.compiled.nodes[index]
-            if batch.is_possible(node):
-                found = np.flatnonzero(batch.truth(node, None))
-                matches += [(index, chosen[place]) for place in found.tolist()]
-            if clock and costs is not None:
-                costs[index] = costs.get(index, 0.0) + clock() - started
-        batch.close()
+        for batch, rules in ((scout, program.always), (scout.narrowed(places, woken), woken)):
+            for index in rules:
+                started = clock() if clock else 0.0
+                matches += [(index, chosen[place]) for place in batch.matching(self.compiled.nodes[index])]
+                if clock and costs is not None:
+                    costs[index] = costs.get(index, 0.0) + clock() - started
+        for matcher in self._matchers.values():
+            matcher.forget_if_full()
+        matches.sort()
         return matches
 
     def evidence(self, index: int, view: View, record: Record) -> Evidence:
@@ -198,6 +209,10 @@ class Engine:
         """Whether some atom asks about a field. (A field may be named by comparisons of two fields only.)"""
         return field in self._numbers
 
+    def compares(self, field: str) -> bool:
+        """Whether some rule compares a field with another."""
+        return field in self._compared
+
     def _program(self, view: View) -> _Program:
         program = self._programs.get(view)
         if program is None:
@@ -218,22 +233,24 @@ class Engine:
 
     def _compiled(self, rules: Sequence[int], paths: Paths) -> _Program:
         keywords: set[int] = set()
-        always: list[int] = []
         woken_by: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         gates: Counter[str] = Counter()
         for index in rules:
-            fact = self.compiled.facts[index]
-            keywords.update(fact.keywords)
-            gates.update(fact.gates)
-            if fact.witness is None:
-                always.append(index)
-            for leaf in fact.witness or ():
+            keywords.update(self.compiled.facts[index].keywords)
+            gates.update(self.compiled.facts[index].gates)
+        always = [index for index in rules if not self.compiled.facts[index].witnesses]
+        first = self._fields(always)
+        for index, witness in self._chosen_witnesses(rules, first).items():
+            for leaf in witness.atoms:
                 woken_by[self.compiled.fields[leaf.field]][leaf.atom].append(index)
+        first.update(dict.fromkeys(woken_by))
+        if any(self.compiled.facts[index].keywords for index in always):
+            first[KEYWORDS] = None
         needles = [needle(self.compiled.atoms[self._numbers[KEYWORDS]][atom]) for atom in sorted(keywords)]
         gate, gated = max(gates.items(), key=lambda item: (item[1], item[0]), default=("", 0))
         return _Program(
             rules=rules,
-            fields=(*paths, KEYWORDS) if keywords else tuple(paths),
+            first=tuple(first),
             paths=paths,
             woken_by=woken_by,
             always=always,
@@ -241,6 +258,23 @@ class Engine:
             gate=gate if gated >= GATED_RULES_MIN and gated * 2 >= len(rules) else None,
             behind_gate={},
         )
+
+    def _chosen_witnesses(self, rules: Iterable[int], looked_at: Iterable[str]) -> dict[int, Witness]:
+        """Choose one witness for each rule that has any: rarely true, and in few fields all together."""
+        used = set(looked_at)
+        chosen: dict[int, Witness] = {}
+        for index in sorted(rules, key=lambda index: (len(self.compiled.facts[index].witnesses), index)):
+            choices = self.compiled.facts[index].witnesses
+            if choices:
+                fields = [{self.compiled.fields[leaf.field] for leaf in choice.atoms} for choice in choices]
+                prices = [
+                    choice.price + FIELD_PRICE * len(names - used)
+                    for choice, names in zip(choices, fields, strict=True)
+                ]
+                best = prices.index(min(prices))
+                chosen[index] = choices[best]
+                used |= fields[best]
+        return chosen
 
     def _behind_gate(self, program: _Program, block: Block, rows: Sequence[int] | None) -> _Program:
         """The program without the rules that the values of the gate field already exclude."""
@@ -263,48 +297,109 @@ class Engine:
 
 
 class _Batch:
-    """The columns of one block on their way through the rules of one program."""
+    """The columns of some records on their way through the rules of one program."""
 
     def __init__(self, engine: Engine, program: _Program, block: Block, rows: Sequence[int] | None) -> None:
         self._engine = engine
         self._program = program
+        self._block = block
+        self._rows = rows
         self._names = engine.compiled.fields
-        self._values = _coalesced(program.paths, block, rows)
-        self._codes: dict[str, list[int]] = {}
-        self._arrays: dict[str, npt.NDArray[np.intp]] = {}
-        self._present: dict[str, dict[int, list[int]]] = {}
         self._size = len(block.numbers) if rows is None else len(rows)
-        for field in filter(engine.asks, program.fields):
-            matcher = engine.matcher(field)
+        self._values: dict[str, Sequence[Value | Missing]] = {}
+        self._codes: dict[str, Codes] = {}
+        self._present: dict[str, dict[int, list[int]]] = {}
+        self._places: Rows = np.arange(self._size)
+
+    @classmethod
+    def over(cls, engine: Engine, program: _Program, block: Block, rows: Sequence[int] | None) -> _Batch:
+        """A batch of all records, with the columns that are looked at first."""
+        batch = cls(engine, program, block, rows)
+        batch._add(program.first)
+        return batch
+
+    def narrowed(self, places: Rows, rules: Sequence[int]) -> _Batch:
+        """A batch of the records at these places, with the columns that these rules need."""
+        facts = [self._engine.compiled.facts[index] for index in rules]
+        fields = dict.fromkeys(chain.from_iterable(fact.fields for fact in facts))
+        if any(fact.keywords for fact in facts):
+            fields[KEYWORDS] = None
+        if len(places) == self._size:
+            self._add([field for field in fields if field not in self._codes and field not in self._values])
+            return self
+        chosen: list[int] = places.tolist()
+        rows = chosen if self._rows is None else [self._rows[place] for place in chosen]
+        batch = _Batch(self._engine, self._program, self._block, rows)
+        batch._places = places
+        for field, values in self._values.items():
+            batch._values[field] = [values[place] for place in chosen]
+        for field, codes in self._codes.items():
+            if field in fields:
+                batch._take(field, codes[places])
+        if chosen:
+            batch._add([field for field in fields if field not in self._codes and field not in self._values])
+        return batch
+
+    def _add(self, fields: Sequence[str]) -> None:
+        """Add columns. Values of fields that are only compared with others stay as they are."""
+        engine = self._engine
+        paths = {field: self._program.paths[field] for field in fields if field != KEYWORDS}
+        values = _coalesced(paths, self._block, self._rows)
+        for field in fields:
             if field == KEYWORDS:
-                codes = _keyword_codes(matcher, program, block, rows)
-            else:
-                codes = matcher.column(self._values[field])
-            self._codes[field] = codes
-            present: dict[int, list[int]] = {}
-            for code in set(codes):
-                for atom in matcher.signatures[code]:
-                    present.setdefault(atom, []).append(code)
-            self._present[field] = present
+                codes = _keyword_codes(engine.matcher(field), self._program, self._block, self._rows)
+                self._take(field, np.array(codes, dtype=np.intp))
+                continue
+            if engine.compares(field):
+                self._values[field] = values[field]
+            if engine.asks(field):
+                self._take(field, np.array(engine.matcher(field).column(values[field]), dtype=np.intp))
 
-    def close(self) -> None:
-        """Let the matchers forget; the batch must not be used afterwards."""
-        for field in self._codes:
-            self._engine.matcher(field).forget_if_full()
+    def _take(self, field: str, codes: Codes) -> None:
+        signatures = self._engine.matcher(field).signatures
+        present: dict[int, list[int]] = {}
+        numbers: list[int] = codes.tolist()
+        for code in set(numbers):
+            for atom in signatures[code]:
+                present.setdefault(atom, []).append(code)
+        self._codes[field] = codes
+        self._present[field] = present
 
-    def woken(self) -> list[int]:
-        """Indexes of the rules that may be true for some record."""
-        woken = set(self._program.always)
+    def woken(self) -> tuple[list[int], Rows]:
+        """The rules that may be true for some record, and the places of the records for which some of them may.
+
+        A rule may be true for a record if it would be with the best of luck in the fields not looked at so far.
+        """
+        woken: set[int] = set()
         for field, rules_by_atom in self._program.woken_by.items():
-            for atom in self._present[field].keys() & rules_by_atom.keys():
-                woken.update(rules_by_atom[atom])
-        return sorted(woken)
+            atoms = self._present[field].keys() & rules_by_atom.keys()
+            woken.update(chain.from_iterable(rules_by_atom[atom] for atom in atoms))
+        left: list[int] = []
+        mask = np.zeros(self._size, dtype=np.bool_)
+        for index in sorted(woken):
+            node = self._engine.compiled.nodes[index]
+            if self.is_possible(node):
+                hopeful = self.truth(node, None)
+                if hopeful.any():
+                    left.append(index)
+                    mask |= hopeful
+        return left, np.flatnonzero(mask)
+
+    def matching(self, node: Node) -> list[int]:
+        """The places, in the batch that this one was narrowed from, of the records for which a node is true."""
+        if not self._size or not self.is_possible(node):
+            return []
+        return self._places[np.flatnonzero(self.truth(node, None))].tolist()
 
     def is_possible(self, node: Node) -> bool:
-        """Whether a node can be true for any record, going by which atoms are true for some value."""
+        """Whether a node can be true for any record, going by which atoms are true for some value.
+
+        Of a field that was not looked at, everything is possible.
+        """
         match node:
             case Leaf(field, atom):
-                return atom in self._present[self._names[field]]
+                name = self._names[field]
+                return name not in self._codes or atom in self._present[name]
             case All(nodes):
                 return all(map(self.is_possible, nodes))
             case Any(nodes):
@@ -313,10 +408,13 @@ class _Batch:
                 return True
 
     def truth(self, node: Node, rows: Rows | None) -> Truth:
-        """For which of these rows (all if None) a node is true."""
+        """For which of these rows (all if None) a node is true, or may be because of a field not looked at."""
         match node:
             case Leaf(field, atom):
-                return self._leaf_truth(self._names[field], atom, rows)
+                name = self._names[field]
+                if name not in self._codes:
+                    return np.ones(self._size if rows is None else len(rows), dtype=np.bool_)
+                return self._has_code(name, self._present[name].get(atom, ()), rows)
             case All(nodes):
                 return self._conjunction(nodes, rows)
             case Any(nodes):
@@ -326,8 +424,12 @@ class _Batch:
                         result |= self.truth(inner, rows)
                 return result
             case Negated(inner):
+                if self._unknown(inner):
+                    return np.ones(self._size if rows is None else len(rows), dtype=np.bool_)
                 return ~self.truth(inner, rows)
             case Compared(ref):
+                if ref.field not in self._values or ref.other not in self._values:
+                    return np.ones(self._size if rows is None else len(rows), dtype=np.bool_)
                 places = range(self._size) if rows is None else rows.tolist()
                 left, right = self._values[ref.field], self._values[ref.other]
                 return np.array([compare_fields(ref, left[i], right[i]) for i in places], dtype=np.bool_)
@@ -345,13 +447,19 @@ class _Batch:
         result[places] = True
         return result
 
-    def _leaf_truth(self, field: str, atom: int, rows: Rows | None) -> Truth:
-        codes = self._arrays.get(field)
-        if codes is None:
-            codes = self._arrays[field] = np.array(self._codes[field], dtype=np.intp)
+    def _unknown(self, node: Node) -> bool:
+        """Whether a node asks about a field that was not looked at."""
+        return any(
+            leaf.ref.field not in self._values or leaf.ref.other not in self._values
+            if isinstance(leaf, Compared)
+            else self._names[leaf.field] not in self._codes
+            for leaf in leaves_of(node)
+        )
+
+    def _has_code(self, field: str, wanted: Sequence[int], rows: Rows | None) -> Truth:
+        codes = self._codes[field]
         if rows is not None:
             codes = codes[rows]
-        wanted = self._present[field].get(atom, ())
         if len(wanted) == 1:
             return codes == wanted[0]
         answers = np.zeros(len(self._engine.matcher(field).signatures), dtype=np.bool_)

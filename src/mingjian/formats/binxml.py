@@ -37,7 +37,7 @@ _ARRAY = 0x80
 _VALUE_BYTES = 32
 """A value counts as so much besides its bytes."""
 _TEMPLATE_INSTANCE = 0x0C
-_SIZES = tuple(struct.Struct("<" + count * "H2x") for count in range(128))
+_SIZES: tuple[struct.Struct, ...] = tuple(struct.Struct("<" + count * "H2x") for count in range(128))
 """Sizes of the first values out of their descriptors."""
 _read_instance = struct.Struct("<IHII").unpack_from
 _read_count = _U32.unpack_from
@@ -69,7 +69,8 @@ class _TooMuch(Exception):
 class _Reference(NamedTuple):
     """A place in a template."""
 
-    index: int
+    value: int
+    """Index of the value that stands there."""
     elements: tuple[int, ...]
     """The elements around it, from the outermost, by where they start."""
 
@@ -129,14 +130,14 @@ def _usual_cost(chunk: bytes, at: int, definitions: dict[int, int]) -> int:
                 return -1
             total += size
             at += 14 if definition != at + 14 else 14 + _DEFINITION_HEADER_BYTES + size
-            (count,) = _read_count(chunk, at)
+            count: int = _read_count(chunk, at)[0]
             values = at + 4 + 4 * count
             types = chunk[at + 6 : values : 4]
             if not types.isascii() or len(types) != count:  # an array, or a descriptor outside the chunk
                 return -1
             if count >= len(_SIZES):
                 return -1
-            sizes = _SIZES[count].unpack_from(chunk, at + 4)
+            sizes: tuple[int, ...] = _SIZES[count].unpack_from(chunk, at + 4)
             if chunk[values + sum(sizes)] != 0:  # something follows
                 return -1
             index = types.find(_BINARY_XML)
@@ -201,7 +202,7 @@ class _Expansion:
             place += value_size
         self._spend(definition.size)
         weights = [
-            self._weight(values[reference.index], depth) if reference.index < count else (0, 1)
+            self._weight(values[reference.value], depth) if reference.value < count else (0, 1)
             for reference in definition.references
         ]
         if any(items > 1 for _, items in weights):

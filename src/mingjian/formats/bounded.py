@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar
 from xml.etree.ElementTree import XML, Element, TreeBuilder, XMLParser
 from xml.etree.ElementTree import ParseError as XmlSyntaxError
 from xml.parsers import expat
@@ -16,11 +16,10 @@ from xml.parsers import expat
 import msgspec
 import orjson
 import yaml
-from yaml.cyaml import CParser
 
 from mingjian.errors import LimitExceeded, ParseError, shown
 
-Plain: TypeAlias = "str | int | float | bool | None | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 """What YAML and JSON can hold here. Keys are text as written; dates are text."""
 
 T = TypeVar("T")
@@ -75,12 +74,8 @@ def parse_yaml(text: bytes, *, file: str) -> list[Plain]:
         raise LimitExceeded("YAML_BYTES_MAX", YAML_BYTES_MAX, where=file)
     builder = _YamlBuilder(file)
     try:
-        parser = CParser(text)
-        try:
-            while (event := parser.get_event()) is not None:
-                builder.take(event)
-        finally:
-            parser.dispose()
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            builder.take(event)
     except yaml.MarkedYAMLError as error:
         what = " ".join(part for part in (error.problem, error.context) if part)
         raise ParseError(f"not YAML: {what}", where=_place(file, error.problem_mark or error.context_mark)) from None
@@ -90,7 +85,16 @@ def parse_yaml(text: bytes, *, file: str) -> list[Plain]:
     return builder.documents
 
 
-def _place(file: str, mark: yaml.Mark | None) -> str:
+class _Mark(Protocol):
+    """A place, as the parser in C and the one in Python both tell it."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+
+
+def _place(file: str, mark: _Mark | None) -> str:
     return f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
 
 
@@ -109,18 +113,17 @@ class _YamlBuilder:
         self._events += 1
         if self._events > YAML_EVENTS_MAX:
             raise self._limit("YAML_EVENTS_MAX", YAML_EVENTS_MAX, event)
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
+        if isinstance(event, yaml.ScalarEvent):
             self._scalar(event)
-        elif kind is yaml.MappingStartEvent:
+        elif isinstance(event, yaml.MappingStartEvent):
             self._open({}, event)
-        elif kind is yaml.SequenceStartEvent:
+        elif isinstance(event, yaml.SequenceStartEvent):
             self._open([], event)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             self._stack.pop()
-        elif kind is yaml.AliasEvent:
+        elif isinstance(event, yaml.AliasEvent):
             raise self._limit("YAML_ALIASES_MAX", YAML_ALIASES_MAX, event)
-        elif kind is yaml.DocumentStartEvent and len(self.documents) >= YAML_DOCUMENTS_MAX:
+        elif isinstance(event, yaml.DocumentStartEvent) and len(self.documents) >= YAML_DOCUMENTS_MAX:
             raise self._limit("YAML_DOCUMENTS_MAX", YAML_DOCUMENTS_MAX, event)
 
     def _limit(self, name: str, bound: int, event: yaml.Event) -> LimitExceeded:
@@ -288,7 +291,7 @@ def parse_xml(data: bytes | str, *, where: str) -> Element:
     # Without "<!" there is no document type, and with few tags nothing else to guard against: the fast parser will do.
     if encoding is not None and b"<!" not in data and opened <= 2 * XML_ELEMENTS_MAX:
         try:
-            root = XML(data, XMLParser(encoding=encoding))
+            root = XML(data, XMLParser(encoding=encoding))  # noqa: S314  # guarded by what was just checked
         except XmlSyntaxError as error:
             line, column = error.position
             what = expat.ErrorString(error.code)

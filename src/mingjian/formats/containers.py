@@ -70,9 +70,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def container_kind(head: bytes) -> Kind | None:
-    """Which container some bytes (at least 512, if there are so many) begin.
+    r"""Which container some bytes (at least 512, if there are so many) begin.
 
-    >>> container_kind(b"PK\\x03\\x04..."), container_kind(b"Nov 20 12:00:00 host sshd[1]: ...")
+    >>> container_kind(b"PK\x03\x04..."), container_kind(b"Nov 20 12:00:00 host sshd[1]: ...")
     ('zip', None)
     """
     if head.startswith(b"\x1f\x8b\x08"):
@@ -296,7 +296,7 @@ def _inflated(reader: _Reader, meter: _Meter, damage: list[_Damage], *, wbits: i
 
 
 def _rescued(decoder: zlib._Decompress, data: bytes, meter: _Meter) -> Iterator[bytes]:  # type: ignore[name-defined]  # typeshed's name for it
-    """What can be decompressed before the place that is damaged: at most ``_OUTPUT_BYTES`` and a little, as was tried."""
+    """What can be decompressed before the place that is damaged: not more than was just tried."""
     for step in (4096, 64, 1):
         while data:
             before = decoder.copy()

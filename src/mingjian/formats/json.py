@@ -11,15 +11,17 @@ import json as stdlib_json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
 from operator import attrgetter
 from typing import cast
 
 import hyperscan
 import msgspec
 
-from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
+from mingjian.errors import InputError, ParseError, SchemaError
 from mingjian.formats import jsondoc
-from mingjian.formats.text import LineBatch, decode, line_batches
+from mingjian.formats.bounded import JSON_DEPTH_MAX, check_json_bounds
+from mingjian.formats.text import LINE_BYTES_MAX, LineBatch, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
 from mingjian.model.values import MISSING, Missing, Record, Value, find
 
@@ -32,17 +34,17 @@ def parse_record(line: bytes) -> Record:
     """Read one JSON object, strictly first and, where a producer was sloppy, leniently.
 
     Lenient means: bytes that are not UTF-8 are decoded as all text is (``formats.text.decode``), lone surrogate
-    escapes are kept, ``NaN`` and numbers beyond the range of a double become what they spell.
+    escapes are kept, ``NaN`` and numbers beyond the range of a double (or with thousands of digits) become what they
+    spell.
 
     Raises:
         ParseError: it is not JSON.
         SchemaError: it is JSON, but not an object.
-        LimitExceeded: it is nested too deeply, or a number has too many digits.
+        LimitExceeded: it is nested too deeply, or has too many values.
     """
+    check_json_bounds(line, where="", size_bytes_max=LINE_BYTES_MAX)
     try:
         value = _decode_any(line)
-    except RecursionError:
-        raise LimitExceeded("JSON nesting depth", 1000) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as strict:
         value = _parse_leniently(line, str(strict))
     if not isinstance(value, dict):
@@ -53,8 +55,6 @@ def parse_record(line: bytes) -> Record:
 def _parse_leniently(line: bytes, complaint: str) -> object:
     try:
         return stdlib_json.loads(decode(line), parse_float=jsondoc.plain_float, parse_int=jsondoc.plain_int)
-    except RecursionError:
-        raise LimitExceeded("JSON nesting depth", 1000) from None
     except ValueError:
         raise ParseError(complaint) from None
 
@@ -104,7 +104,7 @@ class JsonBlock:
         """Check every line and decode some fields on the way.
 
         Raises:
-            InputError, msgspec.DecodeError, RecursionError: some line is not a JSON object.
+            InputError, msgspec.DecodeError: some line is not a JSON object.
         """
         block = cls(numbers, lines)
         if not paths:
@@ -134,7 +134,7 @@ class JsonBlock:
         heads = _heads(paths)
         try:
             by_head = self._by_head(heads, rows)
-        except (ValueError, RecursionError):
+        except ValueError:
             self._find_odd()
             by_head = self._by_head(heads, rows)
         columns = [self._nested(by_head, path) if "." in path else by_head[path] for path in paths]
@@ -270,14 +270,28 @@ def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
             yield batch
             continue
         try:
-            for line in batch.lines:
-                if not line.isascii():
-                    line.decode()
+            _check(batch.lines)
             block = JsonBlock.checked(batch.numbers, batch.lines, piece.first_paths)
-        except (InputError, ValueError, RecursionError):
+        except (InputError, ValueError):
             yield from _read_one_by_one(piece, batch)
         else:
             yield block
+
+
+def _check(lines: Sequence[bytes]) -> None:
+    """Refuse what the decoders of single fields pass over: text that is not UTF-8, and deep nesting.
+
+    Raises:
+        UnicodeDecodeError, LimitExceeded: some line is such.
+    """
+    for line in lines:
+        if not line.isascii():
+            line.decode()
+    objects, arrays = (list(map(bytes.count, lines, repeat(bracket))) for bracket in (b"{", b"["))
+    if max(objects, default=0) + max(arrays, default=0) > JSON_DEPTH_MAX:
+        for line, curly, square in zip(lines, objects, arrays, strict=True):
+            if curly + square > JSON_DEPTH_MAX:
+                check_json_bounds(line, where="", size_bytes_max=LINE_BYTES_MAX)
 
 
 def _read_one_by_one(piece: Piece, batch: LineBatch) -> Iterator[Block | Quarantined]:
@@ -312,6 +326,6 @@ def _is_plain(line: bytes) -> bool:
     """Whether the strict decoder reads the line, so that single fields can be decoded from it later."""
     try:
         _decode_any(line)
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
     return True

@@ -16,19 +16,20 @@ from itertools import chain
 from typing import cast
 
 from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
+from mingjian.formats.bounded import JSON_DEPTH_MAX, check_json_bounds
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
 from mingjian.formats.text import ENCODING_HEAD_BYTES, as_utf8, decode
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
 from mingjian.model.values import Record
 
-ELEMENT_CHARACTERS_MAX = 16 * 1024 * 1024
+ELEMENT_CHARACTERS_MAX = 8 * 1024 * 1024
 """A single value longer than this is refused, and with it the rest of the file."""
 BLOCK_CHARACTERS_MAX = 8 * 1024 * 1024
 """A block ends with the record that reaches this many characters."""
 FILL_BYTES_MIN = 1024 * 1024
 """So much is read at a time."""
 DIGITS_MAX = 4_000
-"""A number with more digits than this is refused."""
+"""A whole number with more digits than this stays text."""
 OPENING_CHARACTERS_MAX = 16_384
 """A wrapper's list begins within this many characters."""
 WRAPPERS = ("Records", "records", "value", "events", "Events", "items", "logs", "data", "results")
@@ -63,15 +64,9 @@ def plain_float(text: str) -> float | str:
     return number if math.isfinite(number) else text
 
 
-def plain_int(text: str) -> int:
-    """A whole JSON number.
-
-    Raises:
-        LimitExceeded: it has more than ``DIGITS_MAX`` digits.
-    """
-    if len(text) > DIGITS_MAX:
-        raise LimitExceeded("digits in a JSON number", DIGITS_MAX)
-    return int(text)
+def plain_int(text: str) -> int | str:
+    """A whole JSON number; one with more than ``DIGITS_MAX`` digits stays what is written."""
+    return text if len(text) > DIGITS_MAX else int(text)
 
 
 _DECODER = json.JSONDecoder(parse_float=plain_float, parse_int=plain_int)
@@ -153,7 +148,7 @@ class _Reader:
                 if broken or not self._may_fill():
                     raise ParseError(f"not JSON: {error.msg}") from None
             except RecursionError:
-                raise LimitExceeded("JSON nesting depth", 1000) from None
+                raise LimitExceeded("JSON_DEPTH_MAX", JSON_DEPTH_MAX) from None
             else:
                 if end < len(self.text) or isinstance(value, (dict, list, str)) or not self._may_fill():
                     start, self.at = self.at, end
@@ -161,7 +156,7 @@ class _Reader:
 
     def _may_fill(self) -> bool:
         if len(self.text) - self.at > ELEMENT_CHARACTERS_MAX:
-            raise LimitExceeded("characters in a JSON value", ELEMENT_CHARACTERS_MAX)
+            raise LimitExceeded("ELEMENT_CHARACTERS_MAX", ELEMENT_CHARACTERS_MAX)
         return self.fill()
 
     def resume(self) -> str:
@@ -271,6 +266,7 @@ _BEHIND = {"array": "top", "wrapper": "tail"}
 
 
 def _record(value: object, written: str) -> Record:
+    check_json_bounds(written.encode("utf-8", "surrogateescape"), where="", size_bytes_max=4 * ELEMENT_CHARACTERS_MAX)
     if isinstance(value, dict) and not written.isascii() and any(map(_is_surrogate, written)):
         value = _DECODER.decode(decode(written.encode("utf-8", "surrogateescape")))
     if not isinstance(value, dict):

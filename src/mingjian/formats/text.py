@@ -273,7 +273,7 @@ def _too_long(file: str, number: int, offset: int, line: _LongLine) -> Quarantin
 
 
 def as_utf8(piece: Piece) -> tuple[Iterator[bytes], int, bool]:
-    """Give the chunks as UTF-8 (or as they are) without byte order mark, where they begin, and whether it was UTF-16."""
+    """Give the chunks as UTF-8 (or as they are) without byte order mark, where they begin, and if it was UTF-16."""
     if piece.first_offset > 0:
         return piece.chunks, piece.first_offset, False
     parts: list[bytes] = []

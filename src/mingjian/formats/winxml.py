@@ -30,6 +30,7 @@ _BORDER = re.compile(rb"(</(?:[A-Za-z_][\w.-]{0,31}:)?Event\s{0,8}>)|<(?:[A-Za-z
 """What ends an event: its end tag, or (where that is lost) the start of the next."""
 _TAG_TAIL_BYTES = 64
 """A tag that a cut went through is not longer than this."""
+_EVENT_TAG_BYTES = len(b"<Event")
 _FILLER = re.compile(rb"(?:\s+|<\?xml[^>]{0,200}\?>|</?(?:[\w.-]+:)?Events(?:\s[^>]*)?>|<!--.{0,1000}?-->)*", re.DOTALL)
 """What may stand between events."""
 _FIRST = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:[\w.-]+:)?(Events?)[\s>]", re.DOTALL)
@@ -199,7 +200,7 @@ class _Cutter:
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._scanned = 0
+        self._scanned: int = 0
         self._inside = False
         self._kept = b""
         """The beginning of what is too long to be kept whole."""
@@ -218,7 +219,7 @@ class _Cutter:
             if at > start or self._dropped:
                 yield self._piece(start, at, ended=ended)
             start, self._inside = at, not ended
-            self._scanned = at if ended else at + len(_EVENT_TAG)
+            self._scanned = at if ended else at + _EVENT_TAG_BYTES
         if last:
             if len(self._buffer) > start or self._dropped:
                 yield self._piece(start, len(self._buffer), ended=False)
@@ -235,9 +236,6 @@ class _Cutter:
         data = self._kept or self._buffer[start : min(end, start + EVENT_BYTES_MAX + 1)]
         self._kept, self._dropped = b"", 0
         return self._inside, ended, size, data
-
-
-_EVENT_TAG = b"<Event"
 
 
 def _events(piece: Piece) -> Iterator[tuple[int, int, bytes] | Quarantined]:

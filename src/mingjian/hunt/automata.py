@@ -24,7 +24,7 @@ from mingjian.model.rules import Rule
 
 FILES_KEPT_MAX = 20
 """So many compiled rule sets are kept; the ones not used for the longest time go first."""
-_FORMAT = 1
+_FORMAT = 2
 _SUFFIX = ".compiled"
 _DIGEST_BYTES = 16
 _LENGTH_BYTES = 8

@@ -7,7 +7,7 @@ number of distinct values and of views, hardly on the number of rows.
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
@@ -53,9 +53,20 @@ class JoinedBlock:
 
     def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
         """Several columns at once."""
-        assert rows is None, "a joined block is looked at as a whole"
-        parts = [block.columns(paths) for block in self._blocks]
+        parts = [block.columns(paths, inner) for block, inner in self._shares(rows) if inner is None or inner]
         return [[value for part in parts for value in part[place]] for place in range(len(paths))]
+
+    def _shares(self, rows: Sequence[int] | None) -> list[tuple[Block, list[int] | None]]:
+        """Which rows of which block these rows (in rising order) are; None for all of them."""
+        if rows is None:
+            return [(block, None) for block in self._blocks]
+        shares: list[tuple[Block, list[int] | None]] = []
+        start = done = 0
+        for block, end in zip(self._blocks, self._ends, strict=True):
+            until = bisect_left(rows, end, done)
+            shares.append((block, [row - start for row in rows[done:until]]))
+            start, done = end, until
+        return shares
 
     def record(self, row: int) -> Record:
         """One whole record."""
@@ -68,11 +79,8 @@ class JoinedBlock:
         return self._blocks[index].raw(inner)
 
     def take(self, rows: Sequence[int]) -> Block:
-        """A block of some of the records."""
-        taken: dict[int, list[int]] = {}
-        for index, inner in map(self.locate, rows):
-            taken.setdefault(index, []).append(inner)
-        return JoinedBlock([self._blocks[index].take(inner) for index, inner in taken.items()])
+        """A block of some of the records, in rising order."""
+        return JoinedBlock([block.take(inner) for block, inner in self._shares(rows) if inner])
 
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
         """Rows that may hold a needle; None if some block cannot tell."""

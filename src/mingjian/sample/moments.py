@@ -58,6 +58,14 @@ def sysmon(time_us: int) -> str:
     return _date(day) + " " + _CLOCK[second] + _THOUSANDTHS[rest // 1000]
 
 
+def both(time_us: int) -> tuple[str, str]:
+    """What ``iso_ms`` and ``sysmon`` give, at the cost of one of them."""
+    second, rest = divmod(time_us, SECOND)
+    day, second = divmod(second, _DAY_S)
+    date_text, clock = _date(day), _CLOCK[second] + _THOUSANDTHS[rest // 1000]
+    return f"{date_text}T{clock}Z", f"{date_text} {clock}"
+
+
 def plain(time_us: int) -> str:
     """``2026-03-02 09:15:00``; NXLog writes local time so: add the offset before."""
     day, second = divmod(time_us // SECOND, _DAY_S)

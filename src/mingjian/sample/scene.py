@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from mingjian.sample.book import Book, Lane
 from mingjian.sample.chance import Chance
 from mingjian.sample.moments import DAY, HOUR, MINUTE, local_date, zone
+from mingjian.sample.templates import Template
 from mingjian.sample.world import Host, Organisation, Person, World
 from mingjian.sample.writers.cloud import REGION, CloudTrail
 from mingjian.sample.writers.flows import Sensor
 from mingjian.sample.writers.suricata import SuricataSensor
 from mingjian.sample.writers.unix import Audit, Syslog
 from mingjian.sample.writers.web import Nginx, Squid
-from mingjian.sample.writers.windows import WindowsLog
+from mingjian.sample.writers.windows import Key, WindowsLog
 from mingjian.sample.writers.zeek import ZeekSensor
 
 
@@ -55,7 +57,9 @@ class Desk(NamedTuple):
 class Scene:
     """All that a deed needs to know and to write to. One for each organisation and day."""
 
-    def __init__(self, world: World, organisation: Organisation, book: Book, start_us: int) -> None:
+    def __init__(
+        self, world: World, organisation: Organisation, book: Book, start_us: int, templates: dict[Key, Template]
+    ) -> None:
         profile = organisation.profile
         self.world = world
         self.organisation = organisation
@@ -66,7 +70,6 @@ class Scene:
         self.day = (start_us + profile.zone_us) // DAY
         self.date = local_date(start_us, profile.zone_us).isoformat()
         self.chance = self.chance_of("deeds")
-        """Changed while a campaign is at work, so that everyday life stays as it is."""
         self.zone_us = profile.zone_us
         self.directory = organisation.first("directory")
         self.files = organisation.first("files")
@@ -76,13 +79,13 @@ class Scene:
         self.services: dict[str, Process] = {}
         self.desks: dict[str, Desk] = {}
         """By login; while they are at work."""
-        self._make_writers()
+        self._make_writers(templates)
 
     def _lane(self, name: str, kind: str, encoding: str = "utf-8") -> Lane:
         return self.book.lane(name, kind, encoding=encoding)  # type: ignore[arg-type]  # the literals below are kinds
 
-    def _make_writers(self) -> None:
-        organisation, profile, date, chance = self.organisation, self.organisation.profile, self.date, self.chance
+    def _make_writers(self, templates: dict[Key, Template]) -> None:
+        organisation, profile, date = self.organisation, self.organisation.profile, self.date
         folder = organisation.id
         self.windows = WindowsLog(
             self._lane(f"{folder}/{profile.collector}/{date}.jsonl", "jsonl"),
@@ -91,13 +94,15 @@ class Scene:
             profile.zone_us,
             self.day,
             f"log-01.{folder}",
+            templates,
         )
         self.sensor: Sensor = (
             SuricataSensor(
-                self.book, f"{folder}/suricata/eve-{date}.json", chance, profile.zone_us, zone(profile.zone_us)
+                self.book, f"{folder}/suricata/eve-{date}.json", self.chance_of("sensor"), profile.zone_us,
+                zone(profile.zone_us)
             )
             if profile.sensor == "suricata"
-            else ZeekSensor(self.book, f"{folder}/zeek/{date}", profile.sensor, chance, self.start_us, self.end_us)
+            else ZeekSensor(self.book, f"{folder}/zeek/{date}", profile.sensor, self.chance_of("sensor"), self.start_us, self.end_us)
         )
         self.syslog = Syslog(self._lane(f"{folder}/syslog/{date}.log", "syslog"), profile.syslog, profile.zone_us)
         # The file server for partners speaks what its Chinese clients speak: GB18030.
@@ -125,6 +130,19 @@ class Scene:
     def chance_of(self, *names: int | str) -> Chance:
         """A stream of chance of this organisation and day."""
         return Chance(self.world.seed, self.organisation.id, self.day, *names)
+
+    @contextmanager
+    def under(self, chance: Chance) -> Generator[None]:
+        """Let something happen under other chance, so that what happens otherwise stays as it is."""
+        takers = (self, self.windows, self.sensor, self.audit, *([self.cloud] if self.cloud else []))
+        kept = [taker.chance for taker in takers]
+        for taker in takers:
+            taker.chance = chance
+        try:
+            yield
+        finally:
+            for taker, own in zip(takers, kept, strict=True):
+                taker.chance = own
 
     def guid(self, host: Host) -> str:
         """The GUID of a process on a host, as Sysmon makes them: all begin with the same."""

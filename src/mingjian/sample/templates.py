@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -73,6 +74,7 @@ def json_text(value: Plain) -> str:
 _ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')
 
 
+@lru_cache(maxsize=65_536)
 def json_inner(text: str) -> str:
     r"""A text as it stands between the quotation marks of JSON: for values that go into a hole.
 

@@ -300,7 +300,7 @@ def test_how_the_bytes_are_cut_never_changes_the_members(which: int, sizes: list
         data = data[: len(data) - at % 7]
     slow: dict[str, bytes] = {}
     problems = []
-    for each in open_members("f", _Slow(bytes(data), sizes), modified_at_s=5.0):  # type: ignore[arg-type]  # it reads
+    for each in open_members("f", _Slow(bytes(data), sizes), modified_at_s=5.0):  # type: ignore[arg-type]  # all that is needed of it is read
         if isinstance(each, Member):
             slow[each.name] = b"".join(each.chunks)
         else:

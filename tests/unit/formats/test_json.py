@@ -67,6 +67,7 @@ def test_cuts_do_not_change_what_is_read(lines: list[bytes], data: st.DataObject
         (b'{"a":"\\ud800"}', {"a": "\ud800"}),
         (b'{"a":"\xff"}', {"a": "\udcff"}),
         ('{"名":"日志"}'.encode("gb18030"), {"名": "日志"}),
+        (b'{"a":' + b"9" * 5_000 + b"}", {"a": "9" * 5_000}),
         (b'{"a":123456789012345678901234567890}', {"a": 123456789012345678901234567890}),
         (b'{"a":1,"a":2}', {"a": 2}),
     ],
@@ -76,6 +77,14 @@ def test_what_a_sloppy_producer_writes_is_kept(line: bytes, expected: dict) -> N
     records, bad = read(line + b'\n{"a":0}\n')
     assert records == [(1, expected), (2, {"a": 0})]
     assert not bad
+
+
+def test_a_line_that_is_too_deep_is_quarantined_and_one_with_many_brackets_in_a_text_is_not() -> None:
+    deep = b'{"a":' + b"[" * 200 + b"]" * 200 + b"}"
+    flat = b'{"a":"' + b"[{" * 200 + b'"}'
+    records, bad = read(deep + b"\n" + flat)
+    assert records == [(2, {"a": "[{" * 200})]
+    assert [entry.code for entry in bad] == ["limit-exceeded"]
 
 
 def test_an_odd_line_does_not_spoil_the_columns_of_its_neighbours() -> None:
@@ -101,7 +110,7 @@ def test_a_number_out_of_range_in_a_field_nobody_asked_for_first_is_found_later(
         (b"[1]", SchemaError),
         (b'"text"', SchemaError),
         (b'{"a":' + b"[" * 100_000, LimitExceeded),
-        (b'{"a":' + b"9" * 5_000 + b"}", LimitExceeded),
+        (b'{"a":' * 129 + b"1" + b"}" * 129, LimitExceeded),
     ],
 )
 def test_what_is_no_object_is_refused_by_name(line: bytes, error: type[Exception]) -> None:

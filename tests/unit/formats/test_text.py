@@ -116,7 +116,7 @@ def test_a_batch_ends_after_so_many_lines_or_bytes_wherever_the_chunks_are_cut()
     data = b"".join(b"%d\n" % number for number in range(100))
     for size in (1, 13, 1000):
         batches = list(line_batches(piece(*[data[at : at + size] for at in range(0, len(data), size)]), 30, 10**6))
-        assert [list(batch.numbers)[0] for batch in batches if not isinstance(batch, Quarantined)] == [1, 31, 61, 91]
+        assert [batch.numbers[0] for batch in batches if not isinstance(batch, Quarantined)] == [1, 31, 61, 91]
         batches = list(line_batches(piece(*[data[at : at + size] for at in range(0, len(data), size)]), 1000, 50))
         sizes = [sum(map(len, batch.lines)) for batch in batches if not isinstance(batch, Quarantined)]
         assert sizes == [50, 50, 50, 40]

@@ -25,10 +25,10 @@ _TRACE: Final = (
     "C:\\ProgramData\\Microsoft\\Windows Defender\\Platform\\4.18.25010.11-0\\mpsvc.dll+1f2d60"
 )
 _JOBS: Final[dict[str, tuple[tuple[str, str, int], ...]]] = {
-    "web": (("root", "/usr/local/bin/check-health", 5), ("www-data", "/usr/bin/php /srv/www/cron.php", 15)),
-    "mail": (("root", "/usr/sbin/logrotate /etc/logrotate.conf", 60), ("root", "/usr/local/bin/check-health", 10)),
-    "application": (("root", "/usr/local/bin/collect-metrics", 5),),
-    "database": (("postgres", "/usr/local/bin/vacuum-nightly --analyze", 30), ("root", "/usr/local/bin/check-health", 10)),
+    "web": (("root", "/usr/local/bin/check-health", 15), ("www-data", "/usr/bin/php /srv/www/cron.php", 30)),
+    "mail": (("root", "/usr/sbin/logrotate /etc/logrotate.conf", 60), ("root", "/usr/local/bin/check-health", 30)),
+    "application": (("root", "/usr/local/bin/collect-metrics", 15),),
+    "database": (("postgres", "/usr/local/bin/vacuum-nightly --analyze", 30), ("root", "/usr/local/bin/check-health", 30)),
     "backup": (("backup", "/usr/local/bin/rotate-snapshots", 60),),
     "proxy": (("root", "/usr/sbin/squid -k rotate", 720),),
 }
@@ -56,12 +56,9 @@ def _on(host: Host, deed: Callable[[Scene, int, Host], None]) -> Callable[[Scene
 
 
 def _job(host: Host, user: str, command: str) -> Callable[[Scene, int], None]:
-    words = tuple(command.split())
-
     def deed(scene: Scene, time_us: int) -> None:
         linux.job(scene, time_us, host, user, command)
         linux.run(scene, time_us + 3_000, host, user, ("/bin/sh", "-c", command), "/usr/bin/dash", parent_pid=811)
-        linux.run(scene, time_us + 5_000, host, user, words, words[0], parent_pid=812)
 
     return deed
 

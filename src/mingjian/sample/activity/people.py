@@ -20,7 +20,7 @@ WEEKEND_SHARE: Final = 0.05
 """So many work on a day on which nobody has to."""
 AWAY_SHARE: Final = 0.05
 """So many are ill or on leave on any other day."""
-PAUSE_US: Final = 150 * SECOND
+PAUSE_US: Final = 240 * SECOND
 """The mean time between two things that somebody does."""
 SHARES: Final = ("projects", "public", "archive")
 
@@ -117,7 +117,7 @@ def browse(scene: Scene, time_us: int, desk: Desk) -> None:
     if chance.share(0.3):
         child = windows.start(
             scene, time_us, desk.host, desk.session, desk.browser, PROGRAMS["edge"],
-            f'"{PROGRAMS["edge"].image}" --type=renderer --lang={"zh-CN" if desk.person.name[0] > "z" else "en-US"}',
+            f'"{PROGRAMS["edge"].image}" --type=renderer --lang={"zh-CN" if scene.organisation.profile.language == "zh" else "en-US"}',
         )  # fmt: skip
         windows.end(scene, time_us + int(chance.wait(8 * MINUTE)), desk.host, child)
     for place in range(1 + chance.below(3)):

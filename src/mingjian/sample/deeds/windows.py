@@ -6,9 +6,9 @@ from typing import Final
 
 from mingjian.sample.programs import PROGRAMS, Program, hashes
 from mingjian.sample.scene import Process, Scene, Session
-from mingjian.sample.templates import json_inner
+from mingjian.sample.templates import Template, json_inner
 from mingjian.sample.world import Host
-from mingjian.sample.writers.windows import extra
+from mingjian.sample.writers.windows import Constants, extra
 
 _PRIVILEGES: Final = (
     "SeSecurityPrivilege\r\n\t\t\tSeTakeOwnershipPrivilege\r\n\t\t\tSeLoadDriverPrivilege\r\n\t\t\tSeBackupPrivilege\r\n"
@@ -16,15 +16,18 @@ _PRIVILEGES: Final = (
 )
 _LABELS: Final = {"System": "S-1-16-16384", "High": "S-1-16-12288", "Medium": "S-1-16-8192"}
 _NOBODY: Final = {"SubjectUserSid": "S-1-0-0", "SubjectLogonId": "0x0"}
+SUBJECT: Final = {
+    "SubjectUserSid": extra(0),
+    "SubjectUserName": extra(1),
+    "SubjectDomainName": extra(2),
+    "SubjectLogonId": extra(3),
+}
+"""Who did it, in the first four holes; ``subject`` fills them."""
 
 
-def _subject(session: Session) -> dict[str, str]:
-    return {
-        "SubjectUserSid": session.sid,
-        "SubjectUserName": session.login,
-        "SubjectDomainName": session.domain,
-        "SubjectLogonId": extra(0),
-    }
+def subject(session: Session) -> tuple[str, str, str, str]:
+    """Who did it: security id, name, domain, logon id."""
+    return session.sid, json_inner(session.login), session.domain, session.logon_id
 
 
 def image_of(program: Program, login: str) -> str:
@@ -38,7 +41,9 @@ def service(scene: Scene, host: Host, name: str = "services") -> Process:
     if found is None:
         image = PROGRAMS[name].image
         command = image if name != "svchost" else f"{image} -k netsvcs -p -s Schedule"
-        found = Process(scene.chance.between(500, 4000), scene.guid(host), image, command, "NT AUTHORITY\\SYSTEM")
+        # Whoever asks first must not change what the others get.
+        with scene.under(scene.chance_of("service", host.name, name)):
+            found = Process(scene.chance.between(500, 4000), scene.guid(host), image, command, "NT AUTHORITY\\SYSTEM")
         scene.services[f"{host.name}/{name}"] = found
     return found
 
@@ -48,76 +53,79 @@ def start(
     mark: int = 0, *, folder: str = "C:\\Windows\\System32\\",
 ) -> Process:  # fmt: skip
     """A process is started: Sysmon 1, or 4688 where there is no Sysmon."""
-    chance, windows = scene.chance, scene.windows
-    pid, guid = chance.between(1200, 16000) * 4 % 30000 + 1000, scene.guid(host)
+    pid, guid = scene.chance.between(300, 7500) * 4, scene.guid(host)
     image = image_of(program, session.login)
-    kind = "process" if scene.has_sysmon else "4688"
-    key = (kind, host.name, session.user, image, command, parent.command, parent.user)
-    template = windows.template(key)
-    if kind == "process":
-        if template is None:
-            template = windows.make(
-                key,
-                host,
-                {
-                    "ProcessGuid": extra(1),
-                    "ProcessId": extra(0),
-                    "Image": image,
-                    "FileVersion": program.version,
-                    "Description": program.description,
-                    "Product": program.product,
-                    "Company": program.company,
-                    "OriginalFileName": program.original,
-                    "CommandLine": command,
-                    "CurrentDirectory": folder,
-                    "User": session.user,
-                    "LogonGuid": extra(5),
-                    "LogonId": extra(4),
-                    "TerminalSessionId": "0" if session.integrity == "System" else "1",
-                    "IntegrityLevel": session.integrity,
-                    "Hashes": hashes(image, program.version),
-                    "ParentProcessGuid": extra(3),
-                    "ParentProcessId": extra(2),
-                    "ParentImage": parent.image,
-                    "ParentCommandLine": parent.command,
-                    "ParentUser": parent.user,
-                },
-            )
-        windows.write(
-            host, template, time_us, mark, pid, guid, parent.pid, parent.guid, session.logon_id, session.logon_guid
-        )
+    process = Process(pid, guid, image, command, session.user)
+    inner = json_inner
+    if scene.has_sysmon:
+        template = scene.windows.template(("process", image, session.integrity)) or _started(scene, image, program, session)
+        scene.windows.write(
+            host, template, time_us, mark, pid, guid, parent.pid, parent.guid, session.logon_id, session.logon_guid,
+            inner(session.user), inner(command), inner(folder), inner(parent.image), inner(parent.command), inner(parent.user),
+        )  # fmt: skip
     else:
-        if template is None:
-            template = windows.make(
-                key,
-                host,
-                _subject(session)
-                | {
-                    "NewProcessId": extra(1),
-                    "NewProcessName": image,
-                    "TokenElevationType": "%%1938" if session.integrity == "Medium" else "%%1936",
-                    "ProcessId": extra(2),
-                    "CommandLine": command,
-                    "TargetUserSid": "S-1-0-0",
-                    "TargetLogonId": "0x0",
-                    "ParentProcessName": parent.image,
-                    "MandatoryLabel": _LABELS[session.integrity],
-                },
-            )
-        windows.write(host, template, time_us, mark, session.logon_id, hex(pid), hex(parent.pid))
-    return Process(pid, guid, image, command, session.user)
+        key = ("4688", session.integrity)
+        template = scene.windows.template(key) or scene.windows.make(
+            key,
+            SUBJECT
+            | {
+                "NewProcessId": extra(4),
+                "NewProcessName": extra(6),
+                "TokenElevationType": "%%1938" if session.integrity == "Medium" else "%%1936",
+                "ProcessId": extra(5),
+                "CommandLine": extra(7),
+                "TargetUserSid": "S-1-0-0",
+                "TargetLogonId": "0x0",
+                "ParentProcessName": extra(8),
+                "MandatoryLabel": _LABELS[session.integrity],
+            },
+        )
+        scene.windows.write(
+            host, template, time_us, mark, *subject(session), hex(pid), hex(parent.pid), inner(image), inner(command),
+            inner(parent.image),
+        )  # fmt: skip
+    return process
+
+
+def _started(scene: Scene, image: str, program: Program, session: Session) -> Template:
+    return scene.windows.make(
+        ("process", image, session.integrity),
+        {
+            "ProcessGuid": extra(1),
+            "ProcessId": extra(0),
+            "Image": image,
+            "FileVersion": program.version,
+            "Description": program.description,
+            "Product": program.product,
+            "Company": program.company,
+            "OriginalFileName": program.original,
+            "CommandLine": extra(7),
+            "CurrentDirectory": extra(8),
+            "User": extra(6),
+            "LogonGuid": extra(5),
+            "LogonId": extra(4),
+            "TerminalSessionId": "0" if session.integrity == "System" else "1",
+            "IntegrityLevel": session.integrity,
+            "Hashes": hashes(image, program.version),
+            "ParentProcessGuid": extra(3),
+            "ParentProcessId": extra(2),
+            "ParentImage": extra(9),
+            "ParentCommandLine": extra(10),
+            "ParentUser": extra(11),
+        },
+    )
 
 
 def end(scene: Scene, time_us: int, host: Host, process: Process, mark: int = 0) -> None:
     """A process ends: Sysmon 5."""
     if scene.has_sysmon:
-        _about(scene, "ended", time_us, host, process, mark)
+        _about(scene, "ended", (), time_us, host, process, mark)
 
 
 def wrote(scene: Scene, time_us: int, host: Host, process: Process, path: str, mark: int = 0) -> None:
     """A file is created: Sysmon 11."""
     if scene.has_sysmon:
-        _about(scene, "file", time_us, host, process, mark, TargetFilename=path)
+        _about(scene, "file", ("TargetFilename",), time_us, host, process, mark, path)
 
 
 def set_value(
@@ -125,7 +133,8 @@ def set_value(
 ) -> None:
     """A registry value is set: Sysmon 13."""
     if scene.has_sysmon:
-        _about(scene, "registry", time_us, host, process, mark, EventType="SetValue", TargetObject=key, Details=details)
+        names = ("EventType", "TargetObject", "Details")
+        _about(scene, "registry", names, time_us, host, process, mark, "SetValue", key, details)
 
 
 def asked(
@@ -134,19 +143,23 @@ def asked(
     """A name is looked up: Sysmon 22."""
     if scene.has_sysmon:
         results, status = (f"::ffff:{answer};", "0") if answer else ("-", "9003")
-        _about(
-            scene, "dns", time_us, host, process, mark, QueryName=name, QueryStatus=status, QueryResults=results
-        )
+        names = ("QueryName", "QueryStatus", "QueryResults")
+        _about(scene, "dns", names, time_us, host, process, mark, name, status, results)
 
 
-def _about(scene: Scene, kind: str, time_us: int, host: Host, process: Process, mark: int, **constants: str) -> None:
+def _about(
+    scene: Scene, kind: str, names: tuple[str, ...], time_us: int, host: Host, process: Process, mark: int, *values: str
+) -> None:
     windows = scene.windows
-    key = (kind, host.name, process.image, process.user, *constants.values())
+    key = (kind,)
     template = windows.template(key)
     if template is None:
-        given = {"ProcessGuid": extra(1), "ProcessId": extra(0), "Image": process.image, "User": process.user}
-        template = windows.make(key, host, given | constants)
-    windows.write(host, template, time_us, mark, process.pid, process.guid)
+        given = {"ProcessGuid": extra(1), "ProcessId": extra(0), "Image": extra(2), "User": extra(3)}
+        template = windows.make(key, given | {name: extra(place) for place, name in enumerate(names, 4)})
+    windows.write(
+        host, template, time_us, mark, process.pid, process.guid, json_inner(process.image), json_inner(process.user),
+        *map(json_inner, values),
+    )  # fmt: skip
 
 
 def connected(
@@ -157,31 +170,31 @@ def connected(
     if not scene.has_sysmon:
         return
     windows = scene.windows
-    key = ("connection", host.name, process.image, process.user, target, str(target_port), name)
-    template = windows.template(key)
-    if template is None:
-        template = windows.make(
-            key,
-            host,
-            {
-                "ProcessGuid": extra(1),
-                "ProcessId": extra(0),
-                "Image": process.image,
-                "User": process.user,
-                "Protocol": "tcp",
-                "Initiated": "true",
-                "SourceIsIpv6": "false",
-                "SourceIp": host.address,
-                "SourceHostname": host.fqdn,
-                "SourcePort": extra(2),
-                "DestinationIsIpv6": "false",
-                "DestinationIp": target,
-                "DestinationHostname": name or "-",
-                "DestinationPort": str(target_port),
-                "DestinationPortName": {443: "https", 80: "http", 445: "microsoft-ds"}.get(target_port, "-"),
-            },
-        )
-    windows.write(host, template, time_us, mark, process.pid, process.guid, source_port)
+    key = ("connection", str(target_port))
+    template = windows.template(key) or windows.make(
+        key,
+        {
+            "ProcessGuid": extra(1),
+            "ProcessId": extra(0),
+            "Image": extra(2),
+            "User": extra(3),
+            "Protocol": "tcp",
+            "Initiated": "true",
+            "SourceIsIpv6": "false",
+            "SourceIp": extra(4),
+            "SourceHostname": extra(5),
+            "SourcePort": extra(6),
+            "DestinationIsIpv6": "false",
+            "DestinationIp": extra(7),
+            "DestinationHostname": extra(8),
+            "DestinationPort": str(target_port),
+            "DestinationPortName": {443: "https", 80: "http", 445: "microsoft-ds"}.get(target_port, "-"),
+        },
+    )
+    windows.write(
+        host, template, time_us, mark, process.pid, process.guid, json_inner(process.image), json_inner(process.user),
+        host.address, host.fqdn, source_port, target, name or "-",
+    )  # fmt: skip
 
 
 def opened_process(
@@ -191,28 +204,27 @@ def opened_process(
     if not scene.has_sysmon:
         return
     windows = scene.windows
-    key = ("access", host.name, source.image, source.user, target.image, granted, trace)
-    template = windows.template(key)
-    if template is None:
-        template = windows.make(
-            key,
-            host,
-            {
-                "SourceProcessGUID": extra(1),
-                "SourceProcessId": extra(0),
-                "SourceThreadId": extra(4),
-                "SourceImage": source.image,
-                "TargetProcessGUID": extra(3),
-                "TargetProcessId": extra(2),
-                "TargetImage": target.image,
-                "GrantedAccess": granted,
-                "CallTrace": trace,
-                "SourceUser": source.user,
-                "TargetUser": target.user,
-            },
-        )
-    thread = scene.chance.between(250, 3000) * 4
-    windows.write(host, template, time_us, mark, source.pid, source.guid, target.pid, target.guid, thread)
+    key = ("access", source.image, target.image, granted, trace)
+    template = windows.template(key) or windows.make(
+        key,
+        {
+            "SourceProcessGUID": extra(1),
+            "SourceProcessId": extra(0),
+            "SourceThreadId": extra(4),
+            "SourceImage": source.image,
+            "TargetProcessGUID": extra(3),
+            "TargetProcessId": extra(2),
+            "TargetImage": target.image,
+            "GrantedAccess": granted,
+            "CallTrace": trace,
+            "SourceUser": extra(5),
+            "TargetUser": extra(6),
+        },
+    )
+    windows.write(
+        host, template, time_us, mark, source.pid, source.guid, target.pid, target.guid,
+        scene.chance.between(250, 3000) * 4, json_inner(source.user), json_inner(target.user),
+    )  # fmt: skip
 
 
 def logged_on(
@@ -220,64 +232,64 @@ def logged_on(
     workstation: str = "-",
 ) -> None:  # fmt: skip
     """Somebody logs on: 4624, and 4672 with high rights."""
-    windows = scene.windows
-    key = ("4624", host.name, session.user, str(kind), source, workstation, session.integrity)
-    template = windows.template(key)
-    if template is None:
-        package = {2: ("User32 ", "Negotiate"), 3: ("Kerberos", "Kerberos"), 5: ("Advapi  ", "Negotiate")}
-        process, authentication = package.get(kind, ("User32 ", "Negotiate"))
-        template = windows.make(
-            key,
-            host,
-            (_NOBODY if kind == 3 else {"SubjectUserSid": "S-1-5-18", "SubjectUserName": f"{host.name.upper()}$",
-                                        "SubjectDomainName": scene.organisation.netbios, "SubjectLogonId": "0x3e7"})
-            | {
-                "TargetUserSid": session.sid,
-                "TargetUserName": session.login,
-                "TargetDomainName": session.domain,
-                "TargetLogonId": extra(0),
-                "LogonType": str(kind),
-                "LogonProcessName": process,
-                "AuthenticationPackageName": authentication,
-                "WorkstationName": workstation,
-                "LogonGuid": extra(1),
-                "KeyLength": "0",
-                "ProcessId": "0x0" if kind == 3 else extra(3),
-                "ProcessName": "-" if kind == 3 else "C:\\Windows\\System32\\svchost.exe" if kind == 2
-                else "C:\\Windows\\System32\\services.exe",
-                "IpAddress": source,
-                "IpPort": extra(2) if kind == 3 else "0",
-                "ImpersonationLevel": "%%1833",
-                "VirtualAccount": "%%1843",
-                "TargetLinkedLogonId": "0x0",
-                "ElevatedToken": "%%1843" if session.integrity == "Medium" else "%%1842",
-            },
-        )  # fmt: skip
-    port, process_id = scene.chance.between(49152, 65535), hex(scene.chance.between(200, 900) * 4)
-    windows.write(host, template, time_us, mark, session.logon_id, session.logon_guid, port, process_id)
+    windows, chance = scene.windows, scene.chance
+    key = ("4624", str(kind), session.integrity)
+    template = windows.template(key) or windows.make(key, _logon(kind, session.integrity))
+    windows.write(
+        host, template, time_us, mark, session.sid, json_inner(session.login), session.domain, session.logon_id,
+        session.logon_guid, chance.between(49152, 65535), hex(chance.between(200, 900) * 4), source, workstation,
+        f"{host.name.upper()}$", scene.organisation.netbios,
+    )  # fmt: skip
     if session.integrity != "Medium":
-        key = ("4672", host.name, session.user)
-        template = windows.template(key)
-        if template is None:
-            template = windows.make(key, host, _subject(session) | {"PrivilegeList": _PRIVILEGES})
-        windows.write(host, template, time_us + 800, mark, session.logon_id)
+        key = ("4672",)
+        template = windows.template(key) or windows.make(key, SUBJECT | {"PrivilegeList": _PRIVILEGES})
+        windows.write(host, template, time_us + 800, mark, *subject(session))
+
+
+def _logon(kind: int, integrity: str) -> Constants:
+    by_machine = {
+        "SubjectUserSid": "S-1-5-18", "SubjectUserName": extra(9), "SubjectDomainName": extra(10), "SubjectLogonId": "0x3e7"
+    }  # fmt: skip
+    packages = {2: ("User32 ", "Negotiate"), 3: ("Kerberos", "Kerberos"), 5: ("Advapi  ", "Negotiate")}
+    logon_process, package = packages[kind]
+    images = {2: "C:\\Windows\\System32\\svchost.exe", 3: "-", 5: "C:\\Windows\\System32\\services.exe"}
+    return (_NOBODY if kind == 3 else by_machine) | {
+        "TargetUserSid": extra(0),
+        "TargetUserName": extra(1),
+        "TargetDomainName": extra(2),
+        "TargetLogonId": extra(3),
+        "LogonType": str(kind),
+        "LogonProcessName": logon_process,
+        "AuthenticationPackageName": package,
+        "WorkstationName": extra(8),
+        "LogonGuid": extra(4),
+        "KeyLength": "0",
+        "ProcessId": "0x0" if kind == 3 else extra(6),
+        "ProcessName": images[kind],
+        "IpAddress": extra(7),
+        "IpPort": extra(5) if kind == 3 else "0",
+        "ImpersonationLevel": "%%1833",
+        "VirtualAccount": "%%1843",
+        "TargetLinkedLogonId": "0x0",
+        "ElevatedToken": "%%1843" if integrity == "Medium" else "%%1842",
+    }
 
 
 def logged_off(scene: Scene, time_us: int, host: Host, session: Session, kind: int, mark: int = 0) -> None:
     """A session ends: 4634."""
     windows = scene.windows
-    key = ("4634", host.name, session.user, str(kind))
-    template = windows.template(key)
-    if template is None:
-        constants = {
-            "TargetUserSid": session.sid,
-            "TargetUserName": session.login,
-            "TargetDomainName": session.domain,
-            "TargetLogonId": extra(0),
+    key = ("4634", str(kind))
+    template = windows.template(key) or windows.make(
+        key,
+        {
+            "TargetUserSid": extra(0),
+            "TargetUserName": extra(1),
+            "TargetDomainName": extra(2),
+            "TargetLogonId": extra(3),
             "LogonType": str(kind),
-        }
-        template = windows.make(key, host, constants)
-    windows.write(host, template, time_us, mark, session.logon_id)
+        },
+    )
+    windows.write(host, template, time_us, mark, *subject(session))
 
 
 def failed_logon(
@@ -285,30 +297,30 @@ def failed_logon(
 ) -> None:
     """Somebody does not get in: 4625."""
     windows = scene.windows
-    key = ("4625", host.name, login, str(kind), source)
-    template = windows.template(key)
-    if template is None:
-        template = windows.make(
-            key,
-            host,
-            _NOBODY
-            | {
-                "TargetUserSid": "S-1-0-0",
-                "TargetUserName": login,
-                "TargetDomainName": scene.organisation.netbios,
-                "Status": "0xc000006d",
-                "FailureReason": "%%2313",
-                "SubStatus": "0xc000006a" if is_known else "0xc0000064",
-                "LogonType": str(kind),
-                "LogonProcessName": "NtLmSsp " if kind == 3 else "User32 ",
-                "AuthenticationPackageName": "NTLM" if kind == 3 else "Negotiate",
-                "KeyLength": "0",
-                "ProcessId": "0x0",
-                "IpAddress": source,
-                "IpPort": extra(0),
-            },
-        )
-    windows.write(host, template, time_us, mark, scene.chance.between(49152, 65535))
+    key = ("4625", str(kind), str(is_known))
+    template = windows.template(key) or windows.make(
+        key,
+        _NOBODY
+        | {
+            "TargetUserSid": "S-1-0-0",
+            "TargetUserName": extra(0),
+            "TargetDomainName": extra(1),
+            "Status": "0xc000006d",
+            "FailureReason": "%%2313",
+            "SubStatus": "0xc000006a" if is_known else "0xc0000064",
+            "LogonType": str(kind),
+            "LogonProcessName": "NtLmSsp " if kind == 3 else "User32 ",
+            "AuthenticationPackageName": "NTLM" if kind == 3 else "Negotiate",
+            "KeyLength": "0",
+            "ProcessId": "0x0",
+            "IpAddress": extra(2),
+            "IpPort": extra(3),
+        },
+    )
+    windows.write(
+        host, template, time_us, mark, json_inner(login), scene.organisation.netbios, source,
+        scene.chance.between(49152, 65535),
+    )  # fmt: skip
 
 
 def ticket(
@@ -316,32 +328,32 @@ def ticket(
     is_refused: bool = False,
 ) -> None:  # fmt: skip
     """The directory is asked for a ticket: 4768 (the first), 4769 (for a host), 4771 (wrong password)."""
-    windows, directory = scene.windows, scene.directory
-    domain = scene.organisation.id.upper()
+    windows, organisation = scene.windows, scene.organisation
     kind = "4771" if is_refused else "4768" if for_host is None else "4769"
-    key = (kind, login, source, for_host.name if for_host else "")
-    template = windows.template(key)
-    if template is None:
-        at_host = f"{for_host.name.upper()}$" if for_host else "krbtgt"
-        template = windows.make(
-            key,
-            directory,
-            {
-                "TargetUserName": f"{login}@{domain}" if kind == "4769" else login,
-                "TargetDomainName": domain if kind == "4769" else scene.organisation.netbios,
-                "TargetSid": sid,
-                "ServiceName": f"krbtgt/{scene.organisation.netbios}" if is_refused else at_host,
-                "ServiceSid": f"{scene.organisation.domain_sid}-{1000 if for_host else 502}",
-                "TicketOptions": "0x40810010" if kind != "4769" else "0x40810000",
-                "Status": "0x18" if is_refused else "0x0",
-                "TicketEncryptionType": "0x12",
-                "PreAuthType": "2",
-                "IpAddress": f"::ffff:{source}",
-                "IpPort": extra(0),
-                "LogonGuid": extra(1),
-            },
-        )
-    windows.write(directory, template, time_us, mark, scene.chance.between(49152, 65535), f"{{{scene.chance.guid()}}}")
+    key = (kind,)
+    template = windows.template(key) or windows.make(
+        key,
+        {
+            "TargetUserName": extra(0),
+            "TargetDomainName": organisation.id.upper() if kind == "4769" else organisation.netbios,
+            "TargetSid": extra(1),
+            "ServiceName": extra(2),
+            "ServiceSid": f"{organisation.domain_sid}-{1000 if for_host else 502}",
+            "TicketOptions": "0x40810010" if kind != "4769" else "0x40810000",
+            "Status": "0x18" if is_refused else "0x0",
+            "TicketEncryptionType": "0x12",
+            "PreAuthType": "2",
+            "IpAddress": extra(3),
+            "IpPort": extra(4),
+            "LogonGuid": extra(5),
+        },
+    )
+    name = f"{login}@{organisation.id.upper()}" if kind == "4769" else login
+    service = f"krbtgt/{organisation.netbios}" if is_refused else f"{for_host.name.upper()}$" if for_host else "krbtgt"
+    windows.write(
+        scene.directory, template, time_us, mark, json_inner(name), sid, service, f"::ffff:{source}",
+        scene.chance.between(49152, 65535), f"{{{scene.chance.guid()}}}",
+    )  # fmt: skip
 
 
 def opened_share(
@@ -349,63 +361,57 @@ def opened_share(
 ) -> None:
     """A share is opened: 5140."""
     windows = scene.windows
-    key = ("5140", host.name, session.user, share, source)
+    key = ("5140", share)
     template = windows.template(key)
     if template is None:
         folder = {"ADMIN$": "\\??\\C:\\Windows", "IPC$": ""}.get(share, f"\\??\\D:\\Shares\\{share}")
         template = windows.make(
             key,
-            host,
-            _subject(session)
+            SUBJECT
             | {
                 "ObjectType": "File",
-                "IpAddress": source,
-                "IpPort": extra(1),
+                "IpAddress": extra(4),
+                "IpPort": extra(5),
                 "ShareName": f"\\\\*\\{share}",
                 "ShareLocalPath": folder,
                 "AccessMask": "0x1",
                 "AccessList": "%%4416\r\n\t\t\t\t",
             },
         )
-    windows.write(host, template, time_us, mark, session.logon_id, scene.chance.between(49152, 65535))
+    windows.write(host, template, time_us, mark, *subject(session), source, scene.chance.between(49152, 65535))
 
 
 def ran_script(scene: Scene, time_us: int, host: Host, text: str, mark: int = 0) -> None:
     """PowerShell runs a block of script: 4104."""
     windows = scene.windows
-    key = ("4104", host.name, text)
-    template = windows.template(key)
-    if template is None:
-        constants = {"MessageNumber": "1", "MessageTotal": "1", "ScriptBlockText": text, "ScriptBlockId": extra(0)}
-        template = windows.make(key, host, constants | {"Path": ""})
-    windows.write(host, template, time_us, mark, scene.chance.guid())
+    key = ("4104",)
+    constants = {"MessageNumber": "1", "MessageTotal": "1", "ScriptBlockText": extra(0), "ScriptBlockId": extra(1), "Path": ""}
+    template = windows.template(key) or windows.make(key, constants)
+    windows.write(host, template, time_us, mark, json_inner(text), scene.chance.guid())
 
 
 def invoked(scene: Scene, time_us: int, host: Host, session: Session, command: str, mark: int = 0) -> None:
     """PowerShell calls a command: 4103."""
     windows = scene.windows
-    key = ("4103", host.name, session.user, command)
+    key = ("4103", command)
     template = windows.template(key)
     if template is None:
         context = (
             "        Severity = Informational\r\n        Host Name = ConsoleHost\r\n        Host Version = 5.1.22621.1\r\n"
             f"        Host Application = powershell.exe\r\n        Command Name = {command}\r\n"
-            f"        Command Type = Cmdlet\r\n        User = {session.user}\r\n"
+            f"        Command Type = Cmdlet\r\n        User = {extra(1)}\r\n"
             f"        Sequence Number = {extra(0)}\r\n        Shell ID = Microsoft.PowerShell\r\n"
         )
         constants = {"ContextInfo": context, "UserData": "", "Payload": f'CommandInvocation({command}): "{command}"\r\n'}
-        template = windows.make(key, host, constants)
-    windows.write(host, template, time_us, mark, scene.chance.between(16, 400))
+        template = windows.make(key, constants)
+    windows.write(host, template, time_us, mark, scene.chance.between(16, 400), json_inner(session.user))
 
 
 def service_changed(scene: Scene, time_us: int, host: Host, name: str, state: str, mark: int = 0) -> None:
     """A service starts or stops: 7036."""
-    windows = scene.windows
-    key = ("7036", host.name, name, state)
-    template = windows.template(key)
-    if template is None:
-        template = windows.make(key, host, {"param1": name, "param2": state})
-    windows.write(host, template, time_us, mark)
+    key = ("7036", name, state)
+    template = scene.windows.template(key) or scene.windows.make(key, {"param1": name, "param2": state})
+    scene.windows.write(host, template, time_us, mark)
 
 
 def service_installed(scene: Scene, time_us: int, host: Host, name: str, path: str, mark: int = 0) -> None:
@@ -419,7 +425,7 @@ def service_installed(scene: Scene, time_us: int, host: Host, name: str, path: s
 
 def log_cleared(scene: Scene, time_us: int, host: Host, session: Session, mark: int = 0) -> None:
     """The Security log is cleared: 1102."""
-    _once(scene, "1102", time_us, host, _subject(session), mark, session.logon_id)
+    _once(scene, "1102", time_us, host, SUBJECT, mark, *subject(session))
 
 
 def task_created(
@@ -430,8 +436,8 @@ def task_created(
         '<?xml version="1.0" encoding="UTF-16"?>\r\n<Task version="1.2"><Actions Context="Author"><Exec>'
         f"<Command>{command}</Command></Exec></Actions></Task>"
     )
-    constants = _subject(session) | {"TaskName": name, "TaskContent": content, "FQDN": host.fqdn}
-    _once(scene, "4698", time_us, host, constants, mark, session.logon_id)
+    constants = SUBJECT | {"TaskName": name, "TaskContent": content, "FQDN": host.fqdn}
+    _once(scene, "4698", time_us, host, constants, mark, *subject(session))
 
 
 def account_created(scene: Scene, time_us: int, by: Session, login: str, group: str, mark: int = 0) -> None:
@@ -441,28 +447,26 @@ def account_created(scene: Scene, time_us: int, by: Session, login: str, group: 
     named = {"TargetUserName": login, "TargetDomainName": organisation.netbios, "TargetSid": sid}
     _once(
         scene, "4720", time_us, scene.directory,
-        _subject(by) | named | {
+        SUBJECT | named | {
             "SamAccountName": login, "UserPrincipalName": f"{login}@{organisation.id}", "PasswordLastSet": "%%1794",
             "AccountExpires": "%%1794", "PrimaryGroupId": "513", "OldUacValue": "0x0", "NewUacValue": "0x15",
             "UserAccountControl": "\r\n\t\t%%2080\r\n\t\t%%2082\r\n\t\t%%2084", "LogonHours": "%%1793",
         },
-        mark, by.logon_id,
+        mark, *subject(by),
     )  # fmt: skip
     base = ",DC=".join(organisation.id.split("."))
     _once(
         scene, "4728", time_us + 1_400_000, scene.directory,
-        _subject(by) | {
+        SUBJECT | {
             "MemberName": f"CN={login},CN=Users,DC={base}", "MemberSid": sid, "TargetUserName": group,
             "TargetDomainName": organisation.netbios, "TargetSid": f"{organisation.domain_sid}-512",
         },
-        mark, by.logon_id,
+        mark, *subject(by),
     )  # fmt: skip
 
 
 def _once(
-    scene: Scene, kind: str, time_us: int, host: Host, constants: dict[str, str], mark: int, *values: str
+    scene: Scene, kind: str, time_us: int, host: Host, constants: Constants, mark: int, *values: str
 ) -> None:
-    """An event that is too rare to keep its template under a name of its own."""
-    key = (kind, host.name, *constants.values())
-    template = scene.windows.template(key) or scene.windows.make(key, host, constants)
-    scene.windows.write(host, template, time_us, mark, *(json_inner(value) for value in values))
+    """An event that is too rare to keep its template."""
+    scene.windows.write(host, scene.windows.make((kind,), constants), time_us, mark, *values)

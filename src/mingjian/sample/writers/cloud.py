@@ -30,7 +30,7 @@ class CloudTrail:
 
     def __init__(self, lane: Lane, chance: Chance, account: str) -> None:
         self._append = lane.append
-        self._chance = chance
+        self.chance = chance
         self.account = account
 
     def _identity(self, caller: Caller) -> Plain:
@@ -68,7 +68,7 @@ class CloudTrail:
         error: tuple[str, str] | None = None,
     ) -> None:  # fmt: skip
         """A call of the API."""
-        chance = self._chance
+        chance = self.chance
         record: dict[str, Plain] = {
             "eventVersion": "1.10",
             "userIdentity": self._identity(caller),
@@ -117,7 +117,7 @@ class CloudTrail:
                 "MobileVersion": "No",
                 "MFAUsed": "Yes" if with_mfa else "No",
             },
-            "eventID": self._chance.guid(),
+            "eventID": self.chance.guid(),
             "readOnly": False,
             "eventType": "AwsConsoleSignIn",
             "managementEvent": True,

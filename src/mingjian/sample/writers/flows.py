@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from mingjian.sample.chance import Chance
+
 
 class Flow(NamedTuple):
     """A connection, or an exchange of datagrams. (Tuples, because there are millions.)"""
@@ -65,6 +67,8 @@ class Shared(NamedTuple):
 
 class Sensor(Protocol):
     """What every network sensor can be told. ``flow`` gives what the others need to refer to it."""
+
+    chance: Chance
 
     def flow(self, time_us: int, flow: Flow, mark: int) -> str:
         """A connection."""

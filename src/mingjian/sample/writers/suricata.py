@@ -19,7 +19,7 @@ class SuricataSensor:
 
     def __init__(self, book: Book, name: str, chance: Chance, zone_us: int, zone_text: str) -> None:
         self._append = book.lane(name, "jsonl").append
-        self._chance = chance
+        self.chance = chance
         self._zone_us = zone_us
         self._zone = zone_text
 
@@ -32,7 +32,7 @@ class SuricataSensor:
 
     def flow(self, time_us: int, flow: Flow, mark: int) -> str:
         """A connection; gives its flow id."""
-        uid = str(10**15 + self._chance.bits(49))
+        uid = str(10**15 + self.chance.bits(49))
         end_us = time_us + flow.duration_us
         zone_us, zone = self._zone_us, self._zone
         sent, got = flow.sent_bytes, flow.received_bytes
@@ -59,7 +59,7 @@ class SuricataSensor:
         )
         line = (
             f'{self._start(time_us + flow.duration_us, "dns", flow, uid)},"dns":{{"version":2,"type":"answer",'
-            f'"id":{self._chance.bits(16)},"flags":"8180","qr":true,"rd":true,"ra":true,"rrname":"{lookup.query}",'
+            f'"id":{self.chance.bits(16)},"flags":"8180","qr":true,"rd":true,"ra":true,"rrname":"{lookup.query}",'
             f'"rrtype":"{lookup.type_name}","rcode":"{"NOERROR" if found else "NXDOMAIN"}"{answers}}}}}'
         )
         self._append((time_us + flow.duration_us, line, mark))
@@ -90,7 +90,7 @@ class SuricataSensor:
         command = "SMB2_COMMAND_WRITE" if shared.action == "SMB::FILE_WRITE" else "SMB2_COMMAND_CREATE"
         line = (
             f'{self._start(time_us, "smb", flow, uid)},"smb":{{"id":4,"dialect":"3.11","command":"{command}",'
-            f'"status":"STATUS_SUCCESS","status_code":"0x0","session_id":{self._chance.bits(46)},"tree_id":5,'
+            f'"status":"STATUS_SUCCESS","status_code":"0x0","session_id":{self.chance.bits(46)},"tree_id":5,'
             f'"filename":"{json_inner(shared.name)}","share":"{json_inner(shared.share)}"}}}}'
         )
         self._append((time_us, line, mark))

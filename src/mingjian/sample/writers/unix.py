@@ -35,9 +35,9 @@ class Audit:
 
     def __init__(self, lane: Lane, chance: Chance, day: int) -> None:
         self._append = lane.append
-        self._chance = chance
+        self.chance = chance
         self._serials: dict[str, int] = {}
-        self._first_serial = day * 100_000
+        self._first_serial = day % 4000 * 100_000
 
     def _head(self, host: Host, time_us: int) -> str:
         serial = self._serials[host.name] = self._serials.get(host.name, self._first_serial) + 1
@@ -50,7 +50,7 @@ class Audit:
         """A program that is started: SYSCALL, EXECVE, CWD, PATH and PROCTITLE. Gives its process id."""
         if host.silent_from_us <= time_us < host.silent_until_us:
             return 0
-        chance = self._chance
+        chance = self.chance
         pid = chance.between(1500, 60000)
         head, node = self._head(host, time_us), f"node={host.name} "
         name = exe.rpartition("/")[2][:15]
@@ -75,7 +75,7 @@ class Audit:
         """A watched file that is written: SYSCALL (openat) and PATH."""
         if host.silent_from_us <= time_us < host.silent_until_us:
             return
-        chance = self._chance
+        chance = self.chance
         head, node = self._head(host, time_us), f"node={host.name} "
         name = exe.rpartition("/")[2][:15]
         lines = (

@@ -16,7 +16,7 @@ import msgspec
 
 from mingjian.sample.book import Lane
 from mingjian.sample.chance import Chance
-from mingjian.sample.moments import MINUTE, iso_ms, plain, sysmon
+from mingjian.sample.moments import MINUTE, both, iso_ms, plain
 from mingjian.sample.templates import Filled, Plain, Template, hole, json_text, number_hole, template_of
 from mingjian.sample.world import Host
 
@@ -209,8 +209,8 @@ EVENTS: Final[dict[str, Event]] = {
 """Every kind of event there is here, by the names that this package uses."""
 
 # The first values of every template; what an event adds comes behind them.
-_ISO, _UTC, _LOCAL, _RECEIVED_ISO, _RECEIVED_LOCAL, _RECORD, _THREAD = range(7)
-EXTRA: Final = 7
+_ISO, _UTC, _LOCAL, _RECEIVED_ISO, _RECEIVED_LOCAL, _RECORD, _THREAD, _HOST, _HOST_SHORT = range(9)
+EXTRA: Final = 9
 """The hole of the first value that the caller adds."""
 
 
@@ -220,33 +220,36 @@ def extra(place: int) -> str:
 
 
 Constants: TypeAlias = "dict[str, str]"
+Key: TypeAlias = "tuple[str, ...]"
 
 
 class WindowsLog:
     """The Windows events of one organisation on one day, all hosts in one file, as they arrive at the collector."""
 
-    def __init__(self, lane: Lane, shape: Shape, chance: Chance, zone_us: int, day: int, collector: str) -> None:
+    def __init__(
+        self, lane: Lane, shape: Shape, chance: Chance, zone_us: int, day: int, collector: str, templates: dict[Key, Template]
+    ) -> None:
         self._append = lane.append
-        self._shape: Shape = shape
-        self._chance = chance
+        self._is_nxlog = shape == "nxlog"
+        self.chance = chance
         self._zone_us = zone_us
-        self._first_record = day * 1_000_000
+        self._first_record = day % 4000 * 1_000_000
         self._collector = collector
-        self._templates: dict[tuple[str, ...], Template] = {}
+        self._templates = templates
         self._records: dict[str, int] = {}
 
-    def template(self, key: tuple[str, ...]) -> Template | None:
-        """A template made earlier, by its key: the kind of event, the host, and all that the caller's constants need."""
+    def template(self, key: Key) -> Template | None:
+        """A template made earlier, by its key: the kind of event, and all that the caller's constants hang on."""
         return self._templates.get(key)
 
-    def make(self, key: tuple[str, ...], host: Host, constants: Constants) -> Template:
+    def make(self, key: Key, constants: Constants) -> Template:
         """Render an event of the kind ``key[0]`` with its constants, which may hold holes; fields not given are ``-``."""
         if len(self._templates) >= TEMPLATES_MAX:
             self._templates.clear()
         event = EVENTS[key[0]]
         given = {"UtcTime": hole(_UTC), "CreationUtcTime": hole(_UTC), "RuleName": "-"} | constants
         data = {name: given.get(name, "-") for name in event.fields}
-        made = _nxlog(event, host, data, self._collector) if self._shape == "nxlog" else _winlogbeat(event, host, data)
+        made = _nxlog(event, data, self._collector) if self._is_nxlog else _winlogbeat(event, data)
         template = self._templates[key] = template_of(json_text(made))
         return template
 
@@ -257,19 +260,15 @@ class WindowsLog:
         name = host.name
         records = self._records
         record = records[name] = records.get(name, self._first_record) + 1
-        chance = self._chance
+        random = self.chance.random
         written_us = time_us + host.skew_us
-        received_us = time_us + int(chance.random() * DELAY_US)
-        filled = (
-            iso_ms(written_us),
-            sysmon(written_us),
-            plain(written_us + self._zone_us),
-            iso_ms(received_us),
-            plain(received_us + self._zone_us),
-            record,
-            int(chance.random() * 2000) * 4 + 1000,
-            *values,
-        )
+        received_us = time_us + int(random() * DELAY_US)
+        local = received_local = ""
+        if self._is_nxlog:
+            local, received_local = plain(written_us + self._zone_us), plain(received_us + self._zone_us)
+        iso, utc = both(written_us)
+        thread = int(random() * 2000) * 4 + 1000
+        filled = (iso, utc, local, iso_ms(received_us), received_local, record, thread, host.fqdn, name.upper(), *values)
         self._append((received_us, template.text % template.take(filled), mark))
 
 
@@ -283,12 +282,12 @@ def _message(event: Event, data: Constants, line_end: str) -> str:
     return event.title + "".join([f"{line_end}{name}: {value}" for name, value in data.items()])
 
 
-def _winlogbeat(event: Event, host: Host, data: Constants) -> Plain:
+def _winlogbeat(event: Event, data: Constants) -> Plain:
     provider = event.provider
     inside: dict[str, Plain] = {
         "api": "wineventlog",
         "channel": provider.channel,
-        "computer_name": host.fqdn,
+        "computer_name": hole(_HOST),
         "event_id": str(event.id),
         "opcode": "Info",
         "process": {"pid": 4 if event.outcome else 3120, "thread": {"id": number_hole(_THREAD)}},
@@ -318,10 +317,10 @@ def _winlogbeat(event: Event, host: Host, data: Constants) -> Plain:
     return {
         "@timestamp": hole(_ISO),
         "@metadata": {"beat": "winlogbeat", "type": "_doc", "version": "8.17.1"},
-        "agent": {"name": host.name.upper(), "type": "winlogbeat", "version": "8.17.1"},
+        "agent": {"name": hole(_HOST_SHORT), "type": "winlogbeat", "version": "8.17.1"},
         "ecs": {"version": "8.0.0"},
         "event": about,
-        "host": {"name": host.fqdn},
+        "host": {"name": hole(_HOST)},
         "log": {"level": "information"},
         "message": _message(event, data, "\n"),
         "winlog": inside,
@@ -334,11 +333,11 @@ _NXLOG_KEYWORDS: Final = {
 _NXLOG_TYPES: Final = {"": "INFO", "success": "AUDIT_SUCCESS", "failure": "AUDIT_FAILURE"}
 
 
-def _nxlog(event: Event, host: Host, data: Constants, collector: str) -> Plain:
+def _nxlog(event: Event, data: Constants, collector: str) -> Plain:
     provider = event.provider
     made: dict[str, Plain] = {
         "EventTime": hole(_LOCAL),
-        "Hostname": host.fqdn,
+        "Hostname": hole(_HOST),
         "Keywords": _NXLOG_KEYWORDS[event.outcome],
         "EventType": _NXLOG_TYPES[event.outcome],
         "SeverityValue": 2,

@@ -61,7 +61,7 @@ class ZeekSensor:
     def __init__(
         self, book: Book, folder: str, shape: Literal["zeek-tsv", "zeek-json"], chance: Chance, start_us: int, end_us: int
     ) -> None:
-        self._chance = chance
+        self.chance = chance
         self._is_json = shape == "zeek-json"
         lanes: dict[str, Lane] = {}
         for log in _COLUMNS:
@@ -85,7 +85,7 @@ class ZeekSensor:
 
     def flow(self, time_us: int, flow: Flow, mark: int) -> str:
         """A connection; gives its identifier, which the logs of what was said in it share."""
-        uid = "C" + self._chance.letters()
+        uid = "C" + self.chance.letters()
         end_us = time_us + flow.duration_us
         seconds, rest = divmod(flow.duration_us, SECOND)
         sent, got = flow.sent_bytes, flow.received_bytes
@@ -113,7 +113,7 @@ class ZeekSensor:
 
     def lookup(self, time_us: int, flow: Flow, uid: str, lookup: Lookup, mark: int) -> None:
         """A question to a name server and its answer."""
-        trans_id, rtt = self._chance.bits(16), flow.duration_us
+        trans_id, rtt = self.chance.bits(16), flow.duration_us
         found = lookup.answer != ""
         code, code_name = (0, "NOERROR") if found else (3, "NXDOMAIN")
         if self._is_json:
@@ -135,7 +135,7 @@ class ZeekSensor:
     def request(self, time_us: int, flow: Flow, uid: str, request: Request, mark: int) -> None:
         """An HTTP request and its answer."""
         status = _STATUS.get(request.status, "-")
-        fuid = "F" + self._chance.letters()
+        fuid = "F" + self.chance.letters()
         if self._is_json:
             line = (
                 f'{self._json_start("http", time_us + 80_000, flow, uid, time_us)},"trans_depth":1,'

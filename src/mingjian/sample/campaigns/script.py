@@ -1,0 +1,97 @@
+"""How a campaign is written down: steps over ATT&CK techniques, placed anywhere in the time that is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+import msgspec
+
+from mingjian.sample.chance import Chance
+from mingjian.sample.moments import DAY, HOUR
+from mingjian.sample.scene import Scene
+from mingjian.sample.world import Host, Organisation, World
+
+Play: TypeAlias = Callable[[Scene, int, int], None]
+"""A planted deed: a scene, a moment, and the mark that its lines carry."""
+
+DEEDS_MAX: Final = 2_000_000
+"""So many planted deeds all campaigns together may have; longer beacons are refused as a defect of the script."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that an intruder has to do."""
+
+    campaign: str
+    name: str
+    technique: str
+    """ATT&CK technique id."""
+    title_en: str
+    title_zh: str
+    organisation: str
+
+    @property
+    def id(self) -> str:
+        """What tells it from every other step of the sector."""
+        return f"{self.organisation}/{self.campaign}/{self.name}"
+
+
+class Planted(msgspec.Struct, frozen=True, kw_only=True):
+    """A deed of a step: most steps have one, a beacon has thousands."""
+
+    step: Step
+    time_us: int
+    host: str
+    account: str
+    entities: Mapping[str, str]
+    play: Play
+
+
+class Script:
+    """A campaign in one organisation, while it is being written. Times are local and rise from step to step."""
+
+    def __init__(self, world: World, organisation: Organisation, campaign: str, start_us: int, days: int) -> None:
+        self.world = world
+        self.organisation = organisation
+        self.campaign = campaign
+        self.planted: list[Planted] = []
+        self.chance = Chance(world.seed, organisation.id, "campaign", campaign)
+        self._midnight_us = start_us - organisation.profile.zone_us
+        self._days = days
+
+    @property
+    def end_us(self) -> int:
+        """The end of the last day."""
+        return self._midnight_us + self._days * DAY
+
+    def at(self, share: float, hour: float) -> int:
+        """A moment: so far into the days that there are, at a local hour."""
+        day = min(int(share * self._days), self._days - 1)
+        return self._midnight_us + day * DAY + int(hour * HOUR) + self.chance.below(HOUR // 12)
+
+    def step(self, name: str, technique: str, title_en: str, title_zh: str) -> Step:
+        """A step of this campaign."""
+        return Step(
+            campaign=self.campaign,
+            name=name,
+            technique=technique,
+            title_en=title_en,
+            title_zh=title_zh,
+            organisation=self.organisation.id,
+        )
+
+    def plant(self, step: Step, time_us: int, host: Host, account: str, play: Play, /, **entities: str) -> None:
+        """Let a deed of a step happen."""
+        assert len(self.planted) < DEEDS_MAX
+        self.planted.append(
+            Planted(step=step, time_us=time_us, host=host.name, account=account, entities=entities, play=play)
+        )
+
+    def victims(self) -> list[str]:
+        """Logins of the people without special rights whose hosts work as they should."""
+        faulty = {host.name for host in self.organisation.hosts if host.skew_us or host.silent_from_us}
+        return [
+            person.login
+            for person in self.organisation.people
+            if not person.is_admin and person.workstation not in faulty
+        ]

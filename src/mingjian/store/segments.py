@@ -1,0 +1,282 @@
+"""Segments: how records become one Parquet file, and what that file says about itself.
+
+A segment holds records of one organisation, one stream in one layout, one UTC day (``SegmentKey``), each with the
+input that it came from and its number there. Ours are the columns ``_time``, ``_input``, ``_record``, ``_shape``
+(``store.shapes``) and, where needed, ``_rest`` and ``_raw``; all others are fields under their native names, nested
+ones dotted. What other programs need to know stands in the file; how it maps back to records in its ``mingjian`` entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mingjian.errors import StorageError
+from mingjian.model.blocks import Block
+from mingjian.model.values import Record
+from mingjian.store.building import Column, Finished, Ints, Kinds
+from mingjian.store.cells import CODE_OF_KIND, KINDS, text_cell
+from mingjian.store.columns import Group, KeyPath, Values, grouped, spread
+from mingjian.store.scope import OrganisationId
+from mingjian.store.shapes import WHOLE, shape_text
+from mingjian.store.workspace import new_id, sync_folder
+
+FORMAT_VERSION: Final = 1
+"""Version of what stands in a segment beside Parquet itself."""
+ROW_GROUP_ROWS_MAX: Final = 65_536
+COLUMNS_MAX: Final = 2_000
+"""A record that would need one native column more is kept whole in ``_rest``."""
+NAME_CHARACTERS_MAX: Final = 200
+"""So much of a field's name is the name of its column."""
+STATISTICS_BYTES_MAX: Final = 64
+"""Columns with longer texts have no statistics: least and greatest value would fill the footer."""
+DICTIONARY_BYTES_MAX: Final = 32 * 1024 * 1024
+COMPRESSION_LEVEL: Final = 6
+US_PER_DAY: Final = 86_400_000_000
+
+OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape", "_rest")
+METADATA_KEY: Final = b"mingjian"
+_WHOLE_KEY: Final[KeyPath] = ()
+
+ShapeOf: TypeAlias = "tuple[tuple[int, int], ...] | None"
+"""(column of the builder, code of the kind) in the order of the record; None for a record kept whole."""
+
+
+class SegmentKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What all records of a segment have in common."""
+
+    organisation: OrganisationId
+    stream: str
+    layout: str
+    """Name of the layout: with the stream it gives the ``View`` under which rules look at the records."""
+    format: str
+    """Name of the format from which the records were read."""
+    day: int | None
+    """Days since 1970 (UTC); None for records without a time."""
+
+
+class InputRecords(msgspec.Struct, frozen=True):
+    """Which records of one input a segment holds: numbers within a range, and how many."""
+
+    input_id: int
+    first_record: int
+    last_record: int
+    rows: int
+
+
+class WrittenSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment file that is on disk for good, and not in the catalogue yet."""
+
+    key: SegmentKey
+    path: str
+    """Relative to the lake."""
+    rows: int
+    bytes: int
+    first_us: int | None
+    last_us: int | None
+    content_hash: bytes
+    """BLAKE2b (32 bytes) of the file."""
+    inputs: tuple[InputRecords, ...]
+
+
+class Rows(NamedTuple):
+    """Some records of a block, each with its time, all from one input."""
+
+    block: Block
+    rows: Sequence[int]
+    times_us: Sequence[int | None]
+    """Microseconds since 1970 UTC, one for each of ``rows``."""
+    input_id: int
+
+
+def by_day(rows: Rows) -> dict[int | None, Rows]:
+    """Divide records by the UTC day of their time."""
+    days: dict[int | None, list[int]] = {}
+    for place, time_us in enumerate(rows.times_us):
+        days.setdefault(None if time_us is None else time_us // US_PER_DAY, []).append(place)
+    if len(days) == 1:
+        return {next(iter(days)): rows}
+    return {
+        day: Rows(rows.block, [rows.rows[p] for p in places], [rows.times_us[p] for p in places], rows.input_id)
+        for day, places in days.items()
+    }
+
+
+def day_name(day: int | None) -> str:
+    """Write a day as ISO 8601 does; ``none`` for records without a time.
+
+    >>> day_name(18_000), day_name(None)
+    ('2019-04-14', 'none')
+    """
+    if day is None:
+        return "none"
+    try:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
+    except OverflowError:
+        return str(day)
+
+
+def stream_folder(stream: str) -> str:
+    """The name of a stream as the name of a folder; streams that differ have folders that differ.
+
+    >>> stream_folder("windows/sysmon/1")
+    'windows.sysmon.1'
+    """
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "." if c == "/" else "~" for c in stream)
+    if plain.replace(".", "/") == stream and plain == plain.lower() and len(plain) <= 100 and plain.strip("."):
+        return plain
+    digest = hashlib.blake2b(stream.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{plain[:100]}~{digest}"
+
+
+class SegmentBuilder:
+    """A segment that grows in memory until it is written. Not for several threads at once."""
+
+    def __init__(self, key: SegmentKey, *, keep_raw: bool = False) -> None:
+        self.key = key
+        self.rows = 0
+        self._keep_raw = keep_raw
+        self._columns: list[Column] = []
+        self._places: dict[KeyPath, int] = {}
+        self._rest = Column(_WHOLE_KEY)
+        self._raw = Column(_WHOLE_KEY)
+        self._shapes: dict[ShapeOf, int] = {}
+        self._shape_codes: list[npt.NDArray[np.int32]] = []
+        self._numbers: list[Ints] = []
+        self._inputs: list[Ints] = []
+        self._times: list[Ints] = []
+        self._untimed: list[npt.NDArray[np.bool_]] = []
+
+    def add(self, rows: Rows) -> None:
+        """Take records in. They are of this segment's day, stream, layout and format: the caller has seen to that."""
+        chosen = rows.rows
+        if not chosen:
+            return
+        records = [rows.block.record(row) for row in chosen]
+        numbers = np.array([rows.block.numbers[row] for row in chosen], dtype=np.int64)
+        times, untimed = _times(rows.times_us)
+        for group in grouped(records):
+            start = self.rows
+            places = slice(None) if group.places is None else group.places
+            self._numbers.append(numbers[places])
+            self._times.append(times[places])
+            self._untimed.append(untimed[places])
+            self._inputs.append(np.full(group.count, rows.input_id, dtype=np.int64))
+            if self._keep_raw and not any(name == "_raw" for name, _ in group.columns):
+                originals = [_text(rows.block.raw(chosen[p])) for p in (group.places or range(group.count))]
+                self._raw.add(start, originals, {str})
+            self._add_group(start, group, records)
+            self.rows += group.count
+
+    def _add_group(self, start: int, group: Group, records: Sequence[Record]) -> None:
+        parts = [part for key, values in group.columns for part in spread((key,), values)]
+        new = sum(path not in self._places for path, _, _ in parts)
+        if new and len(self._columns) + new > COLUMNS_MAX:
+            members = records if group.places is None else [records[place] for place in group.places]
+            self._rest.add_whole(start, [text_cell(record)[1] or "{}" for record in members])
+            self._shape_codes.append(np.full(group.count, self._shape(None), dtype=np.int32))
+            return
+        constant: list[tuple[int, int]] = []
+        varying: list[tuple[int, int, Kinds]] = []
+        for place_in_record, (path, values, types) in enumerate(parts):
+            place = self._place(path)
+            kinds = self._columns[place].add(start, values, types)
+            if isinstance(kinds, int):
+                constant.append((place, kinds))
+            else:
+                constant.append((place, 0))
+                varying.append((place_in_record, place, kinds))
+        self._shape_codes.append(self._shapes_of(group.count, constant, varying))
+
+    def _place(self, path: KeyPath) -> int:
+        place = self._places.get(path)
+        if place is None:
+            place = self._places[path] = len(self._columns)
+            self._columns.append(Column(path))
+        return place
+
+    def _shape(self, shape: ShapeOf) -> int:
+        return self._shapes.setdefault(shape, len(self._shapes))
+
+    def _shapes_of(
+        self, count: int, constant: list[tuple[int, int]], varying: list[tuple[int, int, Kinds]]
+    ) -> npt.NDArray[np.int32]:
+        """The shape of each row, from the kinds that all rows share and those in which they differ."""
+        if not varying:
+            shape = tuple((place, kind) for place, kind in constant if kind)
+            return np.full(count, self._shape(shape), dtype=np.int32)
+        each = np.stack([kinds for _, _, kinds in varying], axis=1)
+        by_kinds: dict[bytes, int] = {}
+        codes = np.empty(count, dtype=np.int32)
+        width = each.shape[1]
+        data = each.tobytes()
+        for row in range(count):
+            kinds = data[row * width : (row + 1) * width]
+            code = by_kinds.get(kinds)
+            if code is None:
+                filled = list(constant)
+                for (place_in_record, place, _), kind in zip(varying, kinds, strict=True):
+                    filled[place_in_record] = (place, kind)
+                code = by_kinds[kinds] = self._shape(tuple((place, kind) for place, kind in filled if kind))
+            codes[row] = code
+        return codes
+
+    def size_bytes(self) -> int:
+        """About how much memory this takes."""
+        return 40 * self.rows + sum(column.size_bytes() for column in (*self._columns, self._rest, self._raw))
+
+    def finished(self) -> FinishedSegment:
+        """Everything in its final order: by input, then by number."""
+        numbers = np.concatenate(self._numbers)
+        inputs = np.concatenate(self._inputs)
+        times = np.concatenate(self._times)
+        untimed = np.concatenate(self._untimed)
+        order = np.lexsort((numbers, inputs))
+        fields = [(column.path, column.finished(self.rows, order)) for column in self._columns]
+        return FinishedSegment(
+            key=self.key,
+            numbers=numbers[order],
+            inputs=inputs[order],
+            times=pa.array(times[order], pa.timestamp("us", "UTC"), mask=untimed[order]),
+            shapes=list(self._shapes),
+            shape_codes=np.concatenate(self._shape_codes)[order],
+            fields=fields,
+            rest=self._rest.finished(self.rows, order) if self._rest.pieces else None,
+            raw=self._raw.finished(self.rows, order) if self._raw.pieces else None,
+        )
+
+
+def _times(times_us: Sequence[int | None]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    untimed = np.array([time is None for time in times_us], dtype=np.bool_)
+    if untimed.any():
+        return np.array([time or 0 for time in times_us], dtype=np.int64), untimed
+    return np.array(times_us, dtype=np.int64), untimed
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+class FinishedSegment(NamedTuple):
+    """A segment in its final order, ready to be written."""
+
+    key: SegmentKey
+    numbers: Ints
+    inputs: Ints
+    times: pa.Array
+    shapes: Sequence[ShapeOf]
+    shape_codes: npt.NDArray[np.int32]
+    fields: Sequence[tuple[KeyPath, Finished]]
+    rest: Finished | None
+    raw: Finished | None
