@@ -41,8 +41,10 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
     Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
+    Command("sample", "mingjian.cli.sample", "Make logs of an invented sector, with attacks hidden in them."),
     Command("sources", "mingjian.cli.sources", "List source definitions, and see what your logs are taken for."),
 )
 """Every command there is, in the order of the list. A command exists when it has its line here."""

@@ -157,7 +157,7 @@ class JsonBlock:
         if len(heads) == 1:
             return {heads[0]: list(taken)}  # type: ignore[dict-item]  # a field of type object holds a JSON value
         columns = [list(column) for column in zip(*taken, strict=True)] or [[] for _ in heads]
-        return dict(zip(heads, columns, strict=True))  # type: ignore[arg-type]  # likewise
+        return dict(zip(heads, columns, strict=True))  # type: ignore[arg-type]  # fields of type object hold JSON values
 
     def _find_odd(self) -> None:
         """Parse leniently every line that the strict decoder does not read as a whole."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,8 @@ LOGS_FOLDER: Final = "logs"
 """Below the output folder: the logs and nothing else."""
 TRUTH_FILE: Final = "truth.jsonl"
 SECTOR_FILE: Final = "sector.json"
+UNFINISHED_FILE: Final = "unfinished"
+"""Stands in the folder while it is being filled. Who finds it may begin anew: the folder is ours and not whole."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,9 +152,11 @@ def _play(scene: Scene, time_us: int, *, deed: Planted, mark: int) -> None:
 
 
 def generate(
-    order: Order, output: Path, *, jobs: int = 1, progress: Callable[[int, int], None] = lambda done, of: None
+    order: Order, output: Path, *, jobs: int = 1, progress: Callable[[int, int], None] = lambda size, records: None
 ) -> Made:
     """Write the logs of a sector below a folder that is empty or not there, with ``truth.jsonl`` and ``sector.json``.
+
+    ``progress`` is called with the bytes and the records written so far.
 
     Raises:
         ConfigError: an order that cannot be met, or a folder that is not empty.
@@ -160,21 +165,42 @@ def generate(
     """
     _check(order, output)
     logs = output / LOGS_FOLDER
-    logs.mkdir(parents=True, exist_ok=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / UNFINISHED_FILE).touch()
+    if logs.is_dir():
+        shutil.rmtree(logs)
+    logs.mkdir()
     sector = _Sector(order)
     answers: dict[int, _Answer] = {}
+    made = Made(steps=list({deed.step.id: deed.step for deed in sector.planted}.values()))
     for answer in _answers(sector, logs, min(jobs, len(sector.tasks))):
         answers[answer.task] = answer
-        progress(len(answers), len(sector.tasks))
-    made = Made(steps=list({deed.step.id: deed.step for deed in sector.planted}.values()))
+        _count(made, logs, answer.counted)
+        progress(made.bytes, made.records)
+    made.records_by_source = dict(sorted(made.records_by_source.items()))
     with (output / TRUTH_FILE).open("wb") as stream:
         for task in range(len(sector.tasks)):
             for placed in answers[task].placed:
                 made.planted += not placed.damaged
                 stream.write(msgspec.json.encode(_truth(sector, placed)) + b"\n")
-            _count(made, logs, answers[task].counted)
     (output / SECTOR_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_described(order, sector, made))) + b"\n")
+    (output / UNFINISHED_FILE).unlink()
     return made
+
+
+class Sector(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``sector.json`` tells, as far as this program reads it again."""
+
+    order: Order
+    made: Made
+
+
+def read_sector(output: Path) -> Sector | None:
+    """Read what a folder was filled with; None if it is not a finished folder of this generator."""
+    try:
+        return msgspec.json.decode((output / SECTOR_FILE).read_bytes(), type=Sector)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 def read_truth(output: Path) -> list[Truth]:
@@ -193,7 +219,7 @@ def _check(order: Order, output: Path) -> None:
         raise ConfigError(f"{order.days} days", hint=f"1 to {DAYS_MAX} are possible")
     if order.events_per_day < EVENTS_PER_DAY_MIN:
         raise ConfigError(f"{order.events_per_day} events a day", hint=f"at least {EVENTS_PER_DAY_MIN} are needed")
-    if output.is_dir() and any(output.iterdir()):
+    if output.is_dir() and any(output.iterdir()) and not (output / UNFINISHED_FILE).is_file():
         raise ConfigError("the folder is not empty", where=str(output), hint="name another one, or empty it")
 
 

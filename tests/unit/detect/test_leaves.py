@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mingjian.detect.leaves import all_leaves, fold, is_null, leaves, number_of, text_of, time_parts
+from mingjian.detect.leaves import Leaf, all_leaves, fold, is_null, leaves, number_of, text_of, time_parts
 from mingjian.model.values import EMPTY, MISSING
 
 
@@ -54,8 +54,8 @@ def test_what_is_null() -> None:
 @pytest.mark.parametrize(
     ("leaf", "text"), [("A", "A"), (EMPTY, ""), (True, "true"), (False, "false"), (7, "7"), (1.0, "1.0"), (1.5, "1.5")]
 )
-def test_texts(leaf: object, text: str) -> None:
-    assert text_of(leaf) == text  # type: ignore[arg-type]
+def test_texts(leaf: Leaf, text: str) -> None:
+    assert text_of(leaf) == text
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_texts(leaf: object, text: str) -> None:
         ("9" * 65, None),
     ],
 )
-def test_numbers(leaf: object, number: float | None) -> None:
-    assert number_of(leaf) == number  # type: ignore[arg-type]
+def test_numbers(leaf: Leaf, number: float | None) -> None:
+    assert number_of(leaf) == number
 
 
 @given(st.datetimes(min_value=datetime.datetime(1000, 1, 1)), st.sampled_from(["T", " "]))
@@ -93,8 +93,8 @@ def test_time_parts_are_those_that_are_written(moment: datetime.datetime, betwee
 
 
 @pytest.mark.parametrize("leaf", ["2024-13-01", "20240101", "", True, EMPTY, float("nan"), 1e300])
-def test_what_is_no_date_has_no_parts(leaf: object) -> None:
-    assert time_parts(leaf) == {}  # type: ignore[arg-type]
+def test_what_is_no_date_has_no_parts(leaf: Leaf) -> None:
+    assert time_parts(leaf) == {}
 
 
 def test_numbers_are_seconds_or_milliseconds_since_1970() -> None:

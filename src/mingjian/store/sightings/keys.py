@@ -16,6 +16,7 @@ A key can always be turned back into exactly the value: what is not in canonical
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, cast
@@ -56,7 +57,10 @@ ADDRESS_KINDS: Final[tuple[ObservableKind, ...]] = ("ip", "host")
 _AS_IT_IS: Final = b"\xff"
 _V4: Final = b"\x04"
 _V6: Final = b"\x06"
-_V4_TEXT: Final = r"^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}$"
+_V4_TEXT: Final = r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}"
+_URL_TEXT: Final = r"(?P<s>[^:/\x00]*)://(?P<h>\[[^/\x00\]]*\]|[^:/\x00]*)(?P<r>(?s:.*))"
+_V4_PATTERN: Final = re.compile(_V4_TEXT)
+_URL: Final = re.compile(_URL_TEXT)
 _SLICE_STOP: Final = 2**31 - 1
 _OCTETS: Final = pa.array([str(number) for number in range(256)], pa.large_string())
 
@@ -114,7 +118,7 @@ def _labels_reversed(names: _Text) -> _Text:
 
 
 def _is_v4(texts: _Text) -> npt.NDArray[np.bool_]:
-    return _mask(pc.match_substring_regex(texts, _V4_TEXT))
+    return _mask(pc.match_substring_regex(texts, rf"\A(?:{_V4_TEXT})\z"))
 
 
 def _v4_packed(texts: _Text) -> tuple[npt.NDArray[np.bool_], _Bytes]:
@@ -185,8 +189,16 @@ def _unchanged(values: _Text) -> _Bytes:
     return _joined(_AS_IT_IS, values)
 
 
-def _host_names(values: _Text) -> _Bytes:
+def _names_reversed(values: _Text) -> _Bytes:
     return _binary(_labels_reversed(values))
+
+
+def _host_names(values: _Text) -> _Bytes:
+    """What begins like the key of an address is kept as it is, else it would be read as one."""
+    keys = _names_reversed(values)
+    first = pc.binary_slice(keys, 0, 1)
+    taken = pc.is_in(first, value_set=pa.array([_V4, _V6], pa.large_binary()))
+    return _either(~_mask(taken), keys, _unchanged(values))
 
 
 def _email_keys(values: _Text) -> _Bytes:
@@ -195,7 +207,7 @@ def _email_keys(values: _Text) -> _Bytes:
 
 
 def _url_keys(values: _Text) -> _Bytes:
-    found = cast("pa.StructArray", pc.extract_regex(values, r"^(?P<s>[^:/\x00]*)://(?P<h>[^:/\x00]*|\[[^/\x00\]]*\])(?P<r>(?s:.*))$"))
+    found = cast("pa.StructArray", pc.extract_regex(values, rf"\A(?:{_URL_TEXT})\z"))
     has = _mask(pc.is_valid(found))
     scheme, host, rest = (_text(pc.fill_null(pc.struct_field(found, [name]), "")) for name in "shr")
     return _either(has, _joined(_url_host(host), b"\0", scheme, b"\0", rest), _unchanged(values))
@@ -218,7 +230,7 @@ def _either(is_first: npt.NDArray[np.bool_], first: _Bytes, second: _Bytes) -> _
 
 _ENCODERS: Final[dict[ObservableKind, Callable[[_Text], _Bytes]]] = {
     "ip": lambda values: _address_keys(values, _unchanged),
-    "domain": _host_names,
+    "domain": _names_reversed,
     "url": _url_keys,
     "email": _email_keys,
     "host": lambda values: _address_keys(values, _host_names),
@@ -253,12 +265,69 @@ def number_of(kind: str) -> int:
 
 
 def key_of(kind: ObservableKind, value: str) -> bytes:
-    """The key of one value.
+    r"""The key of one value: the same as ``keys_of`` gives, a hundred times sooner for a single one.
 
-    >>> key_of("ip", "192.0.2.1"), key_of("file", "c:\\\\temp\\\\a.exe")
-    (b'\\x01\\x04\\xc0\\x00\\x02\\x01', b'\\x0ba.exe\\\\c:\\\\temp')
+    >>> key_of("ip", "192.0.2.1"), key_of("file", r"c:\temp\a.exe")
+    (b'\x01\x04\xc0\x00\x02\x01', b'\x0ba.exe\\c:\\temp')
+
+    Raises: LimitExceeded, SchemaError (as ``keys_of``).
     """
-    return cast("bytes", keys_of(kind, pa.array([value], pa.large_string()))[0].as_py())
+    encode = _ONE.get(kind, str.encode)
+    if len(value.encode()) > VALUE_BYTES_MAX:
+        raise LimitExceeded("VALUE_BYTES_MAX", VALUE_BYTES_MAX, where=kind)
+    return bytes([number_of(kind)]) + encode(value)
+
+
+def _one_name(value: str) -> bytes:
+    return ".".join(reversed(value.split("."))).encode()
+
+
+def _one_kept(value: str) -> bytes:
+    return _AS_IT_IS + value.encode()
+
+
+def _one_address(value: str) -> bytes | None:
+    if ":" in value:
+        key = _v6_key(value)
+        return None if key is None else _V6 + key
+    if _V4_PATTERN.fullmatch(value) and all(int(octet) <= 255 for octet in value.split(".")):
+        return _V4 + bytes(map(int, value.split(".")))
+    return None
+
+
+def _one_host(value: str) -> bytes:
+    key = _one_address(value)
+    name = _one_name(value) if key is None else key
+    return _one_kept(value) if key is None and name[:1] in (_V4, _V6) else name
+
+
+def _one_email(value: str) -> bytes:
+    local, at, domain = value.rpartition("@")
+    return _one_name(domain) + b"@" + local.encode() if at else _one_kept(value)
+
+
+def _one_url(value: str) -> bytes:
+    found = _URL.fullmatch(value)
+    if found is None:
+        return _one_kept(value)
+    host = found["h"].encode() if _V4_PATTERN.fullmatch(found["h"]) else _one_name(found["h"])
+    return b"\0".join((host, found["s"].encode(), found["r"].encode()))
+
+
+def _one_file(value: str) -> bytes:
+    separator = "\\" if "\\" in value else "/"
+    folder, found, name = value.rpartition(separator)
+    return f"{name}{separator}{folder}".encode() if found else value.encode()
+
+
+_ONE: Final[dict[ObservableKind, Callable[[str], bytes]]] = {
+    "ip": lambda value: _one_address(value) or _one_kept(value),
+    "domain": _one_name,
+    "url": _one_url,
+    "email": _one_email,
+    "host": _one_host,
+    "file": _one_file,
+}
 
 
 # --- and back ------------------------------------------------------------------------------------------------------
@@ -295,10 +364,6 @@ def _kept(keys: _Bytes) -> _Text:
     return _text(_behind_first(keys))
 
 
-def _names(keys: _Bytes) -> _Text:
-    return _labels_reversed(_text(keys))
-
-
 def _unless_kept(keys: _Bytes, decode: Callable[[_Text], _Text]) -> _Text:
     """What stands behind ``0xFF`` as it is, the rest decoded."""
     kept = _mask(pc.equal(pc.binary_slice(keys, 0, 1), pa.scalar(_AS_IT_IS, pa.large_binary())))
@@ -333,10 +398,10 @@ def _files(keys: _Bytes) -> _Text:
 
 _DECODERS: Final[dict[ObservableKind, Callable[[_Bytes], _Text]]] = {
     "ip": lambda keys: _addresses(keys, _kept),
-    "domain": _names,
+    "domain": lambda keys: _labels_reversed(_text(keys)),
     "url": lambda keys: _unless_kept(keys, _urls),
     "email": lambda keys: _unless_kept(keys, _emails),
-    "host": lambda keys: _addresses(keys, _names),
+    "host": lambda keys: _addresses(keys, lambda others: _unless_kept(others, _labels_reversed)),
     "file": _files,
 }
 

@@ -29,7 +29,7 @@ from oracle.events import Event
 from oracle.match import matches
 from oracle.rules import Rule, read
 
-SAMPLES = Path(__file__).parents[2] / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 MODIFIED_AT_S = datetime.datetime(2026, 4, 1, tzinfo=datetime.UTC).timestamp()
 """When the samples were last written, for timestamps without a year."""
 RULE_FOLDERS = ("rules", "rules-emerging-threats", "rules-threat-hunting", "rules-placeholder")
