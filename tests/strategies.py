@@ -503,7 +503,7 @@ def reference_rules() -> Iterator[bytes]:
     for number in range(16):
         how = ("", "|startswith", "|endswith", "|contains")[number % 4]
         modifiers = how + ("|cased" if number & 4 else "") + ("|neq" if number & 8 else "")
-        yield rule_file({"s": {f"F|fieldref{modifiers}": "G"}, "condition": "s"}, number)
+        yield rule_file({"s": {f"F|fieldref{modifiers}": "G"}, "condition": "s"}, 100_000 + number)
 
 
 _WIDE = ("", "|wide", "|utf16le", "|utf16be", "|utf16")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mingjian.hunt.api import detect, load_rules, match_arrow
+    from mingjian.hunt.api import load_rules, match_arrow, scan
 
-__all__ = ["__version__", "detect", "load_rules", "match_arrow"]
+__all__ = ["__version__", "load_rules", "match_arrow", "scan"]
 
 __version__: str
 

@@ -29,6 +29,18 @@ PLAIN = View(
     Layout(name="test", family="test"),
 )
 
+RENAMED = View(
+    Stream(
+        name="test",
+        source="test",
+        family="test",
+        logsources=(LogSource(None, "other", None), LogSource(None, "test", None)),
+        fields={"F": ("G", "F", "o.p"), "G": ("missing", "renamed")},
+    ),
+    Layout(name="wrapped", family="test", names={"renamed": ("o.q", "Full Name", "F")}, search=("o", "")),
+)
+"""A stream whose fields have other names, in a layout that wraps them: every look-up tries several places."""
+
 
 def block_of(records: list[Record]) -> RecordBlock:
     return RecordBlock("test", list(range(1, len(records) + 1)), records)
@@ -82,6 +94,13 @@ def test_on_generated_events_read_as_json_lines(case: strategies.Case) -> None:
         check(reading, engine, PLAIN, block)
 
 
+@GENERATED
+@given(strategies.cases())
+def test_on_generated_events_of_a_stream_with_other_names(case: strategies.Case) -> None:
+    reading, engine = both(case.files)
+    check(reading, engine, RENAMED, block_of(case.records))
+
+
 def read_as_json(records: list[Record]) -> Iterator[Block]:
     lines = "".join(json.dumps({"n": 1, **record}, ensure_ascii=False) + "\n" for record in records)
     for block in registry.read(Piece(file="events.jsonl", chunks=iter([lines.encode()]))):
@@ -127,3 +146,9 @@ def test_on_every_trap_under_every_modifier() -> None:
 def test_on_every_pair_of_fields() -> None:
     reading, engine = both(numbered(strategies.reference_rules()))
     check(reading, engine, PLAIN, block_of(strategies.trap_pairs()))
+
+
+def test_on_every_pair_of_places_for_one_field() -> None:
+    plain = [rule for number, rule in enumerate(strategies.trap_rules()) if number % 9 == 0]
+    reading, engine = both(numbered([*plain, *strategies.reference_rules()]))
+    check(reading, engine, RENAMED, block_of(strategies.trap_pairs()[::7]))

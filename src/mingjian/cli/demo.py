@@ -1,6 +1,7 @@
 """``mingjian demo``: the first result for somebody who has just come. Makes logs, reads them, tells what it found.
 
-Every figure is counted, none is written in advance; what was not seen and what was wrong is told as plainly as the rest.
+Every figure is counted, none is written in advance. What was not seen, and what was wrong, is told as plainly as the
+rest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mingjian.hunt.detection import Run, Summary
 from mingjian.hunt.rulebook import load_rulebook
 from mingjian.model.blocks import Quarantined
 from mingjian.sample import campaigns
-from mingjian.sample.generate import LOGS_FOLDER, SECTOR_FILE, Made, Order, generate, read_sector, read_truth
+from mingjian.sample.generate import LOGS_FOLDER, SECTOR_FILE, Made, Order, generate, read_sector, read_truth, world_of
 from mingjian.sample.judge import Finding, Judgement, judge
 from mingjian.settings import Language, Settings
 from mingjian.sources.definitions import load_sources
@@ -95,11 +96,13 @@ def _make(teller: _Teller, order: Order, output: Path, jobs: int) -> Made:
             made = generate(order, output, jobs=jobs, progress=progress.show)
         seconds = time.perf_counter() - started
         teller.say("made", seconds=f"{seconds:.1f}", speed=f"{made.records / seconds:,.0f}")
-    world = campaigns.world_of(order)
+    world = world_of(order)
     for each in world.organisations:
         faults = [host for host in each.hosts if host.skew_us or host.silent_from_us]
         title = each.title_zh if teller.language == "zh" else each.title_en
-        teller.say("organisation", title=title, id=each.id, people=len(each.people), hosts=len(each.hosts), faults=len(faults))
+        teller.say(
+            "organisation", title=title, id=each.id, people=len(each.people), hosts=len(each.hosts), faults=len(faults)
+        )
     teller.say("events", records=f"{made.records:,}", files=made.files, size=f"{made.bytes / 1e6:.0f}")
     teller.line("  " + ", ".join(f"{source} {count:,}" for source, count in made.records_by_source.items()))
     names = {(step.organisation, step.campaign) for step in made.steps}
@@ -130,7 +133,7 @@ def _detect(teller: _Teller, output: Path, made: Made, settings: Settings, jobs:
         _tell_speed(teller, summary)
         truth = read_truth(output)
         judgement = judge(run.detections(), truth, made.steps, logs)
-        _tell_story(teller, judgement, made)
+        _tell_story(teller, judgement)
         _tell_mistakes(teller, judgement)
         damaged = {(f"{logs}/{row.file}", row.record) for row in truth if row.kind == "damaged"}
         _tell_unread(teller, unread, damaged)
@@ -151,14 +154,14 @@ def _tell_speed(teller: _Teller, summary: Summary) -> None:
     )  # fmt: skip
 
 
-def _tell_story(teller: _Teller, judgement: Judgement, made: Made) -> None:
+def _tell_story(teller: _Teller, judgement: Judgement) -> None:
     teller.chapter("story", found=len(judgement.findings) - len(judgement.missed), steps=len(judgement.findings))
     titles = {each.name: each.title_zh if teller.language == "zh" else each.title_en for each in campaigns.CAMPAIGNS}
     for (organisation, campaign), found in groupby(
         judgement.findings, key=lambda finding: (finding.step.organisation, finding.step.campaign)
     ):
         teller.line("")
-        teller.line(f"  {titles[campaign]} ({organisation})")
+        teller.say("campaign", title=titles[campaign], organisation=organisation)
         for finding in found:
             _tell_step(teller, finding)
 
@@ -167,12 +170,14 @@ def _tell_step(teller: _Teller, finding: Finding) -> None:
     step = finding.step
     title = step.title_zh if teller.language == "zh" else step.title_en
     when = f"{finding.time[5:10]} {finding.time[11:16]}"
-    who = f"{finding.host}, {finding.account}" if finding.account else finding.host
+    who = ", ".join(filter(None, (finding.host, finding.account)))
     mark = "+" if finding.is_found else "-"
     teller.line(f"  {mark} {when}  {title}  [{step.technique}; {who}]")
     if finding.is_found:
         level, rule, count = finding.rules[0]
-        more = demo_text("and-more", teller.language).format(more=len(finding.rules) - 1) if len(finding.rules) > 1 else ""
+        more = (
+            demo_text("and-more", teller.language).format(more=len(finding.rules) - 1) if len(finding.rules) > 1 else ""
+        )
         times = f" ×{count}" if count > 1 else ""
         teller.line(f"        {level}: {rule}{times}{more}")
     else:
@@ -184,7 +189,8 @@ def _tell_mistakes(teller: _Teller, judgement: Judgement) -> None:
     teller.chapter("mistakes", wrong=wrong, total=judgement.detections)
     for level, title, count in judgement.false_alarms:
         teller.line(f"  {count:5} × {level}: {title}")
-    teller.say("mistakes-why")
+    if wrong:
+        teller.say("mistakes-why")
 
 
 def _tell_unread(teller: _Teller, unread: list[Quarantined], damaged: set[tuple[str, int]]) -> None:
@@ -194,5 +200,3 @@ def _tell_unread(teller: _Teller, unread: list[Quarantined], damaged: set[tuple[
         teller.line(f"  {entry.file}:{entry.record}: {entry.reason}")
     if len(unread) > QUARANTINE_NAMED_MAX:
         teller.say("unread-more", more=len(unread) - QUARANTINE_NAMED_MAX)
-
-

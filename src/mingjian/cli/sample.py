@@ -21,6 +21,7 @@ app = typer.Typer(add_completion=False)
 
 COLUMNS = ("source", "events")
 _DEFAULT = Order()
+_FIRST_DAY = datetime.fromisoformat(_DEFAULT.start.isoformat())
 _NAMES = ", ".join(campaign.name for campaign in CAMPAIGNS)
 
 
@@ -31,14 +32,13 @@ def sample(
     seed: Annotated[int, typer.Option(help="Another number makes another sector.")] = _DEFAULT.seed,
     organisations: Annotated[int, typer.Option(help="How many organisations, 1 to 200.")] = _DEFAULT.organisations,
     days: Annotated[int, typer.Option(help="How many days.")] = _DEFAULT.days,
-    start: Annotated[
-        datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day.")
-    ] = datetime.fromisoformat(_DEFAULT.start.isoformat()),
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day.")] = _FIRST_DAY,
     events_per_day: Annotated[
         int, typer.Option(help="Of one organisation on a working day, about.")
     ] = _DEFAULT.events_per_day,
     campaign: Annotated[
-        list[str] | None, typer.Option(help=f"Hide this campaign in the logs: {_NAMES}. May be repeated; all if not given.")
+        list[str] | None,
+        typer.Option(help=f"Hide this campaign in the logs: {_NAMES}. May be repeated; all if not given."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--no-campaigns", help="Hide nothing: everyday life only.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; all processors if not given.")] = None,

@@ -8,8 +8,8 @@ from mingjian.settings import Language
 
 _TEXTS: Final[dict[str, tuple[str, str]]] = {
     "welcome": (
-        "Mingjian reads logs and runs every rule over every event. This demonstration makes its own logs: invented people, "
-        "invented hosts, real formats.",
+        "Mingjian reads logs and runs every rule over every event. This demonstration makes its own logs: invented "
+        "people, invented hosts, real formats.",
         "明见读取日志，让每条规则核对每条日志事件。本演示自行生成日志：人物和主机均为虚构，格式与真实产品一致。",
     ),
     "making": (
@@ -33,9 +33,10 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "  {files} 个文件，{records} 条日志事件，{size} MB：",
     ),
     "hidden": (
-        "  Hidden among them: {planted} events ({share} %) of {campaigns} attacks in {steps} steps. By mistake, as in life: "
-        "{repeated} lines twice, {damaged} damaged.",
-        "  其中藏有 {campaigns} 起攻击的 {planted} 条日志事件（{share}%），共 {steps} 步。如同现实，也有差错：{repeated} 行重复，{damaged} 行损坏。",
+        "  Hidden among them: {planted} events ({share} %) of {campaigns} attacks in {steps} steps. By mistake, as in "
+        "life: {repeated} lines twice, {damaged} damaged.",
+        "  其中藏有 {campaigns} 起攻击的 {planted} 条日志事件（{share}%），共 {steps} 步。"
+        "如同现实，也有差错：{repeated} 行重复，{damaged} 行损坏。",
     ),
     "detecting": (
         "2. Reading and matching with {rules} rules of our own",
@@ -49,6 +50,7 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "3. What happened: {found} of {steps} steps were seen (times in UTC)",
         "3. 发生了什么：{steps} 步中看见 {found} 步（时间为 UTC）",
     ),
+    "campaign": ("  {title} ({organisation})", "  {title}（{organisation}）"),
     "and-more": (" and {more} more", "，另有 {more} 条规则"),
     "not-seen": (
         "        NOT SEEN: it left {lines} lines, and no rule here looks for them",
@@ -59,11 +61,13 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "4. 误报：{total} 次检出中有 {wrong} 次",
     ),
     "mistakes-why": (
-        "  These were in order: a gateway that reports by the clock, an agent with encoded commands, a protected archive.",
-        "  这些其实正常：定时上报的网关、使用编码命令的代理、按规定加密的压缩包等。",
+        "  None of these rests on anything that was planted: they are about things that are in order and look as if they "
+        "were not.",
+        "  以上检出均与植入的攻击无关：事情本身正常，只是看上去可疑。",
     ),
     "unread": (
-        "5. What could not be read: {count} lines; {expected} of the {damaged} that were damaged on purpose are among them",
+        "5. What could not be read: {count} lines; {expected} of the {damaged} that were damaged on purpose are among "
+        "them",
         "5. 读不了的内容：{count} 行；有意损坏的 {damaged} 行中，有 {expected} 行在内",
     ),
     "unread-more": ("  … and {more} more", "  ……另有 {more} 行"),

@@ -2,7 +2,7 @@
 
 >>> import mingjian
 >>> rules = mingjian.load_rules(["rules"])                              # doctest: +SKIP
->>> for found in mingjian.detect(["logs"], rules):                      # doctest: +SKIP
+>>> for found in mingjian.scan(["logs"], rules):                      # doctest: +SKIP
 ...     print(found.time_us, found.rule_title, found.host, found.matched)
 >>> hits = mingjian.match_arrow(events, rules)                          # doctest: +SKIP
 """
@@ -46,7 +46,7 @@ def load_rules(paths: Sequence[str | PathLike[str]], *, cache_folder: Path | Non
     return load_rulebook([str(path) for path in paths], cache_folder=cache_folder)
 
 
-def detect(
+def scan(
     paths: Sequence[str | PathLike[str]],
     rules: Rulebook,
     *,

@@ -22,7 +22,7 @@ MISSING: Final = msgspec.UNSET
 
 Missing: TypeAlias = msgspec.UnsetType
 
-Scalar: TypeAlias = "str | int | float | bool | None | Empty"
+Scalar: TypeAlias = "str | int | float | bool | Empty | None"
 Value: TypeAlias = "Scalar | list[Value] | dict[str, Value]"
 Record: TypeAlias = "dict[str, Value]"
 """One record as its producer wrote it: native names, native nesting, native types.

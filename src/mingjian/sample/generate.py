@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import os
 import shutil
 import sys
 from collections import defaultdict
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
@@ -99,6 +99,11 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     entities: dict[str, str] = {}
 
 
+def world_of(order: Order) -> World:
+    """The sector that an order is about. Raises: ConfigError."""
+    return build(order.seed, order.organisations, order.people, start_us=at(order.start), days=order.days)
+
+
 class _Answer(msgspec.Struct, array_like=True):
     task: int
     placed: list[Placed]
@@ -110,9 +115,7 @@ class _Sector:
 
     def __init__(self, order: Order) -> None:
         self.start_us = at(order.start)
-        self.world: World = build(
-            order.seed, order.organisations, order.people, start_us=self.start_us, days=order.days
-        )
+        self.world = world_of(order)
         self.planted: list[Planted] = campaigns.write_all(self.world, order.campaigns, self.start_us, order.days)
         self.tasks = [(number, day) for day in range(order.days) for number in range(order.organisations)]
         # Kept from day to day: what is the same on every day is rendered once.
@@ -183,7 +186,9 @@ def generate(
             for placed in answers[task].placed:
                 made.planted += not placed.damaged
                 stream.write(msgspec.json.encode(_truth(sector, placed)) + b"\n")
-    (output / SECTOR_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_described(order, sector, made))) + b"\n")
+    (output / SECTOR_FILE).write_bytes(
+        msgspec.json.format(msgspec.json.encode(_described(order, sector, made))) + b"\n"
+    )
     (output / UNFINISHED_FILE).unlink()
     return made
 
@@ -231,12 +236,14 @@ def _answers(sector: _Sector, output: Path, jobs: int) -> Iterator[_Answer]:
     context = multiprocessing.get_context("fork")
     gc.freeze()
     decode = msgspec.msgpack.Decoder(_Answer).decode
-    workers = {}
+    workers: dict[Connection, BaseProcess] = {}
     try:
         for first in range(jobs):
             ours, theirs = context.Pipe(duplex=False)
             shares = range(first, len(sector.tasks), jobs)
-            process = context.Process(target=_work, args=(theirs, [*workers, ours], sector, output, shares), daemon=True)
+            process = context.Process(
+                target=_work, args=(theirs, [*workers, ours], sector, output, shares), daemon=True
+            )
             process.start()
             theirs.close()
             workers[ours] = process
@@ -269,7 +276,11 @@ def _truth(sector: _Sector, placed: Placed) -> Truth:
     if placed.damaged:
         organisation = placed.file.partition("/")[0]
         return Truth(
-            file=placed.file, record=placed.record, kind="damaged", time=iso_ms(placed.time_us), organisation=organisation
+            file=placed.file,
+            record=placed.record,
+            kind="damaged",
+            time=iso_ms(placed.time_us),
+            organisation=organisation,
         )
     deed = sector.planted[placed.mark - 1]
     return Truth(
@@ -293,7 +304,7 @@ def _count(made: Made, logs: Path, counted: Sequence[Counted]) -> None:
         made.records += file.records
         made.repeated += file.repeated
         made.damaged += file.damaged
-        made.bytes += os.stat(logs / file.file).st_size
+        made.bytes += (logs / file.file).stat().st_size
         source = file.file.split("/")[1]
         source = "cloudtrail" if source == "AWSLogs" else source
         made.records_by_source[source] = made.records_by_source.get(source, 0) + file.records

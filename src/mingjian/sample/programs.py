@@ -125,7 +125,10 @@ _ROWS: Final = (
     ),
     ("rar", Program("C:\\Program Files\\WinRAR\\Rar.exe", "7.1.0", "Command line RAR", "WinRAR", "Alexander Roshal")),
     ("sevenzip", Program("C:\\ProgramData\\7za.exe", "24.09", "7-Zip Standalone Console", "7-Zip", "Igor Pavlov")),
-    ("rclone", Program("C:\\ProgramData\\rclone.exe", "1.69.0", "Rclone", "Rclone", "https://rclone.org", "rclone.exe")),
+    (
+        "rclone",
+        Program("C:\\ProgramData\\rclone.exe", "1.69.0", "Rclone", "Rclone", "https://rclone.org", "rclone.exe"),
+    ),
 )
 PROGRAMS: Final[dict[str, Program]] = dict(_ROWS)
 """The programs of the sector, by the names that this package uses for them."""

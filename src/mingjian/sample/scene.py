@@ -98,11 +98,16 @@ class Scene:
         )
         self.sensor: Sensor = (
             SuricataSensor(
-                self.book, f"{folder}/suricata/eve-{date}.json", self.chance_of("sensor"), profile.zone_us,
-                zone(profile.zone_us)
+                self.book,
+                f"{folder}/suricata/eve-{date}.json",
+                self.chance_of("sensor"),
+                profile.zone_us,
+                zone(profile.zone_us),
             )
             if profile.sensor == "suricata"
-            else ZeekSensor(self.book, f"{folder}/zeek/{date}", profile.sensor, self.chance_of("sensor"), self.start_us, self.end_us)
+            else ZeekSensor(
+                self.book, f"{folder}/zeek/{date}", profile.sensor, self.chance_of("sensor"), self.start_us, self.end_us
+            )
         )
         self.syslog = Syslog(self._lane(f"{folder}/syslog/{date}.log", "syslog"), profile.syslog, profile.zone_us)
         # The file server for partners speaks what its Chinese clients speak: GB18030.

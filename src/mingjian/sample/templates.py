@@ -17,7 +17,7 @@ HOLES_MAX: Final = 256
 """So many values a template can take."""
 
 Filled: TypeAlias = "str | int"
-Plain: TypeAlias = "str | int | float | bool | None | Sequence[Plain] | Mapping[str, Plain]"
+Plain: TypeAlias = "str | int | float | bool | Sequence[Plain] | Mapping[str, Plain] | None"
 
 _HOLE = 0xE000
 _NUMBER = 0xE100

@@ -96,7 +96,7 @@ class Column:
             self.pieces.append(NumberPiece(start, np.array(filled, dtype=np.bool_), mask))
             return _kinds_by_type(values, types)
         cells = [text_cell(value) for value in values]
-        self._add_cells(start, [cell for _, cell in cells])
+        self.add_cells(start, [cell for _, cell in cells])
         return np.array([CODE_OF_KIND[kind] for kind, _ in cells], dtype=np.uint8)
 
     def add_texts(self, start: int, texts: Sequence[str], codes: Codes) -> None:
@@ -106,7 +106,9 @@ class Column:
         self.pieces.append(TextPiece(start, np.where(codes < 0, np.int32(-1), new[codes])))
 
     def add_plain(self, start: int, texts: pa.StringArray) -> None:
-        """Take the texts themselves."""
+        """Take the texts of another segment themselves."""
+        self._rows += len(texts)
+        self._is_plain = not self.distinct
         self.pieces.append(PlainPiece(start, texts))
 
     def add_numbers(self, piece: NumberPiece) -> None:
@@ -143,7 +145,8 @@ class Column:
             return False
         return True
 
-    def _add_cells(self, start: int, cells: list[str | None]) -> None:
+    def add_cells(self, start: int, cells: Sequence[str | None]) -> None:
+        """Take cells as they are."""
         codes = [-1 if cell is None else self._code(cell) for cell in cells]
         self.pieces.append(TextPiece(start, np.array(codes, dtype=np.int32)))
 

@@ -9,40 +9,27 @@ ones dotted. What other programs need to know stands in the file; how it maps ba
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mingjian.errors import StorageError
 from mingjian.model.blocks import Block
 from mingjian.model.values import Record
 from mingjian.store.building import Column, Finished, Ints, Kinds
-from mingjian.store.cells import CODE_OF_KIND, KINDS, text_cell
-from mingjian.store.columns import Group, KeyPath, Values, grouped, spread
+from mingjian.store.cells import text_cell
+from mingjian.store.columns import Group, KeyPath, grouped, spread
 from mingjian.store.scope import OrganisationId
-from mingjian.store.shapes import WHOLE, shape_text
-from mingjian.store.workspace import new_id, sync_folder
 
 FORMAT_VERSION: Final = 1
 """Version of what stands in a segment beside Parquet itself."""
 ROW_GROUP_ROWS_MAX: Final = 65_536
 COLUMNS_MAX: Final = 2_000
 """A record that would need one native column more is kept whole in ``_rest``."""
-NAME_CHARACTERS_MAX: Final = 200
-"""So much of a field's name is the name of its column."""
-STATISTICS_BYTES_MAX: Final = 64
-"""Columns with longer texts have no statistics: least and greatest value would fill the footer."""
-DICTIONARY_BYTES_MAX: Final = 32 * 1024 * 1024
-COMPRESSION_LEVEL: Final = 6
 US_PER_DAY: Final = 86_400_000_000
 
 OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape", "_rest")
@@ -150,7 +137,7 @@ class SegmentBuilder:
         self._columns: list[Column] = []
         self._places: dict[KeyPath, int] = {}
         self._rest = Column(_WHOLE_KEY)
-        self._raw = Column(_WHOLE_KEY)
+        self._raws: list[pa.Array] = []
         self._shapes: dict[ShapeOf, int] = {}
         self._shape_codes: list[npt.NDArray[np.int32]] = []
         self._numbers: list[Ints] = []
@@ -173,18 +160,26 @@ class SegmentBuilder:
             self._times.append(times[places])
             self._untimed.append(untimed[places])
             self._inputs.append(np.full(group.count, rows.input_id, dtype=np.int64))
-            if self._keep_raw and not any(name == "_raw" for name, _ in group.columns):
-                originals = [_text(rows.block.raw(chosen[p])) for p in (group.places or range(group.count))]
-                self._raw.add(start, originals, {str})
+            self._add_raw(rows, group)
             self._add_group(start, group, records)
             self.rows += group.count
+
+    def _add_raw(self, rows: Rows, group: Group) -> None:
+        """Keep the bytes that the records were made of, unless the reader put them into the record already."""
+        if not self._keep_raw:
+            return
+        if any(name == "_raw" for name, _ in group.columns):
+            self._raws.append(pa.nulls(group.count, pa.binary()))
+            return
+        places = range(group.count) if group.places is None else group.places
+        self._raws.append(pa.array([rows.block.raw(rows.rows[place]) for place in places], pa.binary()))
 
     def _add_group(self, start: int, group: Group, records: Sequence[Record]) -> None:
         parts = [part for key, values in group.columns for part in spread((key,), values)]
         new = sum(path not in self._places for path, _, _ in parts)
         if new and len(self._columns) + new > COLUMNS_MAX:
             members = records if group.places is None else [records[place] for place in group.places]
-            self._rest.add_whole(start, [text_cell(record)[1] or "{}" for record in members])
+            self._rest.add_cells(start, [text_cell(record)[1] for record in members])
             self._shape_codes.append(np.full(group.count, self._shape(None), dtype=np.int32))
             return
         constant: list[tuple[int, int]] = []
@@ -234,7 +229,8 @@ class SegmentBuilder:
 
     def size_bytes(self) -> int:
         """About how much memory this takes."""
-        return 40 * self.rows + sum(column.size_bytes() for column in (*self._columns, self._rest, self._raw))
+        columns = sum(column.size_bytes() for column in (*self._columns, self._rest))
+        return 40 * self.rows + columns + sum(raw.nbytes for raw in self._raws)
 
     def finished(self) -> FinishedSegment:
         """Everything in its final order: by input, then by number."""
@@ -253,7 +249,7 @@ class SegmentBuilder:
             shape_codes=np.concatenate(self._shape_codes)[order],
             fields=fields,
             rest=self._rest.finished(self.rows, order) if self._rest.pieces else None,
-            raw=self._raw.finished(self.rows, order) if self._raw.pieces else None,
+            raw=pa.concat_arrays(self._raws).take(pa.array(order)) if self._raws else None,
         )
 
 
@@ -264,12 +260,8 @@ def _times(times_us: Sequence[int | None]) -> tuple[Ints, npt.NDArray[np.bool_]]
     return np.array(times_us, dtype=np.int64), untimed
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
 class FinishedSegment(NamedTuple):
-    """A segment in its final order, ready to be written."""
+    """A segment in its final order, ready to be written (``store.writing``)."""
 
     key: SegmentKey
     numbers: Ints
@@ -279,4 +271,4 @@ class FinishedSegment(NamedTuple):
     shape_codes: npt.NDArray[np.int32]
     fields: Sequence[tuple[KeyPath, Finished]]
     rest: Finished | None
-    raw: Finished | None
+    raw: pa.Array | None

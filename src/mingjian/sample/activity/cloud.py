@@ -15,10 +15,20 @@ AUTOMATION: Final = Caller(
     key="ASIAEXAMPLE000000001",
 )  # fmt: skip
 _READS: Final = (
-    ("ec2", "DescribeInstances"), ("ec2", "DescribeSecurityGroups"), ("ec2", "DescribeVpcs"), ("ec2", "DescribeSubnets"),
-    ("iam", "ListRoles"), ("iam", "GetRole"), ("s3", "GetBucketAcl"), ("s3", "GetBucketPolicy"), ("rds", "DescribeDBInstances"),
-    ("kms", "Decrypt"), ("sts", "GetCallerIdentity"), ("logs", "DescribeLogGroups"), ("elasticloadbalancing", "DescribeTags"),
-)  # fmt: skip
+    ("ec2", "DescribeInstances"),
+    ("ec2", "DescribeSecurityGroups"),
+    ("ec2", "DescribeVpcs"),
+    ("ec2", "DescribeSubnets"),
+    ("iam", "ListRoles"),
+    ("iam", "GetRole"),
+    ("s3", "GetBucketAcl"),
+    ("s3", "GetBucketPolicy"),
+    ("rds", "DescribeDBInstances"),
+    ("kms", "Decrypt"),
+    ("sts", "GetCallerIdentity"),
+    ("logs", "DescribeLogGroups"),
+    ("elasticloadbalancing", "DescribeTags"),
+)
 
 
 def plan_cloud(plan: Plan) -> None:

@@ -28,7 +28,10 @@ _JOBS: Final[dict[str, tuple[tuple[str, str, int], ...]]] = {
     "web": (("root", "/usr/local/bin/check-health", 15), ("www-data", "/usr/bin/php /srv/www/cron.php", 30)),
     "mail": (("root", "/usr/sbin/logrotate /etc/logrotate.conf", 60), ("root", "/usr/local/bin/check-health", 30)),
     "application": (("root", "/usr/local/bin/collect-metrics", 15),),
-    "database": (("postgres", "/usr/local/bin/vacuum-nightly --analyze", 30), ("root", "/usr/local/bin/check-health", 30)),
+    "database": (
+        ("postgres", "/usr/local/bin/vacuum-nightly --analyze", 30),
+        ("root", "/usr/local/bin/check-health", 30),
+    ),
     "backup": (("backup", "/usr/local/bin/rotate-snapshots", 60),),
     "proxy": (("root", "/usr/sbin/squid -k rotate", 720),),
 }
@@ -97,7 +100,13 @@ def service_works(scene: Scene, time_us: int, host: Host) -> None:
 def defender_looks(scene: Scene, time_us: int, host: Host) -> None:
     """The virus scanner opens processes, lsass among them."""
     windows.opened_process(
-        scene, time_us, host, windows.service(scene, host, "defender"), windows.service(scene, host, "lsass"), "0x1000", _TRACE
+        scene,
+        time_us,
+        host,
+        windows.service(scene, host, "defender"),
+        windows.service(scene, host, "lsass"),
+        "0x1000",
+        _TRACE,
     )
 
 
@@ -191,7 +200,9 @@ def scan(scene: Scene, time_us: int, host: Host) -> None:
     if host.is_windows:
         windows.failed_logon(scene, time_us + 4 * SECOND, host, "scanner-probe", 3, scanner.address, is_known=False)
     elif host.role == "web":
-        for place, path in enumerate(("/server-status", "/phpinfo.php", "/.git/HEAD", "/manager/html", "/wp-login.php")):
+        for place, path in enumerate(
+            ("/server-status", "/phpinfo.php", "/.git/HEAD", "/manager/html", "/wp-login.php")
+        ):
             request = Request("GET", host.fqdn, path, "Example-Vulnerability-Scanner/9.2", 404, 0, 162)
             scene.nginx.write(time_us + (5 + place) * SECOND, scanner.address, request, 0)
 

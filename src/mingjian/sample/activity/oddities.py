@@ -15,9 +15,13 @@ from mingjian.sample.writers.flows import Request
 COLLECTOR: Final = Site("readings.meters.example", "192.0.2.203", is_plain=True)
 VAULT: Final = Site("offsite.vault.example", "198.51.100.204", is_plain=False)
 _CHAT: Final = Program(
-    "C:\\Users\\{login}\\AppData\\Roaming\\TalkRound\\talkround.exe", "5.4.1.0", "TalkRound", "TalkRound", "TalkRound Example Ltd",
+    "C:\\Users\\{login}\\AppData\\Roaming\\TalkRound\\talkround.exe",
+    "5.4.1.0",
+    "TalkRound",
+    "TalkRound",
+    "TalkRound Example Ltd",
     "talkround.exe",
-)  # fmt: skip
+)
 _INVENTORY: Final = "RwBlAHQALQBDAGkAbQBJAG4AcwB0AGEAbgBjAGUAIABXAGkAbgAzADIAXwBQAHIAbwBkAHUAYwB0AA=="
 
 
@@ -78,9 +82,15 @@ def add_key(scene: Scene, time_us: int) -> None:
     """An administrator adds a key on a server."""
     uid = linux.uid_of("operator")
     scene.audit.touched(
-        scene.organisation.host("app-01"), time_us, "/home/operator/.ssh/authorized_keys", "/usr/bin/vim.basic", uid, auid=uid,
-        key="ssh_keys", mark=0,
-    )  # fmt: skip
+        scene.organisation.host("app-01"),
+        time_us,
+        "/home/operator/.ssh/authorized_keys",
+        "/usr/bin/vim.basic",
+        uid,
+        auid=uid,
+        key="ssh_keys",
+        mark=0,
+    )
 
 
 def copy_offsite(scene: Scene, time_us: int) -> None:
@@ -94,7 +104,9 @@ def copy_offsite(scene: Scene, time_us: int) -> None:
 def send_readings(scene: Scene, time_us: int) -> None:
     """A gateway sends its measurements."""
     host = scene.organisation.first("application")
-    request = Request("POST", COLLECTOR.name, "/v1/readings", "meter-gateway/2.2", 204, scene.chance.between(300, 500), 0)
+    request = Request(
+        "POST", COLLECTOR.name, "/v1/readings", "meter-gateway/2.2", 204, scene.chance.between(300, 500), 0
+    )
     network.fetch(scene, time_us, host, COLLECTOR, request)
 
 

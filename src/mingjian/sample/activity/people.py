@@ -25,7 +25,14 @@ PAUSE_US: Final = 240 * SECOND
 SHARES: Final = ("projects", "public", "archive")
 
 _POPULARITY: Final = popularity(SITES)
-_PAGES: Final = ("/", "/today", "/article/2026/03/town-notes", "/search?q=opening+hours", "/static/app.js", "/img/1.webp")
+_PAGES: Final = (
+    "/",
+    "/today",
+    "/article/2026/03/town-notes",
+    "/search?q=opening+hours",
+    "/static/app.js",
+    "/img/1.webp",
+)
 
 _Deed = Callable[[Scene, int, Desk], None]
 
@@ -99,7 +106,13 @@ def arrive(scene: Scene, time_us: int, person: Person) -> Desk:
         "taskhostw.exe {222A245B-E637-4AE9-A93F-A59CA119A75E}",
     )  # fmt: skip
     mail = windows.start(
-        scene, time_us + 40 * SECOND, host, session, shell, PROGRAMS["outlook"], f'"{PROGRAMS["outlook"].image}" /recycle'
+        scene,
+        time_us + 40 * SECOND,
+        host,
+        session,
+        shell,
+        PROGRAMS["outlook"],
+        f'"{PROGRAMS["outlook"].image}" /recycle',
     )
     browser = windows.start(
         scene, time_us + 70 * SECOND, host, session, shell, PROGRAMS["edge"],
@@ -115,10 +128,16 @@ def browse(scene: Scene, time_us: int, desk: Desk) -> None:
     """Read a page: a name or two, some connections, perhaps a new process of the browser."""
     chance = scene.chance
     if chance.share(0.3):
+        language = "zh-CN" if scene.organisation.profile.language == "zh" else "en-US"
         child = windows.start(
-            scene, time_us, desk.host, desk.session, desk.browser, PROGRAMS["edge"],
-            f'"{PROGRAMS["edge"].image}" --type=renderer --lang={"zh-CN" if scene.organisation.profile.language == "zh" else "en-US"}',
-        )  # fmt: skip
+            scene,
+            time_us,
+            desk.host,
+            desk.session,
+            desk.browser,
+            PROGRAMS["edge"],
+            f'"{PROGRAMS["edge"].image}" --type=renderer --lang={language}',
+        )
         windows.end(scene, time_us + int(chance.wait(8 * MINUTE)), desk.host, child)
     for place in range(1 + chance.below(3)):
         site = site_of(scene)
@@ -156,7 +175,9 @@ def write_document(scene: Scene, time_us: int, desk: Desk) -> None:
     folder = f"C:\\Users\\{login}\\Documents\\"
     process = windows.start(scene, time_us, host, desk.session, desk.shell, program, command, folder=folder)
     windows.wrote(scene, time_us + 1_800_000, host, process, f"{folder}~${name[2:]}")
-    key = f"HKU\\{desk.person.sid}\\Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\RecentDocs\\.docx\\MRUListEx"
+    key = (
+        f"HKU\\{desk.person.sid}\\Software\\Microsoft\\Windows\\CurrentVersion\\Explorer\\RecentDocs\\.docx\\MRUListEx"
+    )
     windows.set_value(scene, time_us + 2 * SECOND, host, desk.shell, key, "Binary Data")
     closes_us = time_us + int(chance.wait(11 * MINUTE)) + 20 * SECOND
     windows.wrote(scene, closes_us - 4 * SECOND, host, process, f"{folder}{chance.bits(24):06X}.tmp")
@@ -191,9 +212,7 @@ def send_mail(scene: Scene, time_us: int, desk: Desk) -> None:
     """Send mail to a colleague."""
     chance = scene.chance
     other = chance.pick(scene.organisation.people)
-    linux.mail(
-        scene, time_us, desk.person.email, other.email, desk.host.fqdn, desk.host.address, chance.size(30_000)
-    )
+    linux.mail(scene, time_us, desk.person.email, other.email, desk.host.fqdn, desk.host.address, chance.size(30_000))
 
 
 _ADMIN_COMMANDS: Final = (
@@ -240,7 +259,9 @@ def administer(scene: Scene, time_us: int, desk: Desk) -> None:
         windows.end(scene, time_us + 3 * MINUTE, host, console)
     else:
         server = scene.organisation.host(chance.pick(("web-01", "app-01", "db-01", "mail-01")))
-        linux.ssh_login(scene, time_us, server, "operator", host.address, lasts_us=int(chance.wait(9 * MINUTE)) + SECOND)
+        linux.ssh_login(
+            scene, time_us, server, "operator", host.address, lasts_us=int(chance.wait(9 * MINUTE)) + SECOND
+        )
         if chance.share(0.06):
             linux.sudo_failure(scene, time_us + 20 * SECOND, server, "operator", "/usr/bin/apt update")
         for place in range(1 + chance.below(3)):

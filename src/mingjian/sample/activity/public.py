@@ -13,7 +13,15 @@ from mingjian.sample.scene import Scene
 from mingjian.sample.writers.flows import Request, Tls
 
 _PATHS: Final = popularity(len(words.PATHS), 0.7)
-_PROBES: Final = ("/wp-login.php", "/.env", "/xmlrpc.php", "/phpmyadmin/", "/.git/config", "/cgi-bin/luci", "/boaform/admin")
+_PROBES: Final = (
+    "/wp-login.php",
+    "/.env",
+    "/xmlrpc.php",
+    "/phpmyadmin/",
+    "/.git/config",
+    "/cgi-bin/luci",
+    "/boaform/admin",
+)
 _HOURLY: Final = (1, 1, 1, 1, 1, 2, 4, 7, 10, 11, 11, 10, 9, 10, 11, 10, 9, 8, 8, 9, 8, 6, 4, 2)
 """How busy the web site is in each hour of the day."""
 
@@ -30,8 +38,12 @@ def plan_public(plan: Plan) -> None:
     plan.repeat(chance, scene.start_us, scene.end_us, 35 * MINUTE, crawl)
     plan.repeat(chance, scene.start_us, scene.end_us, 50 * MINUTE, probe)
     plan.repeat(chance, scene.start_us, scene.end_us, 25 * MINUTE, guess_password)
-    plan.repeat(chance, scene.start_us + 6 * HOUR, scene.start_us + 21 * HOUR, 15 * HOUR / (people * 4 + 20), receive_mail)
-    plan.repeat(chance, scene.start_us + 8 * HOUR, scene.start_us + 18 * HOUR, 10 * HOUR / (people * 2 + 15), exchange_file)
+    plan.repeat(
+        chance, scene.start_us + 6 * HOUR, scene.start_us + 21 * HOUR, 15 * HOUR / (people * 4 + 20), receive_mail
+    )
+    plan.repeat(
+        chance, scene.start_us + 8 * HOUR, scene.start_us + 18 * HOUR, 10 * HOUR / (people * 2 + 15), exchange_file
+    )
 
 
 def stranger(chance: Chance) -> str:
@@ -57,7 +69,9 @@ def visit(scene: Scene, time_us: int) -> None:
     flow, uid = network.connect(
         scene, time_us, client, server.address, 443, "ssl", pages * 9 * SECOND, 900 * pages, total + 5_000
     )
-    scene.sensor.tls(time_us + 30_000, flow, uid, Tls(f"www.{scene.organisation.id}", network.fingerprint(server.fqdn)), 0)
+    scene.sensor.tls(
+        time_us + 30_000, flow, uid, Tls(f"www.{scene.organisation.id}", network.fingerprint(server.fqdn)), 0
+    )
 
 
 def crawl(scene: Scene, time_us: int) -> None:
@@ -83,7 +97,9 @@ def guess_password(scene: Scene, time_us: int) -> None:
     chance = scene.chance
     client = stranger(chance)
     for place in range(1 + chance.below(3)):
-        linux.ssh_failure(scene, time_us + place * 7 * SECOND, scene.web_server, chance.pick(words.LOGIN_GUESSES), client)
+        linux.ssh_failure(
+            scene, time_us + place * 7 * SECOND, scene.web_server, chance.pick(words.LOGIN_GUESSES), client
+        )
 
 
 def receive_mail(scene: Scene, time_us: int) -> None:

@@ -28,26 +28,41 @@ class Campaign(msgspec.Struct, frozen=True):
 
 CAMPAIGNS: Final = (
     Campaign(
-        "intrusion", "A mail opens the door, a quiet beacon keeps it open; then the file server is emptied",
-        "一封邮件打开缺口，隐蔽回连长期潜伏，最终搬空文件服务器", intrusion.write, lambda profile: profile.sensor == "zeek-tsv",
+        "intrusion",
+        "A mail opens the door, a quiet beacon keeps it open; then the file server is emptied",
+        "一封邮件打开缺口，隐蔽回连长期潜伏，最终搬空文件服务器",
+        intrusion.write,
+        lambda profile: profile.sensor == "zeek-tsv",
     ),
     Campaign(
-        "webshell", "The web site takes a file that it should not take, and obeys it", "网站接收了不该接收的文件，从此听命于人",
-        webshell.write, lambda profile: profile.language == "zh",
-    ),
-    Campaign(
-        "insider", "Somebody who may read the documents takes them home", "有权阅读文件的人把文件带走", insider.write,
+        "webshell",
+        "The web site takes a file that it should not take, and obeys it",
+        "网站接收了不该接收的文件，从此听命于人",
+        webshell.write,
         lambda profile: profile.language == "zh",
     ),
     Campaign(
-        "spray", "One password is tried on everybody, and a server is opened by guessing", "一个口令试遍全员，服务器口令被猜中",
-        spray.write, lambda profile: profile.has_cloud,
+        "insider",
+        "Somebody who may read the documents takes them home",
+        "有权阅读文件的人把文件带走",
+        insider.write,
+        lambda profile: profile.language == "zh",
     ),
     Campaign(
-        "cloudkey", "A key of the cloud account is in the wrong hands", "云账户密钥落入他人之手", cloudkey.write,
+        "spray",
+        "One password is tried on everybody, and a server is opened by guessing",
+        "一个口令试遍全员，服务器口令被猜中",
+        spray.write,
         lambda profile: profile.has_cloud,
     ),
-)  # fmt: skip
+    Campaign(
+        "cloudkey",
+        "A key of the cloud account is in the wrong hands",
+        "云账户密钥落入他人之手",
+        cloudkey.write,
+        lambda profile: profile.has_cloud,
+    ),
+)
 """Every campaign there is."""
 
 

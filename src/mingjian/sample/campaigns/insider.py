@@ -44,15 +44,23 @@ def write(script: Script) -> None:
             )
             network.open_share(scene, time_us + place * 50 * SECOND, host, scene.files, session, "archive", files, mark)
 
-    step = script.step("collection", "T1039", "Somebody reads the archive share from end to end", "有人成批读取归档共享")
+    step = script.step(
+        "collection", "T1039", "Somebody reads the archive share from end to end", "有人成批读取归档共享"
+    )
     script.plant(step, script.at(0.5, 18.6), host, person.login, collect)
 
     def pack(scene: Scene, time_us: int, mark: int) -> None:
         session, shell = at_desk(scene)
         tool = windows.start(
-            scene, time_us, host, session, shell, PROGRAMS["rar"],
-            f'"{PROGRAMS["rar"].image}" a -hpXinnian2026 -m5 "{archive}" C:\\Users\\{person.login}\\Documents\\资料\\', mark,
-        )  # fmt: skip
+            scene,
+            time_us,
+            host,
+            session,
+            shell,
+            PROGRAMS["rar"],
+            f'"{PROGRAMS["rar"].image}" a -hpXinnian2026 -m5 "{archive}" C:\\Users\\{person.login}\\Documents\\资料\\',
+            mark,
+        )
         windows.wrote(scene, time_us + 2 * SECOND, host, tool, archive, mark)
         windows.end(scene, time_us + 3 * MINUTE, host, tool, mark)
 

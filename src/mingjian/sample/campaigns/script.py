@@ -80,11 +80,18 @@ class Script:
             organisation=self.organisation.id,
         )
 
-    def plant(self, step: Step, time_us: int, host: Host, account: str, play: Play, /, **entities: str) -> None:
-        """Let a deed of a step happen."""
+    def plant(self, step: Step, time_us: int, host: Host | None, account: str, play: Play, /, **entities: str) -> None:
+        """Let a deed of a step happen. What happens in the cloud has no host."""
         assert len(self.planted) < DEEDS_MAX
         self.planted.append(
-            Planted(step=step, time_us=time_us, host=host.name, account=account, entities=entities, play=play)
+            Planted(
+                step=step,
+                time_us=time_us,
+                host=host.name if host else "",
+                account=account,
+                entities=entities,
+                play=play,
+            )
         )
 
     def victims(self) -> list[str]:

@@ -50,7 +50,9 @@ def _spray(script: Script) -> None:
         files = (("personnel\\salaries.xlsx", 91_000, False), ("planning\\network diagram.vsdx", 410_000, False))
         network.open_share(scene, time_us, host, scene.files, session, "projects", files, mark)
 
-    step = script.step("account", "T1078.002", "The account it worked for is used on the file server", "用猜中的账户访问文件服务器")
+    step = script.step(
+        "account", "T1078.002", "The account it worked for is used on the file server", "用猜中的账户访问文件服务器"
+    )
     script.plant(step, script.at(0.0, 13.2), organisation.first("files"), owned.login, use, source=host.address)
 
     def create(scene: Scene, time_us: int, mark: int) -> None:
@@ -79,9 +81,7 @@ def _guess(script: Script) -> None:
     script.plant(step, script.at(0.34, 15.1), server, account, guess, source=ATTACKER)
 
     def enter(scene: Scene, time_us: int, mark: int) -> None:
-        linux.ssh_login(
-            scene, time_us, server, account, ATTACKER, mark, method="password", lasts_us=50 * MINUTE
-        )
+        linux.ssh_login(scene, time_us, server, account, ATTACKER, mark, method="password", lasts_us=50 * MINUTE)
 
     step = script.step("entry", "T1078.003", "… and gets in", "……并成功登录")
     script.plant(step, script.at(0.34, 15.25), server, account, enter, source=ATTACKER)
@@ -96,12 +96,23 @@ def _guess(script: Script) -> None:
     def keep(scene: Scene, time_us: int, mark: int) -> None:
         uid = linux.uid_of(account)
         scene.audit.touched(
-            server, time_us, f"/home/{account}/.ssh/authorized_keys", "/usr/bin/dash", uid, auid=uid, key="ssh_keys", mark=mark
+            server,
+            time_us,
+            f"/home/{account}/.ssh/authorized_keys",
+            "/usr/bin/dash",
+            uid,
+            auid=uid,
+            key="ssh_keys",
+            mark=mark,
         )
         words = ("useradd", "-o", "-u", "0", "-M", "-s", "/bin/bash", "sysd")
-        linux.run(scene, time_us + 9 * SECOND, server, "root", words, "/usr/sbin/useradd", mark, auid=uid, folder="/tmp")
+        linux.run(
+            scene, time_us + 9 * SECOND, server, "root", words, "/usr/sbin/useradd", mark, auid=uid, folder="/root"
+        )
         made = "new user: name=sysd, UID=0, GID=1004, home=/home/sysd, shell=/bin/bash, from=/dev/pts/0"
         scene.syslog.write(server, time_us + 9 * SECOND, f"useradd[{scene.chance.between(1500, 60000)}]", made, mark)
 
-    step = script.step("backdoor", "T1098.004", "A key and a second root account are left behind", "留下密钥和第二个 root 账户")
+    step = script.step(
+        "backdoor", "T1098.004", "A key and a second root account are left behind", "留下密钥和第二个 root 账户"
+    )
     script.plant(step, script.at(0.34, 16.2), server, account, keep, file="authorized_keys", account="sysd")

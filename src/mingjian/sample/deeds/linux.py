@@ -27,7 +27,9 @@ def ssh_login(
     write(host, time_us, tag, f"Accepted {method} for {user} from {source} port {port} {key}", mark)
     write(host, time_us + 40_000, tag, f"pam_unix(sshd:session): session opened for user {user}(uid={uid_of(user)}) "
           "by (uid=0)", mark)  # fmt: skip
-    write(host, time_us + lasts_us, tag, f"Received disconnect from {source} port {port}:11: disconnected by user", mark)
+    write(
+        host, time_us + lasts_us, tag, f"Received disconnect from {source} port {port}:11: disconnected by user", mark
+    )
     write(host, time_us + lasts_us + 20_000, tag, f"pam_unix(sshd:session): session closed for user {user}", mark)
     network.connect(scene, time_us - 400_000, source, host.address, 22, "ssh", lasts_us, 24_000, 61_000, mark)
 
@@ -44,7 +46,9 @@ def ssh_failure(
     whom = user if is_known else f"invalid user {user}"
     write(host, time_us + 1_900_000, tag, f"Failed password for {whom} from {source} port {port} ssh2", mark)
     kind = "authenticating" if is_known else "invalid"
-    write(host, time_us + 2_100_000, tag, f"Connection closed by {kind} user {user} {source} port {port} [preauth]", mark)
+    write(
+        host, time_us + 2_100_000, tag, f"Connection closed by {kind} user {user} {source} port {port} [preauth]", mark
+    )
     network.connect(scene, time_us - 300_000, source, host.address, 22, "ssh", 3 * SECOND, 1_900, 2_300, mark)
 
 
@@ -63,15 +67,19 @@ def sudo_failure(scene: Scene, time_us: int, host: Host, user: str, command: str
     about = f"logname={user} uid={uid} euid=0 tty=/dev/pts/0 ruser={user} rhost=  user={user}"
     scene.syslog.write(host, time_us, "sudo", f"pam_unix(sudo:auth): authentication failure; {about}", mark)
     where = f"TTY=pts/0 ; PWD=/home/{user} ; USER=root ; COMMAND={command}"
-    scene.syslog.write(
-        host, time_us + 6 * SECOND, "sudo", f"{user:>8} : 3 incorrect password attempts ; {where}", mark
-    )
+    scene.syslog.write(host, time_us + 6 * SECOND, "sudo", f"{user:>8} : 3 incorrect password attempts ; {where}", mark)
 
 
 def job(scene: Scene, time_us: int, host: Host, user: str, command: str, mark: int = 0) -> None:
     """Cron runs a job."""
     tag, write = f"CRON[{scene.chance.between(1500, 60000)}]", scene.syslog.write
-    write(host, time_us, tag, f"pam_unix(cron:session): session opened for user {user}(uid={uid_of(user)}) by (uid=0)", mark)
+    write(
+        host,
+        time_us,
+        tag,
+        f"pam_unix(cron:session): session opened for user {user}(uid={uid_of(user)}) by (uid=0)",
+        mark,
+    )
     write(host, time_us + 1_500, tag, f"({user}) CMD ({command})", mark)
     write(host, time_us + 900_000, tag, f"pam_unix(cron:session): session closed for user {user}", mark)
 
@@ -98,16 +106,28 @@ def mail(
     write(host, time_us, smtpd, f"connect from {client}[{client_address}]", mark)
     write(host, time_us + 300_000, smtpd, f"{queue}: client={client}[{client_address}]", mark)
     message_id = f"{chance.hexes(16)}@{domain}"
-    write(host, time_us + 500_000, f"postfix/cleanup[{chance.between(1500, 60000)}]", f"{queue}: message-id=<{message_id}>", mark)
+    write(
+        host,
+        time_us + 500_000,
+        f"postfix/cleanup[{chance.between(1500, 60000)}]",
+        f"{queue}: message-id=<{message_id}>",
+        mark,
+    )
     active = f"{queue}: from=<{sender}>, size={size}, nrcpt=1 (queue active)"
     write(host, time_us + 900_000, "postfix/qmgr[1204]", active, mark)
     sent = (
-        f"{queue}: to=<{recipient}>, relay=private/dovecot-lmtp, delay=1.2, delays=0.9/0/0.1/0.2, dsn=2.0.0, status=sent "
-        f"(250 2.0.0 <{recipient}> {chance.letters()} Saved)"
+        f"{queue}: to=<{recipient}>, relay=private/dovecot-lmtp, delay=1.2, delays=0.9/0/0.1/0.2, dsn=2.0.0, "
+        f"status=sent (250 2.0.0 <{recipient}> {chance.letters()} Saved)"
     )
     write(host, time_us + 1_300_000, f"postfix/lmtp[{chance.between(1500, 60000)}]", sent, mark)
     write(host, time_us + 1_350_000, "postfix/qmgr[1204]", f"{queue}: removed", mark)
-    write(host, time_us + 1_800_000, smtpd, f"disconnect from {client}[{client_address}] ehlo=1 mail=1 rcpt=1 data=1 quit=1", mark)
+    write(
+        host,
+        time_us + 1_800_000,
+        smtpd,
+        f"disconnect from {client}[{client_address}] ehlo=1 mail=1 rcpt=1 data=1 quit=1",
+        mark,
+    )
     network.connect(scene, time_us, client_address, host.address, 25, "smtp", 1_800_000, size, 900, mark)
 
 

@@ -35,12 +35,33 @@ def lookup(scene: Scene, time_us: int, host: Host, name: str, answer: str, mark:
 
 
 def connect(
-    scene: Scene, time_us: int, source: str, target: str, port: int, service: str, duration_us: int, sent: int, received: int,
-    mark: int = 0, *, state: str = "SF", history: str = "ShADadFf",
-) -> tuple[Flow, str]:  # fmt: skip
+    scene: Scene,
+    time_us: int,
+    source: str,
+    target: str,
+    port: int,
+    service: str,
+    duration_us: int,
+    sent: int,
+    received: int,
+    mark: int = 0,
+    *,
+    state: str = "SF",
+    history: str = "ShADadFf",
+) -> tuple[Flow, str]:
     """Two addresses exchange bytes; gives the flow and the sensor's identifier of it."""
     flow = Flow(
-        source, scene.chance.between(49152, 65535), target, port, "tcp", service, duration_us, sent, received, state, history
+        source,
+        scene.chance.between(49152, 65535),
+        target,
+        port,
+        "tcp",
+        service,
+        duration_us,
+        sent,
+        received,
+        state,
+        history,
     )
     return flow, scene.sensor.flow(time_us, flow, mark)
 
@@ -64,7 +85,16 @@ def fetch(
     sent = request.sent_bytes + 700 + len(request.uri)
     service = "http" if site.is_plain else "ssl"
     flow, uid = connect(
-        scene, time_us, host.address, site.address, port, service, duration_us, sent, request.received_bytes + 2_400, mark
+        scene,
+        time_us,
+        host.address,
+        site.address,
+        port,
+        service,
+        duration_us,
+        sent,
+        request.received_bytes + 2_400,
+        mark,
     )
     if site.is_plain:
         scene.sensor.request(time_us + 30_000, flow, uid, request, mark)
@@ -85,7 +115,16 @@ def fetch(
 def authenticate(scene: Scene, time_us: int, host: Host, session: Session, mark: int = 0) -> None:
     """A session gets its first ticket and one for the host itself."""
     connect(
-        scene, time_us, host.address, scene.directory.address, 88, "krb_tcp", 30_000, _KERBEROS_BYTES, _KERBEROS_BYTES, mark
+        scene,
+        time_us,
+        host.address,
+        scene.directory.address,
+        88,
+        "krb_tcp",
+        30_000,
+        _KERBEROS_BYTES,
+        _KERBEROS_BYTES,
+        mark,
     )
     windows.ticket(scene, time_us + 5_000, session.login, session.sid, host.address, mark)
     windows.ticket(scene, time_us + 9_000, session.login, session.sid, host.address, mark, for_host=host)
@@ -105,7 +144,16 @@ def open_share(
     read = sum(size for _, size, is_written in files if not is_written)
     duration_us = chance.between(200_000, 9 * SECOND) + (written + read) // 40
     flow, uid = connect(
-        scene, time_us + 4_000, client.address, server.address, 445, "smb", duration_us, written + 3_800, read + 4_200, mark
+        scene,
+        time_us + 4_000,
+        client.address,
+        server.address,
+        445,
+        "smb",
+        duration_us,
+        written + 3_800,
+        read + 4_200,
+        mark,
     )
     path = f"\\\\{server.fqdn}\\{share}"
     step_us = duration_us // (len(files) + 1)

@@ -58,11 +58,27 @@ def start(
     process = Process(pid, guid, image, command, session.user)
     inner = json_inner
     if scene.has_sysmon:
-        template = scene.windows.template(("process", image, session.integrity)) or _started(scene, image, program, session)
+        template = scene.windows.template(("process", image, session.integrity)) or _started(
+            scene, image, program, session
+        )
         scene.windows.write(
-            host, template, time_us, mark, pid, guid, parent.pid, parent.guid, session.logon_id, session.logon_guid,
-            inner(session.user), inner(command), inner(folder), inner(parent.image), inner(parent.command), inner(parent.user),
-        )  # fmt: skip
+            host,
+            template,
+            time_us,
+            mark,
+            pid,
+            guid,
+            parent.pid,
+            parent.guid,
+            session.logon_id,
+            session.logon_guid,
+            inner(session.user),
+            inner(command),
+            inner(folder),
+            inner(parent.image),
+            inner(parent.command),
+            inner(parent.user),
+        )
     else:
         key = ("4688", session.integrity)
         template = scene.windows.template(key) or scene.windows.make(
@@ -128,18 +144,14 @@ def wrote(scene: Scene, time_us: int, host: Host, process: Process, path: str, m
         _about(scene, "file", ("TargetFilename",), time_us, host, process, mark, path)
 
 
-def set_value(
-    scene: Scene, time_us: int, host: Host, process: Process, key: str, details: str, mark: int = 0
-) -> None:
+def set_value(scene: Scene, time_us: int, host: Host, process: Process, key: str, details: str, mark: int = 0) -> None:
     """A registry value is set: Sysmon 13."""
     if scene.has_sysmon:
         names = ("EventType", "TargetObject", "Details")
         _about(scene, "registry", names, time_us, host, process, mark, "SetValue", key, details)
 
 
-def asked(
-    scene: Scene, time_us: int, host: Host, process: Process, name: str, answer: str, mark: int = 0
-) -> None:
+def asked(scene: Scene, time_us: int, host: Host, process: Process, name: str, answer: str, mark: int = 0) -> None:
     """A name is looked up: Sysmon 22."""
     if scene.has_sysmon:
         results, status = (f"::ffff:{answer};", "0") if answer else ("-", "9003")
@@ -163,9 +175,16 @@ def _about(
 
 
 def connected(
-    scene: Scene, time_us: int, host: Host, process: Process, source_port: int, target: str, target_port: int, name: str,
+    scene: Scene,
+    time_us: int,
+    host: Host,
+    process: Process,
+    source_port: int,
+    target: str,
+    target_port: int,
+    name: str,
     mark: int = 0,
-) -> None:  # fmt: skip
+) -> None:
     """A process opens a connection: Sysmon 3."""
     if not scene.has_sysmon:
         return
@@ -248,8 +267,11 @@ def logged_on(
 
 def _logon(kind: int, integrity: str) -> Constants:
     by_machine = {
-        "SubjectUserSid": "S-1-5-18", "SubjectUserName": extra(9), "SubjectDomainName": extra(10), "SubjectLogonId": "0x3e7"
-    }  # fmt: skip
+        "SubjectUserSid": "S-1-5-18",
+        "SubjectUserName": extra(9),
+        "SubjectDomainName": extra(10),
+        "SubjectLogonId": "0x3e7",
+    }
     packages = {2: ("User32 ", "Negotiate"), 3: ("Kerberos", "Kerberos"), 5: ("Advapi  ", "Negotiate")}
     logon_process, package = packages[kind]
     images = {2: "C:\\Windows\\System32\\svchost.exe", 3: "-", 5: "C:\\Windows\\System32\\services.exe"}
@@ -385,7 +407,13 @@ def ran_script(scene: Scene, time_us: int, host: Host, text: str, mark: int = 0)
     """PowerShell runs a block of script: 4104."""
     windows = scene.windows
     key = ("4104",)
-    constants = {"MessageNumber": "1", "MessageTotal": "1", "ScriptBlockText": extra(0), "ScriptBlockId": extra(1), "Path": ""}
+    constants = {
+        "MessageNumber": "1",
+        "MessageTotal": "1",
+        "ScriptBlockText": extra(0),
+        "ScriptBlockId": extra(1),
+        "Path": "",
+    }
     template = windows.template(key) or windows.make(key, constants)
     windows.write(host, template, time_us, mark, json_inner(text), scene.chance.guid())
 
@@ -397,12 +425,17 @@ def invoked(scene: Scene, time_us: int, host: Host, session: Session, command: s
     template = windows.template(key)
     if template is None:
         context = (
-            "        Severity = Informational\r\n        Host Name = ConsoleHost\r\n        Host Version = 5.1.22621.1\r\n"
+            "        Severity = Informational\r\n        Host Name = ConsoleHost\r\n"
+            "        Host Version = 5.1.22621.1\r\n"
             f"        Host Application = powershell.exe\r\n        Command Name = {command}\r\n"
             f"        Command Type = Cmdlet\r\n        User = {extra(1)}\r\n"
             f"        Sequence Number = {extra(0)}\r\n        Shell ID = Microsoft.PowerShell\r\n"
         )
-        constants = {"ContextInfo": context, "UserData": "", "Payload": f'CommandInvocation({command}): "{command}"\r\n'}
+        constants = {
+            "ContextInfo": context,
+            "UserData": "",
+            "Payload": f'CommandInvocation({command}): "{command}"\r\n',
+        }
         template = windows.make(key, constants)
     windows.write(host, template, time_us, mark, scene.chance.between(16, 400), json_inner(session.user))
 
@@ -465,8 +498,6 @@ def account_created(scene: Scene, time_us: int, by: Session, login: str, group: 
     )  # fmt: skip
 
 
-def _once(
-    scene: Scene, kind: str, time_us: int, host: Host, constants: Constants, mark: int, *values: str
-) -> None:
+def _once(scene: Scene, kind: str, time_us: int, host: Host, constants: Constants, mark: int, *values: str) -> None:
     """An event that is too rare to keep its template."""
     scene.windows.write(host, scene.windows.make((kind,), constants), time_us, mark, *values)

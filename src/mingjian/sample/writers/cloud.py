@@ -64,9 +64,17 @@ class CloudTrail:
         return identity | ({"accessKeyId": caller.key} if caller.key else {})
 
     def call(
-        self, time_us: int, caller: Caller, service: str, name: str, mark: int, *, asked: Plain = None, answered: Plain = None,
+        self,
+        time_us: int,
+        caller: Caller,
+        service: str,
+        name: str,
+        mark: int,
+        *,
+        asked: Plain = None,
+        answered: Plain = None,
         error: tuple[str, str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A call of the API."""
         chance = self.chance
         record: dict[str, Plain] = {

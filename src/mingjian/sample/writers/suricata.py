@@ -39,7 +39,8 @@ class SuricataSensor:
         sent_packets, got_packets = sent // 1200 + 2, got // 1300 + (2 if got else 0)
         application = _APPLICATIONS.get(flow.service, "failed")
         line = (
-            f'{self._start(end_us, "flow", flow, uid)},"app_proto":"{application}","flow":{{"pkts_toserver":{sent_packets},'
+            f'{self._start(end_us, "flow", flow, uid)},"app_proto":"{application}",'
+            f'"flow":{{"pkts_toserver":{sent_packets},'
             f'"pkts_toclient":{got_packets},"bytes_toserver":{sent + 40 * sent_packets},'
             f'"bytes_toclient":{got + 40 * got_packets},"start":"{iso_us(time_us + zone_us)}{zone}",'
             f'"end":"{iso_us(end_us + zone_us)}{zone}","age":{flow.duration_us // SECOND},'

@@ -57,9 +57,10 @@ class Audit:
         session, terminal = (4294967295, "(none)") if auid == 4294967295 else (chance.between(3, 400), "pts0")
         words = " ".join([f"a{place}={_quoted(word)}" for place, word in enumerate(arguments)])
         lines = (
-            f'{node}type=SYSCALL {head} arch=c000003e syscall=59 success=yes exit=0 a0={chance.hexes(12)} '
-            f'a1={chance.hexes(12)} a2={chance.hexes(12)} a3=8 items=2 ppid={parent_pid} pid={pid} auid={auid} uid={uid} '
-            f'gid={uid} euid={uid} suid={uid} fsuid={uid} egid={uid} sgid={uid} fsgid={uid} tty={terminal} '
+            f"{node}type=SYSCALL {head} arch=c000003e syscall=59 success=yes exit=0 a0={chance.hexes(12)} "
+            f"a1={chance.hexes(12)} a2={chance.hexes(12)} a3=8 items=2 ppid={parent_pid} pid={pid} auid={auid} "
+            f"uid={uid} "
+            f"gid={uid} euid={uid} suid={uid} fsuid={uid} egid={uid} sgid={uid} fsgid={uid} tty={terminal} "
             f'ses={session} comm="{name}" exe="{exe}" {_AUDITED}"exec"',
             f"{node}type=EXECVE {head} argc={len(arguments)} {words}",
             f'{node}type=CWD {head} cwd="{folder}"',
@@ -71,7 +72,9 @@ class Audit:
             self._append((time_us + place, line, mark))
         return pid
 
-    def touched(self, host: Host, time_us: int, path: str, exe: str, uid: int, *, auid: int, key: str, mark: int) -> None:
+    def touched(
+        self, host: Host, time_us: int, path: str, exe: str, uid: int, *, auid: int, key: str, mark: int
+    ) -> None:
         """A watched file that is written: SYSCALL (openat) and PATH."""
         if host.silent_from_us <= time_us < host.silent_until_us:
             return
@@ -79,9 +82,9 @@ class Audit:
         head, node = self._head(host, time_us), f"node={host.name} "
         name = exe.rpartition("/")[2][:15]
         lines = (
-            f'{node}type=SYSCALL {head} arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1={chance.hexes(12)} '
-            f'a2=241 a3=1b6 items=2 ppid={chance.between(800, 1500)} pid={chance.between(1500, 60000)} auid={auid} '
-            f'uid={uid} gid={uid} euid={uid} suid={uid} fsuid={uid} egid={uid} sgid={uid} fsgid={uid} tty=(none) '
+            f"{node}type=SYSCALL {head} arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1={chance.hexes(12)} "
+            f"a2=241 a3=1b6 items=2 ppid={chance.between(800, 1500)} pid={chance.between(1500, 60000)} auid={auid} "
+            f"uid={uid} gid={uid} euid={uid} suid={uid} fsuid={uid} egid={uid} sgid={uid} fsgid={uid} tty=(none) "
             f'ses=4294967295 comm="{name}" exe="{exe}" {_AUDITED}"{key}"',
             f'{node}type=PATH {head} item=1 name="{path}" inode={chance.between(1000, 900000)} dev=fd:00 mode=0100644 '
             f"ouid={uid} ogid={uid} rdev=00:00 nametype=CREATE cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0 cap_frootid=0",

@@ -30,22 +30,34 @@ class Squid:
     def __init__(self, lane: Lane) -> None:
         self._append = lane.append
 
-    def request(self, time_us: int, client: str, user: str, request: Request, target: str, elapsed_us: int, mark: int) -> None:
+    def request(
+        self, time_us: int, client: str, user: str, request: Request, target: str, elapsed_us: int, mark: int
+    ) -> None:
         """A plain request."""
         end_us = time_us + elapsed_us
         line = (
-            f"{epoch_ms(end_us)} {elapsed_us // 1000:6} {client} TCP_MISS/{request.status} {request.received_bytes + 380} "
+            f"{epoch_ms(end_us)} {elapsed_us // 1000:6} {client} TCP_MISS/{request.status} "
+            f"{request.received_bytes + 380} "
             f"{request.method} http://{request.host}{request.uri} {user} HIER_DIRECT/{target} {request.mime}"
         )
         self._append((end_us, line, mark))
 
     def tunnel(
-        self, time_us: int, client: str, user: str, host: str, target: str, elapsed_us: int, received_bytes: int, mark: int
+        self,
+        time_us: int,
+        client: str,
+        user: str,
+        host: str,
+        target: str,
+        elapsed_us: int,
+        received_bytes: int,
+        mark: int,
     ) -> None:
         """A tunnel for TLS: only its end is known."""
         end_us = time_us + elapsed_us
         line = (
-            f"{epoch_ms(end_us)} {elapsed_us // 1000:6} {client} TCP_TUNNEL/200 {received_bytes} CONNECT {host}:443 {user} "
+            f"{epoch_ms(end_us)} {elapsed_us // 1000:6} {client} TCP_TUNNEL/200 {received_bytes} "
+            f"CONNECT {host}:443 {user} "
             f"HIER_DIRECT/{target} -"
         )
         self._append((end_us, line, mark))

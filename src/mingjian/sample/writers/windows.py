@@ -73,7 +73,12 @@ _PROCESS = "RuleName UtcTime ProcessGuid ProcessId Image"
 
 EVENTS: Final[dict[str, Event]] = {
     "process": Event(
-        _SYSMON, 1, 5, 1, "Process Create (rule: ProcessCreate)", "Process Create:",
+        _SYSMON,
+        1,
+        5,
+        1,
+        "Process Create (rule: ProcessCreate)",
+        "Process Create:",
         _fields(
             f"{_PROCESS} FileVersion Description Product Company OriginalFileName CommandLine CurrentDirectory User "
             "LogonGuid LogonId TerminalSessionId IntegrityLevel Hashes ParentProcessGuid ParentProcessId ParentImage "
@@ -81,36 +86,72 @@ EVENTS: Final[dict[str, Event]] = {
         ),
     ),
     "connection": Event(
-        _SYSMON, 3, 5, 3, "Network connection detected (rule: NetworkConnect)", "Network connection detected:",
+        _SYSMON,
+        3,
+        5,
+        3,
+        "Network connection detected (rule: NetworkConnect)",
+        "Network connection detected:",
         _fields(
             f"{_PROCESS} User Protocol Initiated SourceIsIpv6 SourceIp SourceHostname SourcePort SourcePortName "
             "DestinationIsIpv6 DestinationIp DestinationHostname DestinationPort DestinationPortName"
         ),
     ),
     "ended": Event(
-        _SYSMON, 5, 3, 5, "Process terminated (rule: ProcessTerminate)", "Process terminated:", _fields(f"{_PROCESS} User")
+        _SYSMON,
+        5,
+        3,
+        5,
+        "Process terminated (rule: ProcessTerminate)",
+        "Process terminated:",
+        _fields(f"{_PROCESS} User"),
     ),
     "access": Event(
-        _SYSMON, 10, 3, 10, "Process accessed (rule: ProcessAccess)", "Process accessed:",
+        _SYSMON,
+        10,
+        3,
+        10,
+        "Process accessed (rule: ProcessAccess)",
+        "Process accessed:",
         _fields(
             "RuleName UtcTime SourceProcessGUID SourceProcessId SourceThreadId SourceImage TargetProcessGUID "
             "TargetProcessId TargetImage GrantedAccess CallTrace SourceUser TargetUser"
         ),
     ),
     "file": Event(
-        _SYSMON, 11, 2, 11, "File created (rule: FileCreate)", "File created:",
+        _SYSMON,
+        11,
+        2,
+        11,
+        "File created (rule: FileCreate)",
+        "File created:",
         _fields(f"{_PROCESS} TargetFilename CreationUtcTime User"),
     ),
     "registry": Event(
-        _SYSMON, 13, 2, 13, "Registry value set (rule: RegistryEvent)", "Registry value set:",
+        _SYSMON,
+        13,
+        2,
+        13,
+        "Registry value set (rule: RegistryEvent)",
+        "Registry value set:",
         _fields("RuleName EventType UtcTime ProcessGuid ProcessId Image TargetObject Details User"),
     ),
     "dns": Event(
-        _SYSMON, 22, 5, 22, "Dns query (rule: DnsQuery)", "Dns query:",
+        _SYSMON,
+        22,
+        5,
+        22,
+        "Dns query (rule: DnsQuery)",
+        "Dns query:",
         _fields("RuleName UtcTime ProcessGuid ProcessId QueryName QueryStatus QueryResults Image User"),
     ),
     "4624": Event(
-        _SECURITY, 4624, 2, 12544, "Logon", "An account was successfully logged on.",
+        _SECURITY,
+        4624,
+        2,
+        12544,
+        "Logon",
+        "An account was successfully logged on.",
         _fields(
             f"{_SUBJECT} {_TARGET} TargetLogonId LogonType LogonProcessName AuthenticationPackageName WorkstationName "
             "LogonGuid TransmittedServices LmPackageName KeyLength ProcessId ProcessName IpAddress IpPort "
@@ -120,7 +161,12 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4625": Event(
-        _SECURITY, 4625, 0, 12544, "Logon", "An account failed to log on.",
+        _SECURITY,
+        4625,
+        0,
+        12544,
+        "Logon",
+        "An account failed to log on.",
         _fields(
             f"{_SUBJECT} {_TARGET} Status FailureReason SubStatus LogonType LogonProcessName AuthenticationPackageName "
             "WorkstationName TransmittedServices LmPackageName KeyLength ProcessId ProcessName IpAddress IpPort"
@@ -128,15 +174,32 @@ EVENTS: Final[dict[str, Event]] = {
         "failure",
     ),
     "4634": Event(
-        _SECURITY, 4634, 0, 12545, "Logoff", "An account was logged off.", _fields(f"{_TARGET} TargetLogonId LogonType"),
+        _SECURITY,
+        4634,
+        0,
+        12545,
+        "Logoff",
+        "An account was logged off.",
+        _fields(f"{_TARGET} TargetLogonId LogonType"),
         "success",
     ),
     "4672": Event(
-        _SECURITY, 4672, 0, 12548, "Special Logon", "Special privileges assigned to new logon.",
-        _fields(f"{_SUBJECT} PrivilegeList"), "success",
+        _SECURITY,
+        4672,
+        0,
+        12548,
+        "Special Logon",
+        "Special privileges assigned to new logon.",
+        _fields(f"{_SUBJECT} PrivilegeList"),
+        "success",
     ),
     "4688": Event(
-        _SECURITY, 4688, 2, 13312, "Process Creation", "A new process has been created.",
+        _SECURITY,
+        4688,
+        2,
+        13312,
+        "Process Creation",
+        "A new process has been created.",
         _fields(
             f"{_SUBJECT} NewProcessId NewProcessName TokenElevationType ProcessId CommandLine {_TARGET} TargetLogonId "
             "ParentProcessName MandatoryLabel"
@@ -144,14 +207,25 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4698": Event(
-        _SECURITY, 4698, 1, 12804, "Other Object Access Events", "A scheduled task was created.",
+        _SECURITY,
+        4698,
+        1,
+        12804,
+        "Other Object Access Events",
+        "A scheduled task was created.",
         _fields(
-            f"{_SUBJECT} TaskName TaskContent ClientProcessStartKey ClientProcessId ParentProcessId RpcCallClientLocality FQDN"
+            f"{_SUBJECT} TaskName TaskContent ClientProcessStartKey ClientProcessId ParentProcessId "
+            "RpcCallClientLocality FQDN"
         ),
         "success",
     ),
     "4720": Event(
-        _SECURITY, 4720, 0, 13824, "User Account Management", "A user account was created.",
+        _SECURITY,
+        4720,
+        0,
+        13824,
+        "User Account Management",
+        "A user account was created.",
         _fields(
             f"TargetUserName TargetDomainName TargetSid {_SUBJECT} PrivilegeList SamAccountName DisplayName "
             "UserPrincipalName HomeDirectory HomePath ScriptPath ProfilePath UserWorkstations PasswordLastSet "
@@ -161,27 +235,48 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4728": Event(
-        _SECURITY, 4728, 0, 13826, "Security Group Management", "A member was added to a security-enabled global group.",
-        _fields(f"MemberName MemberSid TargetUserName TargetDomainName TargetSid {_SUBJECT} PrivilegeList"), "success",
+        _SECURITY,
+        4728,
+        0,
+        13826,
+        "Security Group Management",
+        "A member was added to a security-enabled global group.",
+        _fields(f"MemberName MemberSid TargetUserName TargetDomainName TargetSid {_SUBJECT} PrivilegeList"),
+        "success",
     ),
     "4768": Event(
-        _SECURITY, 4768, 0, 14339, "Kerberos Authentication Service", "A Kerberos authentication ticket (TGT) was requested.",
+        _SECURITY,
+        4768,
+        0,
+        14339,
+        "Kerberos Authentication Service",
+        "A Kerberos authentication ticket (TGT) was requested.",
         _fields(
-            "TargetUserName TargetDomainName TargetSid ServiceName ServiceSid TicketOptions Status TicketEncryptionType "
-            "PreAuthType IpAddress IpPort CertIssuerName CertSerialNumber CertThumbprint"
+            "TargetUserName TargetDomainName TargetSid ServiceName ServiceSid TicketOptions Status "
+            "TicketEncryptionType PreAuthType IpAddress IpPort CertIssuerName CertSerialNumber CertThumbprint"
         ),
         "success",
     ),
     "4769": Event(
-        _SECURITY, 4769, 0, 14337, "Kerberos Service Ticket Operations", "A Kerberos service ticket was requested.",
+        _SECURITY,
+        4769,
+        0,
+        14337,
+        "Kerberos Service Ticket Operations",
+        "A Kerberos service ticket was requested.",
         _fields(
-            "TargetUserName TargetDomainName ServiceName ServiceSid TicketOptions TicketEncryptionType IpAddress IpPort "
-            "Status LogonGuid TransmittedServices"
+            "TargetUserName TargetDomainName ServiceName ServiceSid TicketOptions TicketEncryptionType IpAddress "
+            "IpPort Status LogonGuid TransmittedServices"
         ),
         "success",
     ),
     "4771": Event(
-        _SECURITY, 4771, 0, 14339, "Kerberos Authentication Service", "Kerberos pre-authentication failed.",
+        _SECURITY,
+        4771,
+        0,
+        14339,
+        "Kerberos Authentication Service",
+        "Kerberos pre-authentication failed.",
         _fields(
             "TargetUserName TargetSid ServiceName TicketOptions Status PreAuthType IpAddress IpPort CertIssuerName "
             "CertSerialNumber CertThumbprint"
@@ -189,23 +284,41 @@ EVENTS: Final[dict[str, Event]] = {
         "failure",
     ),
     "5140": Event(
-        _SECURITY, 5140, 1, 12808, "File Share", "A network share object was accessed.",
-        _fields(f"{_SUBJECT} ObjectType IpAddress IpPort ShareName ShareLocalPath AccessMask AccessList"), "success",
+        _SECURITY,
+        5140,
+        1,
+        12808,
+        "File Share",
+        "A network share object was accessed.",
+        _fields(f"{_SUBJECT} ObjectType IpAddress IpPort ShareName ShareLocalPath AccessMask AccessList"),
+        "success",
     ),
-    "1102": Event(_EVENTLOG, 1102, 1, 104, "Log clear", "The audit log was cleared.", _fields(_SUBJECT), "success", True),
+    "1102": Event(
+        _EVENTLOG, 1102, 1, 104, "Log clear", "The audit log was cleared.", _fields(_SUBJECT), "success", True
+    ),
     "4103": Event(
         _POWERSHELL, 4103, 1, 106, "Executing Pipeline", "Command invocation", _fields("ContextInfo UserData Payload")
     ),
     "4104": Event(
-        _POWERSHELL, 4104, 1, 2, "Execute a Remote Command", "Creating Scriptblock text (1 of 1):",
+        _POWERSHELL,
+        4104,
+        1,
+        2,
+        "Execute a Remote Command",
+        "Creating Scriptblock text (1 of 1):",
         _fields("MessageNumber MessageTotal ScriptBlockText ScriptBlockId Path"),
     ),
     "7036": Event(_SERVICES, 7036, 0, 0, "", "A service changed its state.", _fields("param1 param2")),
     "7045": Event(
-        _SERVICES, 7045, 0, 0, "", "A service was installed in the system.",
+        _SERVICES,
+        7045,
+        0,
+        0,
+        "",
+        "A service was installed in the system.",
         _fields("ServiceName ImagePath ServiceType StartType AccountName"),
     ),
-}  # fmt: skip
+}
 """Every kind of event there is here, by the names that this package uses."""
 
 # The first values of every template; what an event adds comes behind them.
@@ -227,7 +340,14 @@ class WindowsLog:
     """The Windows events of one organisation on one day, all hosts in one file, as they arrive at the collector."""
 
     def __init__(
-        self, lane: Lane, shape: Shape, chance: Chance, zone_us: int, day: int, collector: str, templates: dict[Key, Template]
+        self,
+        lane: Lane,
+        shape: Shape,
+        chance: Chance,
+        zone_us: int,
+        day: int,
+        collector: str,
+        templates: dict[Key, Template],
     ) -> None:
         self._append = lane.append
         self._is_nxlog = shape == "nxlog"
@@ -243,7 +363,7 @@ class WindowsLog:
         return self._templates.get(key)
 
     def make(self, key: Key, constants: Constants) -> Template:
-        """Render an event of the kind ``key[0]`` with its constants, which may hold holes; fields not given are ``-``."""
+        """Render an event of the kind ``key[0]`` with its constants, which may hold holes; other fields are ``-``."""
         if len(self._templates) >= TEMPLATES_MAX:
             self._templates.clear()
         event = EVENTS[key[0]]
@@ -268,7 +388,18 @@ class WindowsLog:
             local, received_local = plain(written_us + self._zone_us), plain(received_us + self._zone_us)
         iso, utc = both(written_us)
         thread = int(random() * 2000) * 4 + 1000
-        filled = (iso, utc, local, iso_ms(received_us), received_local, record, thread, host.fqdn, name.upper(), *values)
+        filled = (
+            iso,
+            utc,
+            local,
+            iso_ms(received_us),
+            received_local,
+            record,
+            thread,
+            host.fqdn,
+            name.upper(),
+            *values,
+        )
         self._append((received_us, template.text % template.take(filled), mark))
 
 

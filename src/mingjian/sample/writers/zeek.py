@@ -59,7 +59,13 @@ class ZeekSensor:
     """Zeek at the border and in the core of one organisation."""
 
     def __init__(
-        self, book: Book, folder: str, shape: Literal["zeek-tsv", "zeek-json"], chance: Chance, start_us: int, end_us: int
+        self,
+        book: Book,
+        folder: str,
+        shape: Literal["zeek-tsv", "zeek-json"],
+        chance: Chance,
+        start_us: int,
+        end_us: int,
     ) -> None:
         self.chance = chance
         self._is_json = shape == "zeek-json"
@@ -94,7 +100,7 @@ class ZeekSensor:
         if self._is_json:
             line = (
                 f'{self._json_start("conn", end_us, flow, uid, time_us)},"proto":"{flow.protocol}",'
-                f'{flow.service and f"{chr(34)}service{chr(34)}:{chr(34)}{flow.service}{chr(34)},"}'
+                f"{flow.service and f'{chr(34)}service{chr(34)}:{chr(34)}{flow.service}{chr(34)},'}"
                 f'"duration":{seconds}.{rest:06},"orig_bytes":{sent},"resp_bytes":{got},"conn_state":"{flow.state}",'
                 f'"local_orig":{"true" if flow.source.startswith("10.") else "false"},'
                 f'"local_resp":{"true" if local else "false"},"missed_bytes":0,"history":"{flow.history}",'
@@ -104,7 +110,8 @@ class ZeekSensor:
         else:
             line = (
                 f"{self._tsv_start(flow, uid, time_us)}\t{flow.protocol}\t{flow.service or '-'}\t{seconds}.{rest:06}\t"
-                f"{sent}\t{got}\t{flow.state}\t{'T' if flow.source.startswith('10.') else 'F'}\t{'T' if local else 'F'}\t"
+                f"{sent}\t{got}\t{flow.state}\t{'T' if flow.source.startswith('10.') else 'F'}\t"
+                f"{'T' if local else 'F'}\t"
                 f"0\t{flow.history}\t{sent_packets}\t{sent + 40 * sent_packets}\t{got_packets}\t"
                 f"{got + 40 * got_packets}\t-"
             )
