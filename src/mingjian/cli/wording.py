@@ -61,8 +61,8 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "4. 误报：{total} 次检出中有 {wrong} 次",
     ),
     "mistakes-why": (
-        "  None of these rests on anything that was planted: they are about things that are in order and look as if they "
-        "were not.",
+        "  None of these rests on anything that was planted: they are about things that are in order and look as if "
+        "they were not.",
         "  以上检出均与植入的攻击无关：事情本身正常，只是看上去可疑。",
     ),
     "unread": (

@@ -187,8 +187,8 @@ EN = Words(
             "{n} pieces of input could not be read and are in quarantine",
         ),
         "unknown": (
-            "{n} event is of no known source, so that no rule looked at it (mingjian sources check)",
-            "{n} events are of no known source, so that no rule looked at them (mingjian sources check)",
+            "{n} event is of no known source: only rules without log source looked at it (mingjian sources check)",
+            "{n} events are of no known source: only rules without log source looked at them (mingjian sources check)",
         ),
         "skipped": (
             "{n} rule could not be used (mingjian rules check)",
@@ -222,7 +222,7 @@ EN = Words(
     lead_host=", on ",
     lead_hosts=" and {hosts}",
     lead_since=", since {time} UTC, {times}",
-    lead_nothing="No rule matched anything. {events} in {files} were read, and {rules} looked at them.",
+    lead_nothing="No rule matched. {events} in {files} were read, and {rules} were loaded.",
     lead_unread="Nothing could be seen: not one event was read from {files}.",
     lead_untimed_only=", {times}",
     read="Read: {files}, {events}, {bytes}; {rules}, of which {fired} matched. ",
@@ -350,8 +350,8 @@ ZH = Words(
         "other host": ("1 台", "{n} 台"),
         "quarantined": ("{n} 处输入无法读取，已进入隔离", "{n} 处输入无法读取，已进入隔离"),
         "unknown": (
-            "{n} 条日志事件没有已知的数据源，没有规则检查它们（mingjian sources check）",
-            "{n} 条日志事件没有已知的数据源，没有规则检查它们（mingjian sources check）",
+            "{n} 条日志事件没有已知的数据源，只有不限日志源的规则检查过它们（mingjian sources check）",
+            "{n} 条日志事件没有已知的数据源，只有不限日志源的规则检查过它们（mingjian sources check）",
         ),
         "skipped": (
             "{n} 条规则不能使用（mingjian rules check）",
@@ -396,7 +396,7 @@ ZH = Words(
     lead_host="，主机 ",
     lead_hosts=" 及另外 {hosts}",
     lead_since="，始于 {time} UTC，共 {times}",
-    lead_nothing="没有规则命中。共读取 {files}中的 {events}，用 {rules}检查过。",
+    lead_nothing="没有规则命中。共读取 {files}中的 {events}，加载了 {rules}。",
     lead_unread="什么也看不到：{files}中一条日志事件也没有读到。",
     lead_untimed_only="，共 {times}",
     read="已读取：{files}、{events}、{bytes}；{rules}，其中 {fired} 条命中。",

@@ -33,7 +33,7 @@ from mingjian.detect.compiled import (
     needle,
     unnegated_leaves,
 )
-from mingjian.detect.leaves import Leaf as Value_
+from mingjian.detect.leaves import Leaf as ValueLeaf
 from mingjian.detect.leaves import all_leaves, leaves, text_of
 from mingjian.detect.matcher import Blobs, FieldMatcher
 from mingjian.detect.references import compare_fields
@@ -151,12 +151,12 @@ class Engine:
         matches.sort()
         return matches
 
-    def evidence(self, index: int, view: View, record: Record) -> Evidence:
-        """Say which atoms of a rule that matched were true for this record, and through which values."""
+    def evidence(self, index: int, reading: Reading) -> Evidence:
+        """Say which atoms of a rule that matched were true for a record, and through which values."""
         matched: dict[str, str] = {}
         true: list[AnyAtom] = []
         for node in unnegated_leaves(self.compiled.nodes[index]):
-            found = self._witnessed(node, view, record)
+            found = reading.witness(node)
             if found is not None:
                 true.append(self.atom(node))
                 matched.setdefault(*found)
@@ -165,37 +165,6 @@ class Engine:
     def atom(self, node: Leaf | Compared) -> AnyAtom:
         """The atom that a node stands for."""
         return node.ref if isinstance(node, Compared) else self.compiled.atoms[node.field][node.atom]
-
-    def holds(self, node: Node, view: View, record: Record) -> bool:
-        """Evaluate one node on one record, by itself."""
-        match node:
-            case All(nodes):
-                return all(self.holds(inner, view, record) for inner in nodes)
-            case Any(nodes):
-                return any(self.holds(inner, view, record) for inner in nodes)
-            case Negated(inner):
-                return not self.holds(inner, view, record)
-            case Leaf() | Compared():
-                return self._witnessed(node, view, record) is not None
-
-    def _witnessed(self, node: Leaf | Compared, view: View, record: Record) -> tuple[str, str] | None:
-        """The field and the text that make an atom true for a record; None if it is false."""
-        if isinstance(node, Compared):
-            value = view.value(record, node.ref.field)
-            true = compare_fields(node.ref, value, view.value(record, node.ref.other))
-            return (node.ref.field, next((text_of(leaf) for leaf in leaves(value)), "")) if true else None
-        field = self.compiled.fields[node.field]
-        matcher = self.matcher(field)
-        if field == KEYWORDS:
-            for leaf in all_leaves(record):
-                if node.atom in matcher.atoms_of(leaf):
-                    return (_name_of(record, leaf), text_of(leaf))
-            return None
-        value = view.value(record, field)
-        if node.atom not in matcher.atoms_of(value):
-            return None
-        true_leaves = (leaf for leaf in leaves(value) if node.atom in matcher.atoms_of(leaf))
-        return (field, next(map(text_of, true_leaves), ""))
 
     def matcher(self, field: str) -> FieldMatcher:
         """The matcher of a field that some atom asks about, ready for use."""
@@ -294,6 +263,57 @@ class Engine:
                 program.behind_gate.clear()
             program.behind_gate[true] = behind
         return behind
+
+
+class Reading:
+    """One record and what the atoms of an engine say of it, each field looked at once."""
+
+    def __init__(self, engine: Engine, view: View, record: Record) -> None:
+        self._engine = engine
+        self._view = view
+        self._record = record
+        self._held: dict[str, tuple[Value | Missing, frozenset[int]]] = {}
+        self._keywords: list[tuple[ValueLeaf, frozenset[int]]] | None = None
+
+    def holds(self, node: Node) -> bool:
+        """Evaluate a node on this record, by itself."""
+        match node:
+            case All(nodes):
+                return all(map(self.holds, nodes))
+            case Any(nodes):
+                return any(map(self.holds, nodes))
+            case Negated(inner):
+                return not self.holds(inner)
+            case Leaf() | Compared():
+                return self.witness(node) is not None
+
+    def witness(self, node: Leaf | Compared) -> tuple[str, str] | None:
+        """The field and the text that make an atom true; None if it is false."""
+        if isinstance(node, Compared):
+            value = self._view.value(self._record, node.ref.field)
+            true = compare_fields(node.ref, value, self._view.value(self._record, node.ref.other))
+            return (node.ref.field, next(map(text_of, leaves(value)), "")) if true else None
+        field = self._engine.compiled.fields[node.field]
+        if field == KEYWORDS:
+            leaf = next((leaf for leaf, atoms in self._searched() if node.atom in atoms), None)
+            return None if leaf is None else (_name_of(self._record, leaf), text_of(leaf))
+        matcher = self._engine.matcher(field)
+        held = self._held.get(field)
+        if held is None:
+            value = self._view.value(self._record, field)
+            held = self._held[field] = (value, matcher.remembered(value))
+        value, atoms = held
+        if node.atom not in atoms:
+            return None
+        if isinstance(value, str):
+            return field, value
+        return field, next((text_of(leaf) for leaf in leaves(value) if node.atom in matcher.remembered(leaf)), "")
+
+    def _searched(self) -> list[tuple[ValueLeaf, frozenset[int]]]:
+        if self._keywords is None:
+            matcher = self._engine.matcher(KEYWORDS)
+            self._keywords = [(leaf, matcher.remembered(leaf)) for leaf in all_leaves(self._record)]
+        return self._keywords
 
 
 class _Batch:
@@ -496,10 +516,10 @@ def _keyword_codes(matcher: FieldMatcher, program: _Program, block: Block, rows:
     codes = [0] * len(chosen)
     for place, row in enumerate(chosen):
         if worth is None or row in worth:
-            codes[place] = matcher.together(matcher.column(list(all_leaves(block.record(row)))))
+            codes[place] = matcher.together(matcher.column(all_leaves(block.record(row))))
     return codes
 
 
-def _name_of(record: Record, leaf: Value_) -> str:
+def _name_of(record: Record, leaf: ValueLeaf) -> str:
     """The top-level field in which a leaf stands."""
     return next(name for name, value in record.items() if any(one == leaf for one in all_leaves({name: value})))

@@ -62,17 +62,26 @@ def leaves(value: Value | Missing) -> Iterator[Leaf]:
         yield value  # type: ignore[misc]  # what is left after the tests above
 
 
-def all_leaves(record: Record) -> Iterator[Leaf]:
+def all_leaves(record: Record) -> list[Leaf]:
     """Every leaf of every field, objects entered: what a keyword is searched in."""
     pending: list[Value] = list(record.values())
+    found: list[Leaf] = []
     while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-        elif value is not None:
-            yield value
+        if _NESTED.isdisjoint(map(type, pending)):
+            return found + [value for value in pending if value is not None]  # type: ignore[misc]  # no lists, no objects
+        inner: list[Value] = []
+        for value in pending:
+            if isinstance(value, dict):
+                inner.extend(value.values())
+            elif isinstance(value, list):
+                inner.extend(value)
+            elif value is not None:
+                found.append(value)
+        pending = inner
+    return found
+
+
+_NESTED = {dict, list}
 
 
 def is_null(value: Value | Missing) -> bool:

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 import hyperscan
 import msgspec
@@ -76,62 +76,78 @@ _ANCHORS: Mapping[tuple[object, ...], tuple[bytes, bytes]] = {
 _REGEX_FLAGS = {"i": hyperscan.HS_FLAG_CASELESS, "s": hyperscan.HS_FLAG_DOTALL, "m": hyperscan.HS_FLAG_MULTILINE}
 
 
-def matches_glob(parts: Sequence[str | int], text: str) -> bool:
-    """Whether a whole text fits literal pieces, ``ANY`` and ``ONE``; linear in the text for each piece.
+class _Piece(NamedTuple):
+    """What stands between two ``ANY``: literals and ``ONE``, of a fixed length."""
 
-    >>> matches_glob(("a", ANY, "b", ONE), "axxbc"), matches_glob(("a", ANY, "b", ONE), "axxb")
+    parts: tuple[str | int, ...]
+    length: int
+    literal: str
+    """Its first literal, by which places are looked for; empty if it has none."""
+    before: int
+    """How many characters stand before that literal."""
+
+    def fits_at(self, text: str, at: int) -> bool:
+        """Whether the piece stands at a place in a text."""
+        if at + self.length > len(text):
+            return False
+        for part in self.parts:
+            if isinstance(part, str):
+                if not text.startswith(part, at):
+                    return False
+                at += len(part)
+            else:
+                at += 1
+        return True
+
+    def first_fit(self, text: str, at: int, end: int) -> int:
+        """The first place not before ``at`` where the piece fits and ends not behind ``end``; −1 if there is none."""
+        while at + self.length <= end:
+            found = text.find(self.literal, at + self.before, end)
+            if found < 0 or found - self.before + self.length > end:
+                return -1
+            if len(self.parts) == 1 or self.fits_at(text, found - self.before):
+                return found - self.before
+            at = found - self.before + 1
+        return -1
+
+
+class Glob:
+    """A pattern of literal pieces, ``ANY`` and ``ONE``, against whole texts; linear in the text for each piece.
+
+    >>> Glob(("a", ANY, "b", ONE)).matches("axxbc"), Glob(("a", ANY, "b", ONE)).matches("axxb")
     (True, False)
     """
-    pieces: list[list[str | int]] = [[]]
-    for part in parts:
-        if part == ANY and not isinstance(part, str):
-            pieces.append([])
-        else:
-            pieces[-1].append(part)
-    if len(pieces) == 1:
-        return _fits_at(pieces[0], text, 0) and _length(pieces[0]) == len(text)
-    if not _fits_at(pieces[0], text, 0):
-        return False
-    at = _length(pieces[0])
-    end = len(text) - _length(pieces[-1])
-    for piece in pieces[1:-1]:
-        at = _first_fit(piece, text, at, end)
-        if at < 0:
+
+    def __init__(self, parts: Iterable[str | int]) -> None:
+        pieces: list[list[str | int]] = [[]]
+        for part in parts:
+            if part == ANY and not isinstance(part, str):
+                pieces.append([])
+            else:
+                pieces[-1].append(part)
+        self._first, *self._inner = map(_piece, pieces)
+        self._last = self._inner.pop() if self._inner else None
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole text fits."""
+        at = self._first.length
+        if not self._first.fits_at(text, 0):
             return False
-        at += _length(piece)
-    return at <= end and _fits_at(pieces[-1], text, end)
-
-
-def _length(piece: Sequence[str | int]) -> int:
-    return sum(len(part) if isinstance(part, str) else 1 for part in piece)
-
-
-def _fits_at(piece: Sequence[str | int], text: str, at: int) -> bool:
-    if at + _length(piece) > len(text):
-        return False
-    for part in piece:
-        if isinstance(part, str):
-            if not text.startswith(part, at):
+        if self._last is None:
+            return at == len(text)
+        end = len(text) - self._last.length
+        for piece in self._inner:
+            at = piece.first_fit(text, at, end)
+            if at < 0:
                 return False
-            at += len(part)
-        else:
-            at += 1
-    return True
+            at += piece.length
+        return at <= end and self._last.fits_at(text, end)
 
 
-def _first_fit(piece: Sequence[str | int], text: str, at: int, end: int) -> int:
-    """The first place not before ``at`` where a piece fits and ends not behind ``end``; −1 if there is none."""
-    length = _length(piece)
-    literal = next((part for part in piece if isinstance(part, str)), "")
-    before = piece.index(literal) if literal else 0
-    while at + length <= end:
-        found = text.find(literal, at + before, end)
-        if found < 0 or found - before + length > end:
-            return -1
-        if _fits_at(piece, text, found - before):
-            return found - before
-        at = found - before + 1
-    return -1
+def _piece(parts: Sequence[str | int]) -> _Piece:
+    literal = next((part for part in parts if isinstance(part, str)), "")
+    length = sum(len(part) if isinstance(part, str) else 1 for part in parts)
+    return _Piece(tuple(parts), length, literal, parts.index(literal) if literal else 0)
 
 
 class _Searchable(Protocol):
@@ -277,6 +293,7 @@ class FieldMatcher:
         self._any: list[int] = []
         self._unsieved: list[int] = []
         self._regexes: dict[int, Regex] = {}
+        self._globs: dict[int, Glob] = {}
         self._compares: list[tuple[int, Comparison, float]] = []
         self._networks: list[tuple[int, ipaddress.IPv4Network | ipaddress.IPv6Network]] = []
         self._times: list[tuple[int, str, Comparison, int]] = []
@@ -382,6 +399,10 @@ class FieldMatcher:
                     self._characters += _KEY_CHARACTERS + (len(key) if isinstance(key, str) else _size(key))
             return list(map(known.__getitem__, keys))
 
+    def remembered(self, value: Value | Missing) -> frozenset[int]:
+        """The same as ``atoms_of``, looked up if the value was seen before."""
+        return self.signatures[self.column((value,))[0]]
+
     def together(self, numbers: Iterable[int]) -> int:
         """The number of the signature that has the atoms of all these."""
         different = set(numbers)
@@ -443,9 +464,11 @@ class FieldMatcher:
             return regex_found(regex.pattern, regex.flags, text)
         atom = self.atoms[index]
         assert isinstance(atom, Text)
-        if atom.cased:
-            return matches_glob(atom.parts, text)
-        return matches_glob([fold(part) if isinstance(part, str) else part for part in atom.parts], folded)
+        glob = self._globs.get(index)
+        if glob is None:
+            parts = atom.parts if atom.cased else [fold(part) if isinstance(part, str) else part for part in atom.parts]
+            glob = self._globs[index] = Glob(parts)
+        return glob.matches(text if atom.cased else folded)
 
     def _measure(self, leaf: Leaf, found: list[int]) -> None:
         """Add the atoms that take the leaf for a number, an address or a date."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mingjian.detect.compiled import All, Any, Compared, Leaf, Negated, Node
-from mingjian.detect.engine import Engine
+from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
 from mingjian.errors import NotFound, shown
@@ -71,7 +71,8 @@ def explain(rule: Rule, engine: Engine, index: int, view: View, record: Record, 
     """Say what a rule of an engine makes of one record."""
     node = engine.compiled.nodes[index]
     fed = index in engine.applicable(view)
-    true = engine.holds(node, view, record)
+    reading = Reading(engine, view, record)
+    true = reading.holds(node)
     if not fed:
         declared = ", ".join(map(_words, view.stream.logsources)) or "none"
         reason = f"the rule wants {_words(rule.logsource)}; the stream {view.stream.name} offers: {declared}"
@@ -86,7 +87,7 @@ def explain(rule: Rule, engine: Engine, index: int, view: View, record: Record, 
         fed=fed,
         fired=fed and true,
         reason=reason,
-        condition=tuple(_lines(engine, node, view, record, 0)),
+        condition=tuple(_lines(engine, node, view, record, reading, 0)),
     )
 
 
@@ -95,20 +96,20 @@ def _words(logsource: LogSource) -> str:
     return " ".join(f"{name} {value}" for name, value in parts if value) or "any log source"
 
 
-def _lines(engine: Engine, node: Node, view: View, record: Record, depth: int) -> Iterator[Line]:
-    true = engine.holds(node, view, record)
+def _lines(engine: Engine, node: Node, view: View, record: Record, reading: Reading, depth: int) -> Iterator[Line]:
+    true = reading.holds(node)
     match node:
         case All(nodes):
             yield Line(depth=depth, text="all of", true=true)
             for inner in nodes:
-                yield from _lines(engine, inner, view, record, depth + 1)
+                yield from _lines(engine, inner, view, record, reading, depth + 1)
         case Any(nodes):
             yield Line(depth=depth, text="any of", true=true)
             for inner in nodes:
-                yield from _lines(engine, inner, view, record, depth + 1)
+                yield from _lines(engine, inner, view, record, reading, depth + 1)
         case Negated(inner):
             yield Line(depth=depth, text="not", true=true)
-            yield from _lines(engine, inner, view, record, depth + 1)
+            yield from _lines(engine, inner, view, record, reading, depth + 1)
         case Leaf() | Compared():
             atom = engine.atom(node)
             yield Line(depth=depth, text=atom_in_words(atom), true=true, value=_held(atom, view, record))

@@ -10,11 +10,12 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
 from mingjian.detect.correlation import Match
-from mingjian.detect.engine import Engine
+from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
 from mingjian.model.blocks import Block, Quarantined
@@ -117,6 +118,18 @@ class Finished(msgspec.Struct, frozen=True):
     events: int
 
 
+class _Event(NamedTuple):
+    """An event that some rule matched."""
+
+    view: View
+    record: Record
+    about: Envelope
+    reading: Reading
+    task: int
+    file: str
+    number: int
+
+
 class _Waiting:
     """Blocks of one view that have not been looked at."""
 
@@ -197,18 +210,27 @@ class Scanner:
         self._findings.streams[stream] = self._findings.streams.get(stream, 0) + waiting.rows
         block = JoinedBlock(waiting.blocks)
         matches = self._engine.match(view, block, clock=self._clock, costs=self._findings.seconds_by_rule)
-        envelopes: dict[int, Envelope] = {}
+        events: dict[int, _Event] = {}
         for index, row in matches:
-            record = block.record(row)
-            if row not in envelopes:
-                envelopes[row] = envelope(view, record)
-            source, inner = block.locate(row)
-            place = (waiting.tasks[source], waiting.files[source], waiting.blocks[source].numbers[inner])
-            self._report(index, view, record, envelopes[row], place)
+            event = events.get(row)
+            if event is None:
+                source, inner = block.locate(row)
+                record = block.record(row)
+                event = events[row] = _Event(
+                    view=view,
+                    record=record,
+                    about=envelope(view, record),
+                    reading=Reading(self._engine, view, record),
+                    task=waiting.tasks[source],
+                    file=waiting.files[source],
+                    number=waiting.blocks[source].numbers[inner],
+                )
+            self._report(index, event)
 
-    def _report(self, index: int, view: View, record: Record, about: Envelope, place: tuple[int, str, int]) -> None:
+    def _report(self, index: int, event: _Event) -> None:
         rule = self._engine.rules[index]
-        task, file, number = place
+        view, record, about = event.view, event.record, event.about
+        task, file, number = event.task, event.file, event.number
         wanted = self._wanted_fields.get(rule.id)
         if wanted is not None:
             values = tuple(tuple(map(text_of, leaves(view.value(record, field)))) for field in wanted)
@@ -216,7 +238,7 @@ class Scanner:
             self._findings.matches.append((task, match, about.host, about.account))
         if rule.hidden:
             return
-        evidence = self._engine.evidence(index, view, record)
+        evidence = self._engine.evidence(index, event.reading)
         self._findings.detections.append(
             (
                 task,

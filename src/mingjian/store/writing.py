@@ -41,7 +41,7 @@ DISTINCT_SHARE_MAX: Final = 0.5
 STATISTICS_CHARACTERS_MAX: Final = 64
 """Columns with longer texts have no statistics: least and greatest value would fill the footer."""
 DICTIONARY_BYTES_MAX: Final = 64 * 1024 * 1024
-COMPRESSION_LEVEL: Final = 6
+COMPRESSION_LEVEL: Final = 9
 
 _UNUSUAL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 

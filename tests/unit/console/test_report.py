@@ -95,7 +95,7 @@ def test_the_worst_rule_is_that_with_the_highest_level_not_the_noisiest() -> Non
 def test_without_detections_the_page_says_why_it_is_empty() -> None:
     nothing = page()
     assert words(nothing.one("h1")) == (
-        "No rule matched anything. 1\u202f234 events in 2 files were read, and 10 rules looked at them."
+        "No rule matched. 1\u202f234 events in 2 files were read, and 10 rules were loaded."
     )
     assert rows(nothing) == []
     unread = page(summary=Summary(files=2, quarantined=2))
@@ -114,7 +114,7 @@ def test_what_could_not_be_seen_stands_at_the_top() -> None:
     blind = page(detection(time_us=None), summary=summary).one("div", of="blind")
     assert [words(line) for line in blind.all("li")] == [
         "1 piece of input could not be read and is in quarantine",
-        "5 events are of no known source, so that no rule looked at them (mingjian sources check)",
+        "5 events are of no known source: only rules without log source looked at them (mingjian sources check)",
         "2 rules could not be used (mingjian rules check)",
         "1 detection has no time",
         "4 matches have no time and could not be correlated",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mingjian.detect.compiled import CompiledRules
-from mingjian.detect.engine import Engine
+from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import all_leaves
 from mingjian.detect.matcher import FieldMatcher
 from mingjian.detect.references import compare_fields
@@ -116,7 +116,7 @@ def test_the_engine_finds_what_plain_evaluation_finds(conditions: list[Expr], ev
     again = Engine(rules, msgspec.msgpack.decode(msgspec.msgpack.encode(engine.compiled), type=CompiledRules))
     assert again.match(view, blocks[0]) == expected
     for index, row in expected:
-        assert engine.holds(engine.compiled.nodes[index], view, events[row])
+        assert Reading(engine, view, events[row]).holds(engine.compiled.nodes[index])
 
 
 def test_rules_are_asked_by_log_source_only() -> None:
@@ -158,7 +158,7 @@ def test_evidence_names_the_values_and_the_atoms() -> None:
     condition = And((image, Number("EventID", 1), Not(denied), Or((Null("x"), Text(None, (ANY, "secret", ANY))))))
     engine = Engine([rule(condition)])
     record = {"EventID": 1, "Image": ["other", "C:\\CMD.exe"], "deep": {"note": "a Secret b"}}
-    evidence = engine.evidence(0, FLAT, record)
+    evidence = engine.evidence(0, Reading(engine, FLAT, record))
     assert evidence.matched == {"EventID": "1", "Image": "C:\\CMD.exe", "x": "", "deep": "a Secret b"}
     assert set(evidence.atoms) == {image, Number("EventID", 1), Null("x"), Text(None, (ANY, "secret", ANY))}
     assert denied not in evidence.atoms

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mingjian.detect.leaves import fold
-from mingjian.detect.matcher import FieldMatcher, matches_glob, regex_found
+from mingjian.detect.matcher import FieldMatcher, Glob, regex_found
 from mingjian.model.rules import (
     ANY,
     ONE,
@@ -146,7 +146,7 @@ tokens = st.lists(st.text("ab", min_size=1, max_size=2) | st.sampled_from([ANY, 
 @given(tokens, st.text("abc", max_size=8))
 def test_globs_are_what_the_same_regular_expression_is(parts: list[str | int], text: str) -> None:
     pattern = "".join(re.escape(part) if isinstance(part, str) else ".*" if part == ANY else "." for part in parts)
-    assert matches_glob(parts, text) == (re.fullmatch(pattern, text, re.DOTALL) is not None)
+    assert Glob(parts).matches(text) == (re.fullmatch(pattern, text, re.DOTALL) is not None)
 
 
 @given(tokens, st.text("aAbBcß", max_size=8))
@@ -157,7 +157,7 @@ def test_text_atoms_are_globs_over_folded_text(parts: list[str | int], text: str
             merged[-1] += part
         elif not (merged and part == ANY and merged[-1] == ANY and not isinstance(part, str)):
             merged.append(part)
-    wanted = matches_glob(merged, fold(text))
+    wanted = Glob(merged).matches(fold(text))
     assert (0 in matcher(Text(F, tuple(merged))).atoms_of(text)) == wanted
 
 

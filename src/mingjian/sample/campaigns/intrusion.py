@@ -291,7 +291,7 @@ def _take(script: Script, cast: _Cast) -> None:
             session,
             cast.remote(scene),
             PROGRAMS["rclone"],
-            f"{PROGRAMS['rclone'].image} copy C:\\ProgramData\\cache01.7z vault:in --transfers 4 --no-check-certificate",
+            f"{PROGRAMS['rclone'].image} copy C:\\ProgramData\\cache01.7z vault:in --no-check-certificate",
             mark,
             folder="C:\\ProgramData\\",
         )
