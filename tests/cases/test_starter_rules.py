@@ -33,7 +33,7 @@ CHANNELS = {
 }
 BENIGN_LINE = {
     "nginx": '192.0.2.9 - - [02/Mar/2026:08:59:00 +0000] "GET / HTTP/1.1" 200 10 "-" "Mozilla/5.0"',
-    "squid": "1772441940.000    100 10.9.0.1 TCP_MISS/200 512 GET http://a.example.org/ - HIER_DIRECT/192.0.2.1 text/html",
+    "squid": "1772441940.000    100 10.9.0.1 TCP_MISS/200 512 GET http://a.example/ - HIER_DIRECT/192.0.2.1 -",
     "syslog": "2026-03-02T08:59:00+00:00 web-01 systemd[1]: Started a service.",
     "auditd": 'type=CWD msg=audit(1772441940.000:1): cwd="/root"',
 }

@@ -36,6 +36,7 @@ app = typer.Typer(add_completion=False)
 
 DEFAULT_FOLDER: Final = "mingjian-demo"
 REPORT_FILE: Final = "report.html"
+DAYS: Final = 3
 EVENTS_PER_DAY: Final = 20_000
 """Of one organisation: three of them on three days are read in some seconds."""
 QUARANTINE_NAMED_MAX: Final = 3
@@ -74,7 +75,7 @@ def demo(
     settings = context.find_object(Settings) or Settings()
     teller = _Teller(language or settings.language)
     jobs = jobs or settings.jobs
-    order = Order(seed=seed, events_per_day=EVENTS_PER_DAY)
+    order = Order(seed=seed, days=DAYS, events_per_day=EVENTS_PER_DAY)
     teller.say("welcome")
     made = _make(teller, order, output, jobs)
     _detect(teller, output, made, settings, jobs)

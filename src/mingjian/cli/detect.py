@@ -6,6 +6,7 @@ import base64
 import datetime
 import sys
 from contextlib import ExitStack
+from importlib.resources import files
 from pathlib import Path
 from typing import IO, Annotated, Literal, TextIO
 
@@ -94,7 +95,8 @@ def detect(
 
 def _rulebook(rules: list[Path], settings: Settings, placeholders: Path | None, pipelines: list[Path]) -> Rulebook:
     if not rules:
-        raise ConfigError("no rules were given", hint="--rules FOLDER, for example a copy of SigmaHQ's rules")
+        rules = [starter_rules()]
+        terminal.note("no --rules were given: these are the few starter rules; a copy of SigmaHQ's has thousands")
     book = load_rulebook(
         rules,
         cache_folder=settings.cache_folder,
@@ -105,6 +107,11 @@ def _rulebook(rules: list[Path], settings: Settings, placeholders: Path | None, 
     if not book.rules and not book.correlations:
         raise ConfigError("no rule could be loaded", hint="mingjian rules check says why")
     return book
+
+
+def starter_rules() -> Path:
+    """The folder of the rules that come with Mingjian."""
+    return Path(str(files("mingjian.data"))) / "rules"
 
 
 class _QuarantineList:

@@ -265,6 +265,7 @@ def regex_found(pattern: str, flags: str, text: str) -> bool:
     return _regex(pattern, flags).search(scannable(text)) is not None
 
 
+_WIDE = re.compile(rb"\\x\{0*[1-9A-Fa-f][0-9A-Fa-f]{2,}\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -352,7 +353,8 @@ class FieldMatcher:
         wanted = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_ALLOWEMPTY
         for letter, flag in _REGEX_FLAGS.items():
             wanted |= flag if letter in atom.flags else 0
-        self._exact.add(atom.pattern.encode(), wanted, index, sure=False)
+        # What is no byte cannot be in ASCII text, and the upper end of a class may as well be the last byte.
+        self._exact.add(_WIDE.sub(rb"\\xff", atom.pattern.encode()), wanted, index, sure=False)
 
     def open(self, blobs: Blobs) -> None:
         """Make the automata; before this no value can be asked about. ``blobs`` spares compiling."""

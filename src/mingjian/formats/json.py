@@ -183,6 +183,15 @@ class JsonBlock:
         """One whole record."""
         return self._odd[row] if row in self._odd else parse_record(self._lines[row])
 
+    def records(self, rows: Sequence[int]) -> list[Record]:
+        """Several whole records. Their lines are within all bounds: the reader has seen to that."""
+        lines = self._lines
+        try:
+            # Anything but an object was refused by the reader.
+            return [cast("Record", _decode_any(lines[row])) for row in rows]
+        except (ValueError, RecursionError):
+            return [self.record(row) for row in rows]
+
     def raw(self, row: int) -> bytes:
         """The line as it was read, without its line end."""
         return self._lines[row]

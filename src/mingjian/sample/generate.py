@@ -167,13 +167,13 @@ def generate(
         OSError: the folder cannot be written to.
     """
     _check(order, output)
+    sector = _Sector(order)
     logs = output / LOGS_FOLDER
     output.mkdir(parents=True, exist_ok=True)
     (output / UNFINISHED_FILE).touch()
     if logs.is_dir():
         shutil.rmtree(logs)
     logs.mkdir()
-    sector = _Sector(order)
     answers: dict[int, _Answer] = {}
     made = Made(steps=list({deed.step.id: deed.step for deed in sector.planted}.values()))
     for answer in _answers(sector, logs, min(jobs, len(sector.tasks))):

@@ -238,6 +238,7 @@ def _workstations(chance: Chance, number: int, domain: str, people: tuple[Person
 
 def _people(chance: Chance, profile: Profile, count: int, domain: str, domain_sid: str) -> tuple[Person, ...]:
     logins: dict[str, Person] = {}
+    boxes: set[str] = set()
     while len(logins) < count:
         place = len(logins)
         if profile.language == "zh":
@@ -251,12 +252,16 @@ def _people(chance: Chance, profile: Profile, count: int, domain: str, domain_si
             login = latin
         if login in logins:
             login = f"{login}{place}"
+        box = f"{latin}@{domain}"
+        if box in boxes:
+            box = f"{latin}{place}@{domain}"
+        boxes.add(box)
         department = chance.pick(words.DEPARTMENTS)
         arrives = int(chance.about(8.6, 0.7) * HOUR)
         logins[login] = Person(
             login=login,
             name=name,
-            email=f"{latin}{place if login not in (latin, name) else ''}@{domain}",
+            email=box,
             department=department.en,
             sid=f"{domain_sid}-{1104 + place}",
             workstation=f"{'it' if place == 0 else department.short}-ws-{place + 1:03}",

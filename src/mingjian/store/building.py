@@ -6,6 +6,7 @@ column in which most texts are new every time gives that up and keeps the texts 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
-from mingjian.store.cells import CODE_OF_KIND, KIND_OF_TYPE, KINDS, is_encodable, text_cell
+from mingjian.store.cells import CODE_OF_KIND, KIND_OF_TYPE, is_encodable, text_cell
 from mingjian.store.columns import KeyPath, Values
 
 PLAIN_DISTINCT_MIN: Final = 4096
@@ -27,6 +28,8 @@ Codes: TypeAlias = npt.NDArray[np.int32]
 Kinds: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """True where there is no cell."""
+Order: TypeAlias = "npt.NDArray[np.intp] | None"
+"""Which row comes at each place; None if they stay where they are."""
 
 _ABSENT_TYPES: Final = frozenset({type(None), Missing, Empty})
 _TEXT_TYPES: Final = _ABSENT_TYPES | {str}
@@ -36,13 +39,6 @@ _BOOL_TYPES: Final = _ABSENT_TYPES | {bool}
 _CODE_OF_TYPE: Final = {type_: CODE_OF_KIND[kind] for type_, kind in KIND_OF_TYPE.items()}
 _INT64_MAX: Final = 2**63
 _EXACT_IN_FLOAT_MAX: Final = 2**53
-
-
-class TextPiece(NamedTuple):
-    """Codes of texts; −1 where there is none."""
-
-    start: int
-    codes: Codes
 
 
 class PlainPiece(NamedTuple):
@@ -60,7 +56,17 @@ class NumberPiece(NamedTuple):
     mask: Mask | None
 
 
-Piece: TypeAlias = TextPiece | PlainPiece | NumberPiece
+class _CodeBook(dict[object, int]):
+    """Texts and their codes. A text that is asked for the first time gets the next one."""
+
+    def __init__(self) -> None:
+        super().__init__({None: -1, MISSING: -1, EMPTY: -1})
+        self.texts: list[str] = []
+
+    def __missing__(self, text: str) -> int:
+        code = self[text] = len(self.texts)
+        self.texts.append(text)
+        return code
 
 
 class Column:
@@ -68,161 +74,154 @@ class Column:
 
     def __init__(self, path: KeyPath) -> None:
         self.path = path
-        self.pieces: list[Piece] = []
-        self.distinct: list[str] = []
-        """The texts, in the order of their codes."""
-        self.distinct_bytes = 0
-        self._known: dict[object, int] = {None: -1, MISSING: -1, EMPTY: -1}
+        self.is_empty = True
+        self._book = _CodeBook()
+        self._codes = array("i")
+        """Of the rows up to some row; −1 where there is no text. Rows behind that have none."""
+        self._plain: list[PlainPiece] = []
+        self._numbers: list[NumberPiece] = []
         self._odd: set[object] = set()
         """Texts with lone surrogates: their cells are tagged."""
-        self._rows = 0
+        self._texts = 0
+        self._distinct_bytes = 0
         self._is_plain = False
 
     def add(self, start: int, values: Values, types: set[type]) -> int | Kinds:
         """Take the values of some rows; give the code of their kind, or of the kind of each."""
-        self._rows += len(values)
         if types <= _ABSENT_TYPES:
             return _kinds_by_type(values, types)
+        self.is_empty = False
         if types <= _TEXT_TYPES:
             return self._add_texts(start, values, types)
         if types <= _NUMBER_TYPES:
             piece = _numbers(start, values, types)
             if piece is not None:
-                self.pieces.append(piece)
+                self._numbers.append(piece)
                 return _kinds_by_type(values, types)
         if types <= _BOOL_TYPES:
-            mask = _mask(values, types)
             filled = [value is True for value in values]
-            self.pieces.append(NumberPiece(start, np.array(filled, dtype=np.bool_), mask))
+            self._numbers.append(NumberPiece(start, np.array(filled, dtype=np.bool_), _mask(values, types)))
             return _kinds_by_type(values, types)
         cells = [text_cell(value) for value in values]
         self.add_cells(start, [cell for _, cell in cells])
         return np.array([CODE_OF_KIND[kind] for kind, _ in cells], dtype=np.uint8)
 
-    def add_texts(self, start: int, texts: Sequence[str], codes: Codes) -> None:
+    def add_cells(self, start: int, cells: Sequence[str | None]) -> None:
+        """Take cells as they are."""
+        self.is_empty = False
+        self._learn(start, cells)
+
+    def add_coded(self, start: int, texts: Sequence[str], codes: Codes) -> None:
         """Take cells of another segment: its texts, and which of them each row has (−1: none)."""
-        self._rows += len(codes)
-        new = np.array([self._code(text) for text in texts] or [0], dtype=np.int32)
-        self.pieces.append(TextPiece(start, np.where(codes < 0, np.int32(-1), new[codes])))
+        self.is_empty = False
+        new = np.array([*map(self._book.__getitem__, texts), -1], dtype=np.int32)
+        self._pad(start)
+        self._codes.frombytes(new[codes].tobytes())
+        self._texts += len(codes)
+        self._distinct_bytes += sum(map(len, texts))
 
     def add_plain(self, start: int, texts: pa.StringArray) -> None:
-        """Take the texts of another segment themselves."""
-        self._rows += len(texts)
-        self._is_plain = not self.distinct
-        self.pieces.append(PlainPiece(start, texts))
+        """Take cells of another segment that are not worth coding."""
+        self.is_empty = False
+        self._is_plain = True
+        self._plain.append(PlainPiece(start, texts))
 
     def add_numbers(self, piece: NumberPiece) -> None:
         """Take numbers or truth values of another segment."""
-        self.pieces.append(piece)
+        self.is_empty = False
+        self._numbers.append(piece)
+
+    def _pad(self, start: int) -> None:
+        if len(self._codes) < start:
+            self._codes.extend(_NO_CODE * (start - len(self._codes)))
 
     def _add_texts(self, start: int, values: Values, types: set[type]) -> int | Kinds:
-        first = values[0]
-        count = len(values)
-        known = self._known
-        if first == values[-1] and first in known and first not in self._odd and values.count(first) == count:
-            self.pieces.append(TextPiece(start, np.full(count, known[first], dtype=np.int32)))
-            return _kinds_by_type(values, types)
         if self._is_plain and self._add_as_plain(start, values):
             return _kinds_by_type(values, types)
-        codes = list(map(known.get, values))
-        if None in codes:
-            self._learn(values)
-            codes = list(map(known.__getitem__, values))
-        self.pieces.append(TextPiece(start, np.array(codes, dtype=np.int32)))
-        self._is_plain = len(self.distinct) > max(PLAIN_DISTINCT_MIN, PLAIN_SHARE_MIN * self._rows)
+        self._learn(start, values)
         kinds = _kinds_by_type(values, types)
         if not self._odd:
             return kinds
-        each = np.full(count, kinds, dtype=np.uint8) if isinstance(kinds, int) else kinds
+        each = np.full(len(values), kinds, dtype=np.uint8) if isinstance(kinds, int) else kinds
         each[[place for place, value in enumerate(values) if value in self._odd]] = CODE_OF_KIND["t"]
         return each
 
     def _add_as_plain(self, start: int, values: Values) -> bool:
+        texts = [value if type(value) is str else None for value in values]
         try:
-            texts = [value if type(value) is str else None for value in values]
-            self.pieces.append(PlainPiece(start, cast("pa.StringArray", pa.array(texts, pa.string()))))
+            self._plain.append(PlainPiece(start, cast("pa.StringArray", pa.array(texts, pa.string()))))
         except UnicodeEncodeError:
             return False
         return True
 
-    def add_cells(self, start: int, cells: Sequence[str | None]) -> None:
-        """Take cells as they are."""
-        codes = [-1 if cell is None else self._code(cell) for cell in cells]
-        self.pieces.append(TextPiece(start, np.array(codes, dtype=np.int32)))
+    def _learn(self, start: int, values: Sequence[object]) -> None:
+        """Add the codes of texts; those that are new get one."""
+        book = self._book
+        known = len(book.texts)
+        self._pad(start)
+        first, count = values[0], len(values)
+        if first == values[-1] and values.count(first) == count:
+            self._codes.extend(array("i", (book[first],)) * count)
+        else:
+            self._codes.extend(map(book.__getitem__, values))
+        self._texts += count
+        if len(book.texts) > known:
+            new = book.texts[known:]
+            self._distinct_bytes += sum(map(len, new))
+            if not is_encodable("".join(new)):
+                self._tag(known)
+            self._is_plain = len(book.texts) > max(PLAIN_DISTINCT_MIN, PLAIN_SHARE_MIN * self._texts)
 
-    def _learn(self, values: Values) -> None:
-        """Give every text that is new a code."""
-        known = self._known
-        new = [value for value in cast("dict[str, None]", dict.fromkeys(values)) if value not in known]
-        if is_encodable("".join(new)):
-            first = len(self.distinct)
-            self.distinct += new
-            known.update(zip(new, range(first, first + len(new)), strict=True))
-            self.distinct_bytes += sum(map(len, new))
-            return
-        for text in new:
-            if is_encodable(text):
-                self._code(text)
-            else:
-                kind, cell = text_cell(text)
-                assert kind == "t" and cell is not None
-                known[text] = self._code(cell)
+    def _tag(self, known: int) -> None:
+        """Replace the texts from this code on that are no Unicode by tagged cells."""
+        for code in range(known, len(self._book.texts)):
+            text = self._book.texts[code]
+            if not is_encodable(text):
                 self._odd.add(text)
-
-    def _code(self, cell: str) -> int:
-        code = self._known.get(cell)
-        if code is None:
-            code = self._known[cell] = len(self.distinct)
-            self.distinct.append(cell)
-            self.distinct_bytes += len(cell)
-        return code
+                self._book.texts[code] = cast("str", text_cell(text)[1])
 
     def size_bytes(self) -> int:
         """About how much memory this takes."""
-        return self.distinct_bytes + 120 * len(self.distinct) + sum(_piece_bytes(piece) for piece in self.pieces)
+        pieces = sum(piece.values.nbytes for piece in self._numbers) + sum(piece.texts.nbytes for piece in self._plain)
+        return self._distinct_bytes + 120 * len(self._book) + 4 * len(self._codes) + pieces
 
-    def finished(self, count: int, order: npt.NDArray[np.intp]) -> Finished:
+    def finished(self, count: int, order: Order) -> Finished:
         """The whole column in its final order, as texts with codes, texts, or numbers."""
-        numbers = [piece for piece in self.pieces if isinstance(piece, NumberPiece)]
-        if self.pieces and len(numbers) == len(self.pieces):
-            joined = _joined_numbers(numbers, count, order)
+        if self._numbers and not self._codes and not self._plain:
+            joined = _joined_numbers(self._numbers, count, order)
             if joined is not None:
                 return joined
-        if self._is_plain and not numbers:
+        for start, values, mask in self._numbers:
+            self._put(start, _number_cells(values, mask), count)
+        self._pad(count)
+        if self._is_plain:
             return Finished(None, (), self._joined_texts(count, order))
-        codes = np.full(count, -1, dtype=np.int32)
-        for piece in self.pieces:
-            match piece:
-                case TextPiece(start, part):
-                    codes[start : start + len(part)] = part
-                case PlainPiece(start, texts):
-                    encoded = texts.dictionary_encode()
-                    part = _codes_of(encoded)
-                    new = np.array([*map(self._code, encoded.dictionary.to_pylist()), -1], dtype=np.int32)
-                    codes[start : start + len(part)] = new[part]
-                case NumberPiece(start, values, mask):
-                    cells = _number_cells(values, mask)
-                    codes[start : start + len(cells)] = [-1 if cell is None else self._code(cell) for cell in cells]
-        return Finished(codes[order], self.distinct, None)
+        for start, texts in self._plain:
+            self._put(start, cast("list[str | None]", texts.to_pylist()), count)
+        codes = np.frombuffer(self._codes, dtype=np.int32)
+        return Finished(codes if order is None else codes[order], self._book.texts, None)
 
-    def _joined_texts(self, count: int, order: npt.NDArray[np.intp]) -> pa.Array:
-        distinct = pa.array(self.distinct, pa.string())
+    def _put(self, start: int, cells: Sequence[str | None], count: int) -> None:
+        """Put cells where none are yet, whatever comes behind them."""
+        self._pad(count)
+        self._codes[start : start + len(cells)] = array("i", map(self._book.__getitem__, cells))
+
+    def _joined_texts(self, count: int, order: Order) -> pa.Array:
+        codes = np.frombuffer(self._codes, dtype=np.int32)
+        distinct = pa.array(self._book.texts, pa.string())
         parts: list[pa.Array] = []
         end = 0
-        for piece in self.pieces:
-            if piece.start > end:
-                parts.append(pa.nulls(piece.start - end, pa.string()))
-            if isinstance(piece, PlainPiece):
-                part = piece.texts
-            else:
-                assert isinstance(piece, TextPiece)
-                part = distinct.take(pa.array(piece.codes, mask=piece.codes < 0))
-            parts.append(part)
-            end = piece.start + len(part)
-        if end < count:
-            parts.append(pa.nulls(count - end, pa.string()))
+        for start, texts in [*self._plain, PlainPiece(count, cast("pa.StringArray", pa.array([], pa.string())))]:
+            if start > end:
+                coded = codes[end:start]
+                parts.append(distinct.take(pa.array(coded, mask=coded < 0)))
+            parts.append(texts)
+            end = start + len(texts)
         joined = pa.concat_arrays(parts)
-        return joined if np.array_equal(order, np.arange(count)) else joined.take(pa.array(order))
+        return joined if order is None else joined.take(pa.array(order))
+
+
+_NO_CODE: Final = array("i", (-1,))
 
 
 class Finished(NamedTuple):
@@ -230,21 +229,7 @@ class Finished(NamedTuple):
 
     codes: Codes | None
     distinct: Sequence[str]
-    array: pa.Array | None
-
-
-def _codes_of(encoded: pa.DictionaryArray) -> Codes:
-    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-
-
-def _piece_bytes(piece: Piece) -> int:
-    match piece:
-        case TextPiece(_, codes):
-            return codes.nbytes
-        case PlainPiece(_, texts):
-            return texts.nbytes
-        case NumberPiece(_, values, mask):
-            return values.nbytes + (0 if mask is None else mask.nbytes)
+    values: pa.Array | None
 
 
 def _kinds_by_type(values: Values, types: set[type]) -> int | Kinds:
@@ -273,7 +258,7 @@ def _numbers(start: int, values: Values, types: set[type]) -> NumberPiece | None
     return NumberPiece(start, np.array(filled, dtype=np.float64), mask)
 
 
-def _joined_numbers(pieces: list[NumberPiece], count: int, order: npt.NDArray[np.intp]) -> Finished | None:
+def _joined_numbers(pieces: list[NumberPiece], count: int, order: Order) -> Finished | None:
     """Number pieces as one column; None if no type holds all of them exactly."""
     types = {piece.values.dtype for piece in pieces}
     if len(types) > 1:
@@ -288,7 +273,9 @@ def _joined_numbers(pieces: list[NumberPiece], count: int, order: npt.NDArray[np
     for start, part, part_mask in pieces:
         values[start : start + len(part)] = part
         mask[start : start + len(part)] = False if part_mask is None else part_mask
-    return Finished(None, (), pa.array(values[order], mask=mask[order]))
+    if order is not None:
+        values, mask = values[order], mask[order]
+    return Finished(None, (), pa.array(values, mask=mask))
 
 
 def _number_cells(values: npt.NDArray[np.generic], mask: Mask | None) -> list[str | None]:
@@ -296,5 +283,3 @@ def _number_cells(values: npt.NDArray[np.generic], mask: Mask | None) -> list[st
     cells = [text_cell(cast("Value", value))[1] for value in values.tolist()]
     return cells if mask is None else [None if m else cell for cell, m in zip(cells, mask, strict=True)]
 
-
-assert KINDS[0] == "-", "code 0 is a field that is not there"

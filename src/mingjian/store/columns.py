@@ -1,59 +1,43 @@
 """Records as columns: the step between a block and a segment, and what makes it fast.
 
-``grouped`` puts records of the same keys together, ``spread`` takes nested objects apart into columns named by their
-*key path*. Whole lists are handed from one C function to the next: nothing here looks at values one by one unless they
+``by_key`` takes records apart into their fields, ``spread`` takes nested objects apart into columns named by their *key
+path*. Whole lists are handed from one C function to the next: nothing here looks at values one by one unless they
 are odd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
+from mingjian.formats.json import JsonBlock
+from mingjian.model.blocks import Block
 from mingjian.model.values import MISSING, Missing, Record, Value
 
 DEPTH_MAX: Final = 16
 """Objects nested deeper than this are kept as JSON in one column."""
 OBJECT_KEYS_MAX: Final = 256
 """Where objects at one place have more different keys in a block than this, they are kept as JSON in one column."""
-GROUP_ROWS_MIN: Final = 64
-"""Records are put together by their keys if at least so many have the same ones; the others form one group."""
 
 KeyPath: TypeAlias = tuple[str, ...]
 """The keys from the record down to a value. () is the record itself."""
 Values: TypeAlias = "Sequence[Value | Missing]"
 
 
-class Group(NamedTuple):
-    """Some records of a block with the same keys (or with few keys missing), as top-level columns."""
-
-    places: Sequence[int] | None
-    """Which of the records they are; None for all of them."""
-    count: int
-    columns: list[tuple[str, Values]]
+def decoded(block: Block, rows: Sequence[int]) -> list[Record]:
+    """The whole records of some rows."""
+    if isinstance(block, JsonBlock):
+        return block.records(rows)
+    return [block.record(row) for row in rows]
 
 
-def grouped(records: Sequence[Record]) -> list[Group]:
-    """Divide records by their keys. Every record is in exactly one group."""
+def by_key(records: Sequence[Record]) -> list[tuple[str, Values]]:
+    """Records as top-level columns, ``MISSING`` where a record does not have the key."""
     shapes = list(map(tuple, records))
     first = shapes[0]
     if shapes.count(first) == len(shapes):
-        return [Group(None, len(records), _of_one_shape(first, records))]
-    by_shape: dict[KeyPath, list[int]] = {}
-    for place, shape in enumerate(shapes):
-        by_shape.setdefault(shape, []).append(place)
-    groups: list[Group] = []
-    rest: list[int] = []
-    for shape, places in by_shape.items():
-        if len(places) < GROUP_ROWS_MIN and len(by_shape) > 1:
-            rest += places
-        else:
-            groups.append(Group(places, len(places), _of_one_shape(shape, [records[place] for place in places])))
-    if rest:
-        rest.sort()
-        mixed = [records[place] for place in rest]
-        groups.append(Group(rest, len(rest), _of_keys(dict.fromkeys(key for record in mixed for key in record), mixed)))
-    return groups
+        return list(zip(first, zip(*map(dict.values, records), strict=True), strict=True))
+    return _of_keys(dict.fromkeys(key for shape in dict.fromkeys(shapes) for key in shape), records)
 
 
 def spread(path: KeyPath, values: Values) -> Iterator[tuple[KeyPath, Values, set[type]]]:
@@ -76,10 +60,6 @@ def spread(path: KeyPath, values: Values) -> Iterator[tuple[KeyPath, Values, set
 
 
 _NO_KEYS: Final[Record] = {}
-
-
-def _of_one_shape(shape: KeyPath, records: Sequence[Record]) -> list[tuple[str, Values]]:
-    return list(zip(shape, zip(*map(dict.values, records), strict=True), strict=True))
 
 
 def _of_keys(keys: dict[str, None], records: Sequence[Record]) -> list[tuple[str, Values]]:

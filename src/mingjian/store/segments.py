@@ -9,6 +9,7 @@ ones dotted. What other programs need to know stands in the file; how it maps ba
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, TypeAlias
@@ -22,7 +23,7 @@ from mingjian.model.blocks import Block
 from mingjian.model.values import Record
 from mingjian.store.building import Column, Finished, Ints, Kinds
 from mingjian.store.cells import text_cell
-from mingjian.store.columns import Group, KeyPath, grouped, spread
+from mingjian.store.columns import KeyPath, Values, by_key, decoded, spread
 from mingjian.store.scope import OrganisationId
 
 FORMAT_VERSION: Final = 1
@@ -30,6 +31,8 @@ FORMAT_VERSION: Final = 1
 ROW_GROUP_ROWS_MAX: Final = 65_536
 COLUMNS_MAX: Final = 2_000
 """A record that would need one native column more is kept whole in ``_rest``."""
+SLICE_ROWS: Final = 128
+"""So many records are taken in at a time: they stay in the processor's cache on their way, which halves the time."""
 US_PER_DAY: Final = 86_400_000_000
 
 OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape", "_rest")
@@ -139,60 +142,56 @@ class SegmentBuilder:
         self._rest = Column(_WHOLE_KEY)
         self._raws: list[pa.Array] = []
         self._shapes: dict[ShapeOf, int] = {}
-        self._shape_codes: list[npt.NDArray[np.int32]] = []
-        self._numbers: list[Ints] = []
-        self._inputs: list[Ints] = []
-        self._times: list[Ints] = []
-        self._untimed: list[npt.NDArray[np.bool_]] = []
+        self._shape_codes = array("i")
+        self._numbers = array("q")
+        self._inputs = array("q")
+        self._times = array("q")
+        self._untimed = array("b")
 
     def add(self, rows: Rows) -> None:
         """Take records in. They are of this segment's day, stream, layout and format: the caller has seen to that."""
-        chosen = rows.rows
-        if not chosen:
-            return
-        records = [rows.block.record(row) for row in chosen]
-        numbers = np.array([rows.block.numbers[row] for row in chosen], dtype=np.int64)
-        times, untimed = _times(rows.times_us)
-        for group in grouped(records):
-            start = self.rows
-            places = slice(None) if group.places is None else group.places
-            self._numbers.append(numbers[places])
-            self._times.append(times[places])
-            self._untimed.append(untimed[places])
-            self._inputs.append(np.full(group.count, rows.input_id, dtype=np.int64))
-            self._add_raw(rows, group)
-            self._add_group(start, group, records)
-            self.rows += group.count
+        for start in range(0, len(rows.rows), SLICE_ROWS):
+            part = slice(start, start + SLICE_ROWS)
+            self._add_slice(Rows(rows.block, rows.rows[part], rows.times_us[part], rows.input_id))
 
-    def _add_raw(self, rows: Rows, group: Group) -> None:
-        """Keep the bytes that the records were made of, unless the reader put them into the record already."""
-        if not self._keep_raw:
-            return
-        if any(name == "_raw" for name, _ in group.columns):
-            self._raws.append(pa.nulls(group.count, pa.binary()))
-            return
-        places = range(group.count) if group.places is None else group.places
-        self._raws.append(pa.array([rows.block.raw(rows.rows[place]) for place in places], pa.binary()))
-
-    def _add_group(self, start: int, group: Group, records: Sequence[Record]) -> None:
-        parts = [part for key, values in group.columns for part in spread((key,), values)]
+    def _add_slice(self, rows: Rows) -> None:
+        records = decoded(rows.block, rows.rows)
+        columns = by_key(records)
+        numbers = rows.block.numbers
+        self._numbers.extend([numbers[row] for row in rows.rows])
+        self._times.extend([0 if time is None else time for time in rows.times_us])
+        self._untimed.extend([time is None for time in rows.times_us])
+        self._inputs.extend(array("q", (rows.input_id,)) * len(records))
+        if self._keep_raw:
+            self._add_raw(rows, records)
+        parts = [part for key, values in columns for part in spread((key,), values)]
         new = sum(path not in self._places for path, _, _ in parts)
         if new and len(self._columns) + new > COLUMNS_MAX:
-            members = records if group.places is None else [records[place] for place in group.places]
-            self._rest.add_cells(start, [text_cell(record)[1] for record in members])
-            self._shape_codes.append(np.full(group.count, self._shape(None), dtype=np.int32))
-            return
+            self._rest.add_cells(self.rows, [text_cell(record)[1] for record in records])
+            self._shape_codes.extend(array("i", (self._shape(None),)) * len(records))
+        else:
+            self._add_parts(len(records), parts)
+        self.rows += len(records)
+
+    def _add_raw(self, rows: Rows, records: Sequence[Record]) -> None:
+        """Keep the bytes that the records were made of, unless the reader put them into the record already."""
+        raws = [
+            None if "_raw" in record else rows.block.raw(row) for row, record in zip(rows.rows, records, strict=True)
+        ]
+        self._raws.append(pa.array(raws, pa.binary()))
+
+    def _add_parts(self, count: int, parts: list[tuple[KeyPath, Values, set[type]]]) -> None:
         constant: list[tuple[int, int]] = []
         varying: list[tuple[int, int, Kinds]] = []
         for place_in_record, (path, values, types) in enumerate(parts):
             place = self._place(path)
-            kinds = self._columns[place].add(start, values, types)
+            kinds = self._columns[place].add(self.rows, values, types)
             if isinstance(kinds, int):
                 constant.append((place, kinds))
             else:
                 constant.append((place, 0))
                 varying.append((place_in_record, place, kinds))
-        self._shape_codes.append(self._shapes_of(group.count, constant, varying))
+        self._shape_codes.extend(self._shapes_of(count, constant, varying))
 
     def _place(self, path: KeyPath) -> int:
         place = self._places.get(path)
@@ -206,25 +205,21 @@ class SegmentBuilder:
 
     def _shapes_of(
         self, count: int, constant: list[tuple[int, int]], varying: list[tuple[int, int, Kinds]]
-    ) -> npt.NDArray[np.int32]:
+    ) -> array[int]:
         """The shape of each row, from the kinds that all rows share and those in which they differ."""
         if not varying:
             shape = tuple((place, kind) for place, kind in constant if kind)
-            return np.full(count, self._shape(shape), dtype=np.int32)
-        each = np.stack([kinds for _, _, kinds in varying], axis=1)
-        by_kinds: dict[bytes, int] = {}
-        codes = np.empty(count, dtype=np.int32)
-        width = each.shape[1]
-        data = each.tobytes()
-        for row in range(count):
-            kinds = data[row * width : (row + 1) * width]
+            return array("i", (self._shape(shape),)) * count
+        by_kinds: dict[tuple[int, ...], int] = {}
+        codes = array("i")
+        for kinds in zip(*(each.tolist() for _, _, each in varying), strict=True):
             code = by_kinds.get(kinds)
             if code is None:
                 filled = list(constant)
                 for (place_in_record, place, _), kind in zip(varying, kinds, strict=True):
                     filled[place_in_record] = (place, kind)
                 code = by_kinds[kinds] = self._shape(tuple((place, kind) for place, kind in filled if kind))
-            codes[row] = code
+            codes.append(code)
         return codes
 
     def size_bytes(self) -> int:
@@ -234,30 +229,33 @@ class SegmentBuilder:
 
     def finished(self) -> FinishedSegment:
         """Everything in its final order: by input, then by number."""
-        numbers = np.concatenate(self._numbers)
-        inputs = np.concatenate(self._inputs)
-        times = np.concatenate(self._times)
-        untimed = np.concatenate(self._untimed)
-        order = np.lexsort((numbers, inputs))
+        numbers = np.frombuffer(self._numbers, dtype=np.int64)
+        inputs = np.frombuffer(self._inputs, dtype=np.int64)
+        times = np.frombuffer(self._times, dtype=np.int64)
+        untimed = np.frombuffer(self._untimed, dtype=np.bool_)
+        order = _order(inputs, numbers)
         fields = [(column.path, column.finished(self.rows, order)) for column in self._columns]
+        order_of = slice(None) if order is None else order
+        raw = pa.concat_arrays(self._raws) if self._raws else None
         return FinishedSegment(
             key=self.key,
-            numbers=numbers[order],
-            inputs=inputs[order],
-            times=pa.array(times[order], pa.timestamp("us", "UTC"), mask=untimed[order]),
+            numbers=numbers[order_of],
+            inputs=inputs[order_of],
+            times=pa.array(times[order_of], pa.timestamp("us", "UTC"), mask=untimed[order_of]),
             shapes=list(self._shapes),
-            shape_codes=np.concatenate(self._shape_codes)[order],
+            shape_codes=np.frombuffer(self._shape_codes, dtype=np.int32)[order_of],
             fields=fields,
-            rest=self._rest.finished(self.rows, order) if self._rest.pieces else None,
-            raw=pa.concat_arrays(self._raws).take(pa.array(order)) if self._raws else None,
+            rest=None if self._rest.is_empty else self._rest.finished(self.rows, order),
+            raw=raw if raw is None or order is None else raw.take(pa.array(order)),
         )
 
 
-def _times(times_us: Sequence[int | None]) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    untimed = np.array([time is None for time in times_us], dtype=np.bool_)
-    if untimed.any():
-        return np.array([time or 0 for time in times_us], dtype=np.int64), untimed
-    return np.array(times_us, dtype=np.int64), untimed
+def _order(inputs: Ints, numbers: Ints) -> npt.NDArray[np.intp] | None:
+    """The order by input and number; None if it is the order in which the records came."""
+    later_input = inputs[1:] > inputs[:-1]
+    if np.all(later_input | ((inputs[1:] == inputs[:-1]) & (numbers[1:] >= numbers[:-1]))):
+        return None
+    return np.lexsort((numbers, inputs))
 
 
 class FinishedSegment(NamedTuple):

@@ -41,7 +41,7 @@ DISTINCT_SHARE_MAX: Final = 0.5
 STATISTICS_CHARACTERS_MAX: Final = 64
 """Columns with longer texts have no statistics: least and greatest value would fill the footer."""
 DICTIONARY_BYTES_MAX: Final = 64 * 1024 * 1024
-COMPRESSION_LEVEL: Final = 9
+COMPRESSION_LEVEL: Final = 3
 
 _UNUSUAL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -226,14 +226,14 @@ def _encoding(name: str, field: pa.Field) -> str | None:
 def _wants_statistics(field: Finished) -> bool:
     if field.codes is not None:
         return all(len(text) <= STATISTICS_CHARACTERS_MAX for text in field.distinct)
-    return field.array is not None and not pa.types.is_string(field.array.type)
+    return field.values is not None and not pa.types.is_string(field.values.type)
 
 
 def _part(field: Finished, start: int, end: int, *, as_codes: bool) -> pa.Array:
     """The rows of one row group, with a dictionary of only those texts that are in it."""
     if field.codes is None:
-        assert field.array is not None
-        return field.array.slice(start, end - start)
+        assert field.values is not None
+        return field.values.slice(start, end - start)
     codes = field.codes[start:end]
     present = np.zeros(len(field.distinct) + 1, dtype=np.bool_)
     present[codes] = True  # a missing text (−1) marks the last place

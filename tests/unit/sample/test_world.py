@@ -43,7 +43,7 @@ def test_no_two_hosts_share_an_address_and_no_two_organisations_a_name(world: Wo
 def test_no_two_people_of_an_organisation_share_a_login_or_a_mail_address(world: World) -> None:
     for each in world.organisations:
         assert len({person.login for person in each.people}) == len({person.email for person in each.people})
-        assert len({person.login for person in each.people}) == len(each.people) == len(each.people)
+        assert len({person.login for person in each.people}) == len(each.people)
 
 
 def test_a_chinese_organisation_has_accounts_in_chinese(world: World) -> None:

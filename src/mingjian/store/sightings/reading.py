@@ -33,7 +33,7 @@ from mingjian.store.sightings.blocks import (
 from mingjian.store.sightings.disk import Folder, Reading
 from mingjian.store.sightings.hashing import Numbers
 from mingjian.store.sightings.layout import Footer, Group, IndexFile, Place, Section, Tables
-from mingjian.store.sightings.rows import DAY_US, EPOCH_DAY, NO_DAY, NO_FIRST, NO_LAST, Column, Keys, Rows, ranges
+from mingjian.store.sightings.rows import DAY_BITS, DAY_US, EPOCH_DAY, NO_DAY, NO_FIRST, NO_LAST, Column, Keys, Rows, ranges
 from mingjian.store.sightings.writing import index_file
 
 PAGES_KEPT_MAX: Final = 256
@@ -244,7 +244,7 @@ class IndexReader:
 
     def segment_starts(self, group: Column, day: Column) -> Column:
         """Where the segments of each row's place and day begin."""
-        numbers = (self._place_of_group[group] << layout.DAY_BITS) | day
+        numbers = (self._place_of_group[group] << DAY_BITS) | day
         places = self._days.search(numbers.astype(np.uint64))
         if len(places) and (
             int(places.max()) >= len(self._days)
@@ -356,7 +356,7 @@ class IndexReader:
             return RowBlock(*(np.zeros(0, np.int64) for _ in RowBlock.__slots__))
         if len(parts) == 1 and len(counts) == 1:
             start = int(starts[0]) % ROWS_PER_BLOCK
-            return _row_slice(parts[0], start, start + int(counts[0]))
+            return parts[0].part(start, start + int(counts[0]))
         whole = RowBlock(*(np.concatenate([getattr(p, name) for p in parts]) for name in RowBlock.__slots__))
         inside = np.searchsorted(numbers, wanted // ROWS_PER_BLOCK) * ROWS_PER_BLOCK + wanted % ROWS_PER_BLOCK
         rank_starts = np.cumsum(whole.segments) - whole.segments
@@ -450,12 +450,6 @@ class IndexReader:
             entry = next_entry
 
 
-def _row_slice(rows: RowBlock, start: int, stop: int) -> RowBlock:
-    ends = np.concatenate(([0], np.cumsum(rows.segments)))
-    columns = (rows.day, rows.count, rows.first, rows.span, rows.segments)
-    return RowBlock(*(column[start:stop] for column in columns), rows.ranks[ends[start] : ends[stop]])
-
-
 def _together(places: Column, sizes: Column) -> Iterator[tuple[int, int]]:
     """Which of some stretches, in order, are read at once."""
     far = np.flatnonzero(places[1:] - (places[:-1] + sizes[:-1]) > GAP_BYTES) + 1
@@ -470,9 +464,11 @@ def _matches(
     hashes: npt.NDArray[np.uint32], starts: Column, sizes: Column, wanted: npt.NDArray[np.uint32]
 ) -> tuple[Column, Column]:
     """Each pair of a wanted number and a place in its own stretch (which rises) that holds it."""
-    low, high = starts.copy(), starts + sizes
+    if not len(hashes):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    low, high = starts, starts + sizes
     end = high
-    for _ in range(int(sizes.max()).bit_length() if len(sizes) else 0):
+    for _ in range(int(sizes.max()).bit_length()):
         middle = (low + high) >> 1
         # Where a stretch is used up, ``middle`` may lie behind the data: any number will do.
         found = hashes.take(middle, mode="clip")

@@ -37,7 +37,8 @@ GROUPS_MAX: Final = 1 << 20
 """So many combinations of organisation, source and role fit into one file."""
 KEYS_AT_ONCE_MAX: Final = 1 << 20
 """So many distinct keys are put in order at once."""
-SEGMENTS_PER_DAY_MAX: Final = 1 << 24
+RANK_BITS: Final = 24
+SEGMENTS_PER_DAY_MAX: Final = 1 << RANK_BITS
 """So many segments of one source of one organisation on one day can be told apart."""
 
 _COMPARED_BYTES_MAX: Final = 128
@@ -214,7 +215,7 @@ def grouped(
         )  # fmt: skip
     row_of = np.empty(len(order), np.int64)
     row_of[order] = np.cumsum(is_new) - 1
-    pairs = np.sort((np.repeat(row_of, segments) << 24) | ranks)
+    pairs = np.sort((np.repeat(row_of, segments) << RANK_BITS) | ranks)
     pairs = pairs[changes(pairs)]
     together = together[starts]
     return Rows(
@@ -225,7 +226,7 @@ def grouped(
         count=np.add.reduceat(count[order], starts),
         first=np.minimum.reduceat(first[order], starts),
         last=np.maximum.reduceat(last[order], starts),
-        segments=np.bincount(pairs >> 24, minlength=len(starts)),
+        segments=np.bincount(pairs >> RANK_BITS, minlength=len(starts)),
         ranks=pairs & (SEGMENTS_PER_DAY_MAX - 1),
     )
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mingjian.errors import LimitExceeded
 from mingjian.model.observables import CANONICAL_VERSION
 from mingjian.store.sightings import blocks, layout
-from mingjian.store.sightings.blocks import FRAME_BYTES, ROWS_PER_BLOCK, TOTALLED_ROWS, VALUES_PER_BLOCK, Kind, RowBlock
+from mingjian.store.sightings.blocks import FRAME_BYTES, ROWS_PER_BLOCK, TOTALLED_ROWS, VALUES_PER_BLOCK, Kind, RowBlock, ValueBlock
 from mingjian.store.sightings.disk import Folder, Reading, Writing
 from mingjian.store.sightings.hashing import Numbers, fixed_width, xxh64
 from mingjian.store.sightings.layout import Footer, IndexFile, Section, Tables
@@ -114,15 +114,68 @@ def _first_bits(hashes: Numbers, bits: int) -> Numbers:
     return hashes >> np.uint64(64 - bits) if bits else np.zeros(len(hashes), np.uint64)
 
 
+class _Unfinished:
+    """What can be used of an unfinished file."""
+
+    def __init__(self, folder: Folder, name: str, plan: bytes) -> None:
+        self._where = part_name(name)
+        self._file: Reading | None = folder.read(self._where) if self._where in folder.names() else None
+        self._heads: list[bytes] = []
+        self._places: dict[int, list[tuple[int, int]]] = {Kind.VALUES: [], Kind.ROWS: []}
+        self.kept_bytes = 0
+        if self._file is None:
+            return
+        for frame, data in blocks.frames(self._file):
+            if not self.kept_bytes and (
+                frame.kind != Kind.PLAN or blocks.unframed(data, Kind.PLAN, 0, self._where) != plan
+            ):
+                return
+            places = self._places.get(frame.kind)
+            if places is not None:
+                # A block that was written again, after an interruption, counts instead of the first and all behind it.
+                del places[frame.number :]
+                places.append((self.kept_bytes, len(data)))
+            self._heads.append(data[:FRAME_BYTES])
+            self.kept_bytes += len(data)
+
+    def values(self) -> Iterator[tuple[tuple[int, int], ValueBlock]]:
+        """Blocks of values all of whose rows are there, with their places."""
+        end, rows = 0, len(self._places[Kind.ROWS]) * ROWS_PER_BLOCK
+        for number, place in enumerate(self._places[Kind.VALUES]):
+            block = blocks.unpack_values(self._block(Kind.VALUES, number, place), self._where)
+            end += int(block.rows.sum())
+            if end > rows:
+                return
+            yield place, block
+
+    def rows(self, size: int) -> Iterator[tuple[tuple[int, int], RowBlock]]:
+        """Blocks of rows, until there are so many rows."""
+        for number, place in enumerate(self._places[Kind.ROWS][: -(-size // ROWS_PER_BLOCK)]):
+            yield place, blocks.unpack_rows(self._block(Kind.ROWS, number, place), self._where)
+
+    def heads(self) -> bytes:
+        """The heads of all frames."""
+        return b"".join(self._heads)
+
+    def _block(self, kind: Kind, number: int, place: tuple[int, int]) -> bytes:
+        assert self._file is not None
+        return blocks.unframed(self._file.read_at(*place), kind, number, self._where)
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            self._file.close()
+
+
 class FileWriter:
     """Writes one file. Give it rows in order, then ``finish``; or ``close`` to leave the unfinished file as it is."""
 
-    def __init__(self, folder: Folder, name: str, tables: Tables) -> None:
+    def __init__(self, folder: Folder, name: str, tables: Tables, keep_bytes: int = 0) -> None:
         self._folder = folder
         self._name = name
         self.tables = tables
-        self._out: Writing = folder.write(part_name(name))
-        self._hashes = _Hashes(folder, hashes_name(name))
+        self._out: Writing = folder.write(part_name(name), keep_bytes)
+        self._hashes = _Hashes(folder, aside_name(name))
         self._digest = hashlib.blake2b(digest_size=32)
         self._value_blocks: list[tuple[int, int, int, int]] = []
         self._row_blocks: list[int] = []
@@ -144,9 +197,46 @@ class FileWriter:
         """Bytes written so far."""
         return self._out.size_bytes
 
-    def note(self, kind: Kind, data: bytes) -> tuple[int, int]:
-        """Write a frame that is no block. Returns offset and length."""
-        return self._frame(kind, 0, data)
+    @classmethod
+    def resumed(cls, folder: Folder, name: str, tables: Tables, plan: bytes) -> tuple[FileWriter, bytes]:
+        """Go on with an unfinished file that has the same plan, or begin one.
+
+        Returns also the key from which on rows are still to be added; none of those before it is. Empty: all are.
+        """
+        found = _Unfinished(folder, name, plan)
+        try:
+            writer = cls(folder, name, tables, found.kept_bytes)
+            if found.kept_bytes:
+                return writer, writer._take(found)
+            writer._frame(Kind.PLAN, 0, plan)
+            return writer, b""
+        finally:
+            found.close()
+
+    def _take(self, found: _Unfinished) -> bytes:
+        self._digest.update(found.heads())
+        key = b""
+        for (offset, size), block in found.values():
+            keys = block.keys()
+            head = fixed_width(cast("Keys", keys.slice(0, 1)), 16).tobytes()
+            place = layout.place_of_block(offset, size)
+            words = (int.from_bytes(head[:8], "big"), int.from_bytes(head[8:], "big"))
+            self._value_blocks.append((place, self._values_rows, *words))
+            self._hashes.add(xxh64(keys))
+            self._values_rows += int(block.rows.sum())
+            key = block.key(len(block.entries) - 1) + b"\0"
+        for (offset, size), rows in found.rows(self._values_rows):
+            part = rows.part(0, min(ROWS_PER_BLOCK, self._values_rows - self._rows_given))
+            self._tally(part.day, part.count)
+            if len(part.day) == ROWS_PER_BLOCK:
+                self._row_blocks.append(layout.place_of_block(offset, size))
+            else:
+                self._rows = part
+        return key
+
+    def sync(self) -> None:
+        """Come back when what was written will outlive a power failure. Raises: StorageError."""
+        self._out.sync()
 
     def _frame(self, kind: Kind, number: int, data: bytes) -> tuple[int, int]:
         offset, frame = self._out.size_bytes, blocks.framed(kind, number, data)
@@ -192,9 +282,12 @@ class FileWriter:
         new = (rows.day, rows.count, first // units, span // units, rows.segments, rows.ranks)
         old = (getattr(self._rows, name) for name in RowBlock.__slots__)
         self._rows = RowBlock(*(np.concatenate(pair) for pair in zip(old, new, strict=True)))
-        self._rows_given += len(rows)
-        self._count += int(rows.count.sum())
-        days = rows.day[dated]
+        self._tally(rows.day, rows.count)
+
+    def _tally(self, day: Column, count: Column) -> None:
+        self._rows_given += len(day)
+        self._count += int(count.sum())
+        days = day[day != NO_DAY]
         if len(days):
             first_day, last_day = int(days.min()) - EPOCH_DAY, int(days.max()) - EPOCH_DAY
             self._first_day = first_day if self._first_day is None else min(self._first_day, first_day)
@@ -235,19 +328,14 @@ class FileWriter:
 
     def _write_rows(self, until: int, *, all_of_them: bool = False) -> None:
         """Write the row blocks whose rows are all before row ``until``."""
-        rows, start, rank = self._rows, 0, 0
-        size = len(rows.day)
-        ends = np.concatenate(([0], np.cumsum(rows.segments))) if size else _nothing()
+        size, start = len(self._rows.day), 0
         while start < size and (all_of_them or (len(self._row_blocks) + 1) * ROWS_PER_BLOCK <= until):
             stop = min(start + ROWS_PER_BLOCK, size)
-            next_rank = int(ends[stop])
-            columns = (rows.day, rows.count, rows.first, rows.span, rows.segments)
-            data = blocks.pack_rows(RowBlock(*(c[start:stop] for c in columns), rows.ranks[rank:next_rank]))
+            data = blocks.pack_rows(self._rows.part(start, stop))
             self._row_blocks.append(layout.place_of_block(*self._frame(Kind.ROWS, len(self._row_blocks), data)))
-            start, rank = stop, next_rank
+            start = stop
         if start:
-            columns = (rows.day, rows.count, rows.first, rows.span, rows.segments)
-            self._rows = RowBlock(*(c[start:] for c in columns), rows.ranks[rank:])
+            self._rows = self._rows.part(start, size)
 
     def finish(self) -> IndexFile:
         """Write the rest, and bring the file to the disk under its name. Raises: StorageError."""
@@ -256,7 +344,7 @@ class FileWriter:
         bits = layout.bucket_bits(self._hashes.size)
         values = self._hashes.size
         buckets = self._section(self._write_buckets(bits), 4)
-        tables_at = self.note(Kind.TABLES, msgspec.json.encode(self.tables.data))
+        tables_at = self._frame(Kind.TABLES, 0, msgspec.json.encode(self.tables.data))
         value_blocks = np.array(self._value_blocks, np.uint64).reshape(-1, 4)
         footer = Footer(
             format=layout.FORMAT_VERSION,
@@ -341,12 +429,12 @@ def _nothing() -> Column:
 
 def part_name(name: str) -> str:
     """The name of a file that is not finished."""
-    return name.removesuffix(layout.SUFFIX) + ".part"
+    return name.removesuffix(layout.SUFFIX) + layout.PART
 
 
-def hashes_name(name: str) -> str:
+def aside_name(name: str) -> str:
     """The name of the file in which hashes are put aside."""
-    return name.removesuffix(layout.SUFFIX) + ".hashes"
+    return name.removesuffix(layout.SUFFIX) + layout.ASIDE
 
 
 def index_file(
