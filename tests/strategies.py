@@ -181,7 +181,7 @@ def _leaves(value: Value) -> list[str | int | float | bool]:
         return [leaf for item in value.values() for leaf in _leaves(item)]
     if isinstance(value, list):
         return [leaf for item in value for leaf in _leaves(item)]
-    return [] if value is None or value is EMPTY else [value]  # type: ignore[list-item]
+    return [] if value is None or value is EMPTY else [value]  # type: ignore[list-item]  # no list, no object
 
 
 def _sayable(text: str) -> str:

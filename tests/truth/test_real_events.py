@@ -1,7 +1,7 @@
 """On real events and all rules of SigmaHQ, the engine finds exactly what the slow evaluator finds.
 
 By default the Windows hosts' JSON is a sample: one event in ``ONE_IN``, and the first of each stream of each file.
-``--full`` judges every event (some ten minutes on two cores).
+``--full`` judges every event (261,372 events; ten minutes on two free cores).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from oracle.rules import Reading
 from truth.compare import Answer, blocks_of, differences, files_under, judge_all, portions_of, rule_files
 from truth.engine import Adapter
 
-ONE_IN = 20
+ONE_IN = 40
 SHOWN_MAX = 20
 HERE = Path(__file__).parent
 
@@ -59,7 +59,7 @@ def test_on_windows_hosts(
     one_in = 1 if pytestconfig.getoption("--full") else ONE_IN
     paths = [path for path in files_under([shared_data / "windows-json"]) if path.name != "LICENSE"]
     answers = agree(paths, sigma_files, sigma_reading, sigma_engine, answers_dir, one_in)
-    assert sum(answer.events for answer in answers) > (250_000 if one_in == 1 else 10_000)
+    assert sum(answer.events for answer in answers) > (250_000 if one_in == 1 else 8_000)
     assert sum(len(answer.hits) for answer in answers) > 200
 
 

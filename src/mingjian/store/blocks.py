@@ -10,22 +10,21 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mingjian.errors import ParseError, StorageError
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import MISSING, Missing, Record, Value, find
-from mingjian.store.cells import ABSENT, ABSENT_VALUES, CODE_OF_KIND, DECODE, KINDS, value_of
+from mingjian.store.arrow import Array, Ints, Places, coded, one_array, picked
+from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, value_of
 from mingjian.store.columns import KeyPath
-from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY
+from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY, StoredPart
 from mingjian.store.shapes import Shape, parsed_shape
 
-_Codes: TypeAlias = npt.NDArray[np.intp]
 _NESTED_KINDS: Final = frozenset("jt")
 
 
@@ -41,10 +40,12 @@ class Segment:
         try:
             file = pq.ParquetFile(path)
             self._names = file.schema_arrow.names
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+            texts = [
+                name for name, kind in zip(self._names, file.schema_arrow.types, strict=True) if kind == pa.string()
+            ]
             self._file = pq.ParquetFile(path, metadata=file.metadata, read_dictionary=texts)
             file.close()
-            about = json.loads(self._file.metadata.metadata[METADATA_KEY])
+            about = json.loads((self._file.metadata.metadata or {})[METADATA_KEY])
             if about["version"] > FORMAT_VERSION:
                 raise StorageError("the segment was written by a later version of Mingjian", where=str(path))
             self.stream = str(about["stream"])
@@ -89,7 +90,7 @@ class Segment:
             return None if self.raw_name is None else len(self._names) - 1
         return self._names.index(name) if name in self._names[: self._first] else None
 
-    def read(self, row_group: int, places: Sequence[int]) -> list[pa.Array]:
+    def read(self, row_group: int, places: Sequence[int]) -> list[Array]:
         """Read columns of one row group; texts come with their dictionary.
 
         Raises:
@@ -98,7 +99,7 @@ class Segment:
         wanted = sorted(set(places))
         try:
             table = self._file.reader.read_row_group(row_group, column_indices=wanted, use_threads=False)
-            arrays = {place: _one_chunk(table.column(at)) for at, place in enumerate(wanted)}
+            arrays = {place: one_array(table.column(at)) for at, place in enumerate(wanted)}
         except (OSError, pa.ArrowException) as error:
             raise StorageError("a segment is damaged", where=str(self.path)) from error
         return [arrays[place] for place in places]
@@ -130,20 +131,16 @@ def _paths(names: Sequence[str], about: dict[str, object]) -> list[KeyPath]:
     return paths
 
 
-def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
 class SegmentBlock:
     """The records of one row group of a segment. Columns are read when they are asked for, and kept."""
 
-    def __init__(self, segment: Segment, row_group: int, chosen: _Codes | None = None) -> None:
+    def __init__(self, segment: Segment, row_group: int, chosen: Places | None = None) -> None:
         self.segment = segment
         self.format = segment.format
         self._row_group = row_group
         self._chosen = chosen
-        self._arrays: dict[int, pa.Array] = {}
-        self._encoded: dict[str, tuple[_Codes, list[Value | Missing]]] = {}
+        self._arrays: dict[int, Array] = {}
+        self._encoded: dict[str, tuple[Places, list[Value | Missing]]] = {}
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -154,14 +151,14 @@ class SegmentBlock:
         return cast("list[int]", self._own("_record").to_pylist())
 
     @cached_property
-    def inputs(self) -> npt.NDArray[np.int64]:
+    def inputs(self) -> Ints:
         """The input that each record came from."""
         return self._own("_input").to_numpy()
 
     @cached_property
     def times_us(self) -> list[int | None]:
         """The time of each record, microseconds since 1970 UTC."""
-        return cast("list[int | None]", self._own("_time").cast(pa.int64()).to_pylist())
+        return self._own("_time").cast(pa.int64()).to_pylist()
 
     def column(self, path: str) -> Sequence[Value | Missing]:
         """The value at one dotted path for every record, ``MISSING`` where there is none."""
@@ -182,17 +179,18 @@ class SegmentBlock:
             found.append(list(map(distinct.__getitem__, codes[chosen].tolist())))
         return found
 
-    def encoded(self, path: str) -> tuple[_Codes, list[Value | Missing]]:
+    def encoded(self, path: str) -> tuple[Places, list[Value | Missing]]:
         """The distinct values at a dotted path, and for each record which of them it has.
 
         Every value given occurs; two of them may be equal.
         """
         known = self._encoded.get(path)
         if known is None:
+            nothing: list[Value | Missing] = [MISSING]
             exact = self.segment.by_name.get(path, [])
             related = self._related(path)
             if not related and not self._has_whole:
-                known = np.zeros(len(self), dtype=np.intp), [MISSING]
+                known = np.zeros(len(self), dtype=np.intp), nothing
             elif related == exact and len(exact) == 1 and not self._has_whole:
                 known = self._encoded_simply(exact[0])
             else:
@@ -202,7 +200,7 @@ class SegmentBlock:
 
     def record(self, row: int) -> Record:
         """One whole record."""
-        shape = self._shapes[self._shape_codes[row]]
+        shape = self._shapes[int(self._shape_codes[row])]
         if shape is None:
             return self._whole_record(row)
         places = [place for place, _ in shape]
@@ -222,6 +220,23 @@ class SegmentBlock:
         chosen = np.asarray(rows, dtype=np.intp)
         return SegmentBlock(self.segment, self._row_group, chosen if self._chosen is None else self._chosen[chosen])
 
+    def stored(self) -> StoredPart:
+        """All columns as they lie in the file, for whoever writes them anew."""
+        places = range(len(self.segment.paths))
+        self._load(places)
+        codes, shapes = self._shape_column
+        return StoredPart(
+            numbers=self._own("_record").to_numpy(),
+            inputs=self.inputs,
+            times=self._own("_time"),
+            shapes=[None if s is None else tuple((place, CODE_OF_KIND[kind]) for place, kind in s) for s in shapes],
+            shape_codes=codes,
+            paths=self.segment.paths,
+            fields=[self._arrays[place] for place in places],
+            rest=None if self.segment.own_place("_rest") is None else self._own("_rest"),
+            raw=None if self.segment.raw_name is None else self._own("_raw"),
+        )
+
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
         """No sieve: every record may hold the needles."""
         return None
@@ -235,33 +250,33 @@ class SegmentBlock:
         arrays = self.segment.read(self._row_group, [self.segment.field_place(place) for place in missing])
         self._arrays.update(zip(missing, map(self._taken, arrays), strict=True))
 
-    def _taken(self, array: pa.Array) -> pa.Array:
-        return array if self._chosen is None else array.take(pa.array(self._chosen))
+    def _taken(self, array: Array) -> Array:
+        return array if self._chosen is None else picked(array, self._chosen)
 
-    def _own(self, name: str) -> pa.Array:
+    def _own(self, name: str) -> Array:
         place = self.segment.own_place(name)
         if place is None:
             raise StorageError(f"a segment has no column {name}", where=str(self.segment.path))
         return self._taken(self.segment.read(self._row_group, [place])[0])
 
-    def _array(self, place: int) -> pa.Array:
+    def _array(self, place: int) -> Array:
         self._load([place])
         return self._arrays[place]
 
     # --- shapes
 
     @cached_property
-    def _shape_column(self) -> tuple[_Codes, list[Shape | None]]:
-        column = cast("pa.DictionaryArray", self._own("_shape"))
+    def _shape_column(self) -> tuple[Places, list[Shape | None]]:
+        codes, texts = coded(self._own("_shape"))
         width = len(self.segment.paths)
         try:
-            shapes = [parsed_shape(text, width) for text in cast("list[str]", column.dictionary.to_pylist())]
+            shapes = [parsed_shape(str(text), width) for text in texts]
         except ParseError as error:
             raise StorageError("a segment is damaged", where=str(self.segment.path)) from error
-        return column.indices.to_numpy().astype(np.intp), shapes
+        return codes.astype(np.intp), shapes
 
     @property
-    def _shape_codes(self) -> _Codes:
+    def _shape_codes(self) -> Places:
         return self._shape_column[0]
 
     @property
@@ -296,9 +311,9 @@ class SegmentBlock:
 
     # --- values
 
-    def _encoded_simply(self, place: int) -> tuple[_Codes, list[Value | Missing]]:
+    def _encoded_simply(self, place: int) -> tuple[Places, list[Value | Missing]]:
         """Encode a column that alone decides: its cells, and their kinds where those differ."""
-        cell_codes, cells = _cells(self._array(place))
+        cell_codes, cells = coded(self._array(place))
         kinds_of_shape = np.zeros(len(self._shapes), dtype=np.intp)
         for shape, kind in self._kinds_by_place.get(place, {}).items():
             kinds_of_shape[shape] = kind
@@ -312,17 +327,17 @@ class SegmentBlock:
         codes = (np.cumsum(present) - 1)[pairs]
         return codes, [_decoded(KINDS[pair // width], cells, pair % width) for pair in used.tolist()]
 
-    def _encoded_by_records(self, path: str, related: Sequence[int]) -> tuple[_Codes, list[Value | Missing]]:
+    def _encoded_by_records(self, path: str, related: Sequence[int]) -> tuple[Places, list[Value | Missing]]:
         """Look a path up in records made of the columns that matter, once for each combination of cells."""
         self._load(related)
         wanted = set(related)
-        parts = [_cells(self._arrays[place])[0].tolist() for place in related]
+        parts = [coded(self._arrays[place])[0].tolist() for place in related]
         combinations: dict[tuple[int, ...], int] = {}
         distinct: list[Value | Missing] = []
         codes = np.empty(len(self), dtype=np.intp)
         shape_codes = self._shape_codes.tolist()
         for row, combination in enumerate(zip(shape_codes, *parts, strict=True)):
-            shape = self._shapes[combination[0]]
+            shape = self._shapes[int(combination[0])]
             code = combinations.get(combination) if shape is not None else None
             if code is None:
                 if shape is None:
@@ -337,12 +352,7 @@ class SegmentBlock:
     def _record_of(self, row: int, shape: Shape) -> Record:
         record: Record = {}
         for place, kind in shape:
-            if kind in ABSENT_VALUES:
-                value = ABSENT_VALUES[kind]
-            elif kind == "o":
-                value = {}
-            else:
-                value = DECODE[kind](self._arrays[place][row].as_py())
+            value = value_of(kind, cast("Cell | None", self._arrays[place][row].as_py()))
             assert value is not MISSING, "a shape lists only what a record has"
             *outer, last = self.segment.paths[place]
             inner = record
@@ -357,15 +367,5 @@ class SegmentBlock:
         return cast("Record", value_of(kind, cell))
 
 
-def _decoded(kind: str, cells: Sequence[str | float], place: int) -> Value | Missing:
-    if kind in ABSENT or place == len(cells):
-        return {} if kind == "o" else ABSENT_VALUES.get(kind, MISSING)
-    return DECODE[kind](cells[place])
-
-
-def _cells(array: pa.Array) -> tuple[_Codes, Sequence[str | float]]:
-    """The distinct cells of a column, and for each row which of them it has (−1: none)."""
-    encoded = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
-    indices = encoded.indices
-    codes = indices.fill_null(-1) if indices.null_count else indices
-    return codes.to_numpy(zero_copy_only=False).astype(np.intp), cast("list[str | float]", encoded.dictionary.to_pylist())
+def _decoded(kind: str, cells: Sequence[Cell], place: int) -> Value | Missing:
+    return value_of(kind, None if place == len(cells) else cells[place])

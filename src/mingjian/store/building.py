@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
+from mingjian.store.arrow import Array, Codes, Mask, Places, picked, picked_texts
 from mingjian.store.cells import CODE_OF_KIND, KIND_OF_TYPE, is_encodable, text_cell
 from mingjian.store.columns import KeyPath, Values
 
@@ -23,12 +24,8 @@ PLAIN_DISTINCT_MIN: Final = 4096
 PLAIN_SHARE_MIN: Final = 0.6
 """… and they are at least this share of all its texts."""
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-Codes: TypeAlias = npt.NDArray[np.int32]
 Kinds: TypeAlias = npt.NDArray[np.uint8]
-Mask: TypeAlias = npt.NDArray[np.bool_]
-"""True where there is no cell."""
-Order: TypeAlias = "npt.NDArray[np.intp] | None"
+Order: TypeAlias = "Places | None"
 """Which row comes at each place; None if they stay where they are."""
 
 _ABSENT_TYPES: Final = frozenset({type(None), Missing, Empty})
@@ -45,7 +42,7 @@ class PlainPiece(NamedTuple):
     """Texts themselves."""
 
     start: int
-    texts: pa.StringArray
+    texts: Array
 
 
 class NumberPiece(NamedTuple):
@@ -119,12 +116,7 @@ class Column:
         self._codes.frombytes(new[codes].tobytes())
         self._texts += len(codes)
         self._distinct_bytes += sum(map(len, texts))
-
-    def add_plain(self, start: int, texts: pa.StringArray) -> None:
-        """Take cells of another segment that are not worth coding."""
-        self.is_empty = False
-        self._is_plain = True
-        self._plain.append(PlainPiece(start, texts))
+        self._decide()
 
     def add_numbers(self, piece: NumberPiece) -> None:
         """Take numbers or truth values of another segment."""
@@ -149,7 +141,7 @@ class Column:
     def _add_as_plain(self, start: int, values: Values) -> bool:
         texts = [value if type(value) is str else None for value in values]
         try:
-            self._plain.append(PlainPiece(start, cast("pa.StringArray", pa.array(texts, pa.string()))))
+            self._plain.append(PlainPiece(start, pa.array(texts, pa.string())))
         except UnicodeEncodeError:
             return False
         return True
@@ -170,7 +162,10 @@ class Column:
             self._distinct_bytes += sum(map(len, new))
             if not is_encodable("".join(new)):
                 self._tag(known)
-            self._is_plain = len(book.texts) > max(PLAIN_DISTINCT_MIN, PLAIN_SHARE_MIN * self._texts)
+            self._decide()
+
+    def _decide(self) -> None:
+        self._is_plain = len(self._book.texts) > max(PLAIN_DISTINCT_MIN, PLAIN_SHARE_MIN * self._texts)
 
     def _tag(self, known: int) -> None:
         """Replace the texts from this code on that are no Unicode by tagged cells."""
@@ -206,19 +201,17 @@ class Column:
         self._pad(count)
         self._codes[start : start + len(cells)] = array("i", map(self._book.__getitem__, cells))
 
-    def _joined_texts(self, count: int, order: Order) -> pa.Array:
+    def _joined_texts(self, count: int, order: Order) -> Array:
         codes = np.frombuffer(self._codes, dtype=np.int32)
-        distinct = pa.array(self._book.texts, pa.string())
-        parts: list[pa.Array] = []
+        parts: list[Array] = []
         end = 0
-        for start, texts in [*self._plain, PlainPiece(count, cast("pa.StringArray", pa.array([], pa.string())))]:
+        for start, texts in [*self._plain, PlainPiece(count, pa.array([], pa.string()))]:
             if start > end:
-                coded = codes[end:start]
-                parts.append(distinct.take(pa.array(coded, mask=coded < 0)))
+                parts.append(picked_texts(self._book.texts, codes[end:start]))
             parts.append(texts)
             end = start + len(texts)
         joined = pa.concat_arrays(parts)
-        return joined if order is None else joined.take(pa.array(order))
+        return joined if order is None else picked(joined, order)
 
 
 _NO_CODE: Final = array("i", (-1,))
@@ -229,7 +222,7 @@ class Finished(NamedTuple):
 
     codes: Codes | None
     distinct: Sequence[str]
-    values: pa.Array | None
+    values: Array | None
 
 
 def _kinds_by_type(values: Values, types: set[type]) -> int | Kinds:
@@ -247,7 +240,9 @@ def _mask(values: Values, types: set[type]) -> Mask | None:
 def _numbers(start: int, values: Values, types: set[type]) -> NumberPiece | None:
     """Numbers as an array; None if it would not hold each of them exactly."""
     mask = _mask(values, types)
-    filled = cast("list[int | float]", values if mask is None else [0 if m else v for v, m in zip(values, mask, strict=True)])
+    filled = cast(
+        "list[int | float]", values if mask is None else [0 if m else v for v, m in zip(values, mask, strict=True)]
+    )
     if float not in types:
         try:
             return NumberPiece(start, np.array(filled, dtype=np.int64), mask)
@@ -282,4 +277,3 @@ def _number_cells(values: npt.NDArray[np.generic], mask: Mask | None) -> list[st
     """The cells of numbers in a column that has to be one of texts."""
     cells = [text_cell(cast("Value", value))[1] for value in values.tolist()]
     return cells if mask is None else [None if m else cell for cell, m in zip(cells, mask, strict=True)]
-

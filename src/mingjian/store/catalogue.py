@@ -9,7 +9,7 @@ know are removed (``clean``), and inputs go on from where they were committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -44,7 +44,7 @@ class Organisation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KnownInput(msgspec.Struct, frozen=True, kw_only=True):
-    """An input that came in before. It is the same as another if the digest up to the offset agrees, see ``offsets``."""
+    """An input that came in before. Another is the same if the digest of everything up to the offset is."""
 
     id: int
     organisation: OrganisationId
@@ -251,9 +251,7 @@ def register_input(
     return _known_input(row)
 
 
-def grow_head(
-    workspace: Workspace, scope: Scope, input_id: int, *, head_digest: bytes, head_bytes: int
-) -> None:
+def grow_head(workspace: Workspace, scope: Scope, input_id: int, *, head_digest: bytes, head_bytes: int) -> None:
     """Note that an input that was shorter than ``HEAD_BYTES`` has grown: it is now looked up by more of it."""
     known = input_by_id(workspace, scope, input_id)
     scope.check_write(known.organisation, "input")
@@ -281,21 +279,20 @@ def note_name(workspace: Workspace, scope: Scope, input_id: int, name: str) -> N
         )
 
 
-def _known_input(row: sa.Row[tuple[object, ...]]) -> KnownInput:
-    values = row._mapping
+def _known_input(row: sa.Row[Any]) -> KnownInput:
     return KnownInput(
-        id=values["id"],
-        organisation=OrganisationId(values["organisation_id"]),
-        head_digest=values["head_digest"],
-        head_bytes=values["head_bytes"],
-        kind=values["kind"],
-        name=values["name"],
-        format=values["format"],
-        offset=values["committed_offset"],
-        records=values["committed_records"],
-        digest=values["committed_digest"],
-        position=values["position"],
-        state=values["state"],
+        id=row.id,
+        organisation=OrganisationId(row.organisation_id),
+        head_digest=row.head_digest,
+        head_bytes=row.head_bytes,
+        kind=row.kind,
+        name=row.name,
+        format=row.format,
+        offset=row.committed_offset,
+        records=row.committed_records,
+        digest=row.committed_digest,
+        position=row.position,
+        state=row.state,
     )
 
 
@@ -433,9 +430,7 @@ def _quarantine_values(
     }
 
 
-def _count_hosts(
-    connection: sa.Connection, organisation: OrganisationId, hosts: Sequence[HostDay], now: int
-) -> None:
+def _count_hosts(connection: sa.Connection, organisation: OrganisationId, hosts: Sequence[HostDay], now: int) -> None:
     streams = stream_ids(connection, {each.stream for each in hosts}, now)
     table = t.host_days
     insert = insert_for(connection, table)
@@ -524,24 +519,23 @@ def segment_rows(
         return [_segment_row(row) for row in connection.execute(query)]
 
 
-def _segment_row(row: sa.Row[tuple[object, ...]]) -> SegmentRow:
-    values = row._mapping
+def _segment_row(row: sa.Row[Any]) -> SegmentRow:
     return SegmentRow(
-        id=values["id"],
+        id=row.id,
         key=SegmentKey(
-            organisation=OrganisationId(values["organisation_id"]),
-            stream=values["stream"],
-            layout=values["layout"],
-            format=values["format"],
-            day=values["day"],
+            organisation=OrganisationId(row.organisation_id),
+            stream=row.stream,
+            layout=row.layout,
+            format=row.format,
+            day=row.day,
         ),
-        path=values["path"],
-        rows=values["rows"],
-        bytes=values["bytes"],
-        first_us=values["first_us"],
-        last_us=values["last_us"],
-        content_hash=values["content_hash"],
-        committed_us=values["committed_us"],
+        path=row.path,
+        rows=row.rows,
+        bytes=row.bytes,
+        first_us=row.first_us,
+        last_us=row.last_us,
+        content_hash=row.content_hash,
+        committed_us=row.committed_us,
     )
 
 
@@ -587,4 +581,3 @@ def insert_for(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | po
 def insert_unless_there(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that leaves rows alone that are there already."""
     return insert_for(connection, table).on_conflict_do_nothing()
-

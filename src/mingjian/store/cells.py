@@ -21,8 +21,8 @@ Kind: TypeAlias = str
 
 KINDS: Final = "-neosifbjt"
 """Missing, null, EMPTY, empty object; text, whole number, float, truth value; JSON, tagged. Places are codes."""
-ABSENT: Final = frozenset("-neo")
-"""Kinds whose cell is null: the kind is the value."""
+Cell: TypeAlias = "str | int | float | bool"
+"""What stands in a column, or nothing."""
 
 ABSENT_VALUES: Final[dict[Kind, Value | Missing]] = {"-": MISSING, "n": None, "e": EMPTY}
 """Without the empty object: each record must get one of its own."""
@@ -68,13 +68,15 @@ def text_cell(value: Value | Missing) -> tuple[Kind, str | None]:
             return KIND_OF_TYPE[type(value)], None
 
 
-def value_of(kind: Kind, cell: str | int | float | bool | None) -> Value | Missing:
+def value_of(kind: Kind, cell: Cell | None) -> Value | Missing:
     """The value that a cell stands for, whatever the type of its column.
 
     >>> value_of("i", "7"), value_of("i", 7.0), value_of("j", '{"a":[]}'), value_of("e", None)
     (7, 7, {'a': []}, <Empty.EMPTY: ''>)
     """
-    return DECODE[kind](cell)
+    if kind == "o":
+        return {}
+    return ABSENT_VALUES[kind] if cell is None else DECODE[kind](cell)
 
 
 def is_encodable(text: str) -> bool:
@@ -91,8 +93,8 @@ def is_encodable(text: str) -> bool:
 def _nested_cell(value: list[Value] | dict[str, Value]) -> tuple[Kind, str]:
     try:
         data = orjson.dumps(value)
-        # What does not come back the same is not JSON: it writes NaN as null.
-        if orjson.loads(data) == value:
+        # It writes NaN as null: what does not come back the same was not JSON.
+        if b"null" not in data or orjson.loads(data) == value:
             return "j", data.decode()
     except (TypeError, ValueError):
         pass
@@ -166,21 +168,25 @@ _OF_TOKEN: Final[dict[str, Callable[[str], Value]]] = {
 }
 
 
-def _whole(cell: str | float) -> int:
+def _whole(cell: Cell) -> int:
     # In a column that had floats before texts came, a whole number is written as a float.
     return int(cell.removesuffix(".0")) if isinstance(cell, str) else int(cell)
 
 
-DECODE: Final[dict[Kind, Callable[..., Value | Missing]]] = {
-    "-": lambda _: MISSING,
-    "n": lambda _: None,
-    "e": lambda _: EMPTY,
-    "o": lambda _: {},
+def _truth(cell: Cell) -> bool:
+    return cell is True or cell == "true"
+
+
+def _of_json(cell: Cell) -> Value:
+    return cast("Value", orjson.loads(cast("str", cell)))
+
+
+DECODE: Final[dict[Kind, Callable[[Cell], Value]]] = {
     "s": lambda cell: cell,
     "i": _whole,
     "f": float,
-    "b": lambda cell: cell in (True, "true"),
-    "j": lambda cell: orjson.loads(cell),
-    "t": _of_tagged_text,
+    "b": _truth,
+    "j": _of_json,
+    "t": lambda cell: _of_tagged_text(cast("str", cell)),
 }
-"""How a cell of each kind becomes a value."""
+"""How a cell of each kind that has one becomes a value."""

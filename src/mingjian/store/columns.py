@@ -36,13 +36,14 @@ def by_key(records: Sequence[Record]) -> list[tuple[str, Values]]:
     shapes = list(map(tuple, records))
     first = shapes[0]
     if shapes.count(first) == len(shapes):
-        return list(zip(first, zip(*map(dict.values, records), strict=True), strict=True))
+        columns = cast("Iterator[Values]", zip(*(record.values() for record in records), strict=True))
+        return list(zip(first, columns, strict=True))
     return _of_keys(dict.fromkeys(key for shape in dict.fromkeys(shapes) for key in shape), records)
 
 
 def spread(path: KeyPath, values: Values) -> Iterator[tuple[KeyPath, Values, set[type]]]:
     """Take a column apart where it holds objects: its key paths with their values and the types of those."""
-    types = set(map(type, values))
+    types: set[type] = set(map(type, cast("Sequence[object]", values)))
     if dict not in types or len(path) >= DEPTH_MAX:
         yield path, values, types
         return

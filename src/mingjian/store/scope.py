@@ -48,9 +48,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         return cls(actor="operator", reads=EVERYONE, writes=EVERYONE)
 
     @classmethod
-    def of_member(
-        cls, actor: str, reads: Iterable[OrganisationId], writes: Iterable[OrganisationId] = ()
-    ) -> Scope:
+    def of_member(cls, actor: str, reads: Iterable[OrganisationId], writes: Iterable[OrganisationId] = ()) -> Scope:
         """The scope of somebody who may see some organisations. What may be written may be read."""
         written = frozenset(writes)
         return cls(actor=actor, reads=frozenset(reads) | written, writes=written)

@@ -12,16 +12,17 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from mingjian.errors import StateError
 from mingjian.model.blocks import Block
 from mingjian.model.values import Record
-from mingjian.store.building import Column, Finished, Ints, Kinds
+from mingjian.store.arrow import Array, Codes, Ints, Places, coded, is_coded, picked
+from mingjian.store.building import Column, Finished, Kinds, NumberPiece
 from mingjian.store.cells import text_cell
 from mingjian.store.columns import KeyPath, Values, by_key, decoded, spread
 from mingjian.store.scope import OrganisationId
@@ -140,7 +141,7 @@ class SegmentBuilder:
         self._columns: list[Column] = []
         self._places: dict[KeyPath, int] = {}
         self._rest = Column(_WHOLE_KEY)
-        self._raws: list[pa.Array] = []
+        self._raws: list[Array] = []
         self._shapes: dict[ShapeOf, int] = {}
         self._shape_codes = array("i")
         self._numbers = array("q")
@@ -192,6 +193,35 @@ class SegmentBuilder:
                 constant.append((place, 0))
                 varying.append((place_in_record, place, kinds))
         self._shape_codes.extend(self._shapes_of(count, constant, varying))
+
+    def add_stored(self, part: StoredPart) -> None:
+        """Take the records of a row group of another segment in, column by column.
+
+        Raises:
+            StateError: together they would have more columns than a segment may have. The builder is spoilt.
+        """
+        count = len(part.numbers)
+        places = [self._place(path) for path in part.paths]
+        if len(self._columns) > COLUMNS_MAX:
+            raise StateError("the segments have too many different fields to be merged")
+        for place, values in zip(places, part.fields, strict=True):
+            _add_stored(self._columns[place], self.rows, values)
+        if part.rest is not None:
+            _add_stored(self._rest, self.rows, part.rest)
+        if self._raws or part.raw is not None:
+            if not self._raws and self.rows:
+                self._raws.append(pa.nulls(self.rows, pa.binary()))
+            self._raws.append(pa.nulls(count, pa.binary()) if part.raw is None else part.raw.cast(pa.binary()))
+        shapes = [
+            self._shape(None if shape is None else tuple((places[place], kind) for place, kind in shape))
+            for shape in part.shapes
+        ]
+        self._shape_codes.extend(map(shapes.__getitem__, part.shape_codes.tolist()))
+        self._numbers.frombytes(part.numbers.tobytes())
+        self._inputs.frombytes(part.inputs.tobytes())
+        self._times.frombytes(part.times.cast(pa.int64()).fill_null(0).to_numpy().tobytes())
+        self._untimed.frombytes(part.times.is_null().to_numpy(zero_copy_only=False).tobytes())
+        self.rows += count
 
     def _place(self, path: KeyPath) -> int:
         place = self._places.get(path)
@@ -246,11 +276,38 @@ class SegmentBuilder:
             shape_codes=np.frombuffer(self._shape_codes, dtype=np.int32)[order_of],
             fields=fields,
             rest=None if self._rest.is_empty else self._rest.finished(self.rows, order),
-            raw=raw if raw is None or order is None else raw.take(pa.array(order)),
+            raw=raw if raw is None or order is None else picked(raw, order),
         )
 
 
-def _order(inputs: Ints, numbers: Ints) -> npt.NDArray[np.intp] | None:
+class StoredPart(NamedTuple):
+    """One row group of a segment, as it lies in the file."""
+
+    numbers: Ints
+    inputs: Ints
+    times: Array
+    shapes: Sequence[ShapeOf]
+    """With places among ``paths``."""
+    shape_codes: Places
+    paths: Sequence[KeyPath]
+    fields: Sequence[Array]
+    rest: Array | None
+    raw: Array | None
+
+
+def _add_stored(column: Column, start: int, values: Array) -> None:
+    if values.null_count == len(values):
+        return
+    if is_coded(values):
+        codes, texts = coded(values)
+        column.add_coded(start, cast("list[str]", texts), codes)
+        return
+    mask = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+    filled = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+    column.add_numbers(NumberPiece(start, filled.to_numpy(zero_copy_only=False), mask))
+
+
+def _order(inputs: Ints, numbers: Ints) -> Places | None:
     """The order by input and number; None if it is the order in which the records came."""
     later_input = inputs[1:] > inputs[:-1]
     if np.all(later_input | ((inputs[1:] == inputs[:-1]) & (numbers[1:] >= numbers[:-1]))):
@@ -264,9 +321,9 @@ class FinishedSegment(NamedTuple):
     key: SegmentKey
     numbers: Ints
     inputs: Ints
-    times: pa.Array
+    times: Array
     shapes: Sequence[ShapeOf]
-    shape_codes: npt.NDArray[np.int32]
+    shape_codes: Codes
     fields: Sequence[tuple[KeyPath, Finished]]
     rest: Finished | None
-    raw: pa.Array | None
+    raw: Array | None

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 from mingjian.errors import ParseError, shown
@@ -20,9 +19,6 @@ from mingjian.store.cells import KINDS, Kind
 
 WHOLE: Final = "*"
 """The shape of a record that is kept as one JSON text, because it would need more columns than a segment may have."""
-SHAPES_KEPT_MAX: Final = 4096
-"""So many parsed shapes are kept ready."""
-
 Shape: TypeAlias = "tuple[tuple[int, Kind], ...]"
 """(place of a native column, kind of the value), in the order of the record."""
 
@@ -49,7 +45,6 @@ def shape_text(shape: Iterable[tuple[int, Kind]]) -> str:
     )
 
 
-@lru_cache(maxsize=SHAPES_KEPT_MAX)
 def parsed_shape(text: str, columns: int) -> Shape | None:
     """Read a shape of a file with so many native columns; None for a record that is kept whole.
 

@@ -56,7 +56,13 @@ def _id() -> sa.Column[int]:
 
 
 def _ref(
-    name: str, table: str, *, nullable: bool = False, key: bool = False, index: bool = False, on_delete: str | None = None
+    name: str,
+    table: str,
+    *,
+    nullable: bool = False,
+    key: bool = False,
+    index: bool = False,
+    on_delete: str | None = None,
 ) -> sa.Column[int]:
     reference = sa.ForeignKey(f"{table}.id", ondelete=on_delete)
     return sa.Column(name, _Big, reference, nullable=nullable, primary_key=key, index=index, autoincrement=False)
@@ -64,9 +70,7 @@ def _ref(
 
 def _number(name: str, *, nullable: bool = False, default: int | None = None, key: bool = False) -> sa.Column[int]:
     server_default = None if default is None else sa.text(str(default))
-    return sa.Column(
-        name, _Big, nullable=nullable, server_default=server_default, primary_key=key, autoincrement=False
-    )
+    return sa.Column(name, _Big, nullable=nullable, server_default=server_default, primary_key=key, autoincrement=False)
 
 
 def _text(name: str, *, nullable: bool = False, key: bool = False, unique: bool = False) -> sa.Column[str]:

@@ -28,7 +28,7 @@ from typing import BinaryIO, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mingjian import settings as settings_module
@@ -122,9 +122,13 @@ class Workspace:
         Raises:
             StorageError: the database cannot be read.
         """
+        # SQLite gives one state anyway; PostgreSQL only if asked.
+        options = {} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         try:
-            with self._engine.connect() as connection, connection.begin():
-                yield connection
+            with self._engine.connect() as plain:
+                connection = plain.execution_options(**options)
+                with connection.begin():
+                    yield connection
         except DBAPIError as error:
             raise storage_error(error) from error
 
@@ -301,7 +305,7 @@ def _engine_of(folder: Path, database: str) -> sa.Engine:
             if url.get_backend_name() != "postgresql":
                 raise ConfigError("the setting database is not the URL of a PostgreSQL database")
             return sa.create_engine(url, pool_pre_ping=True)
-        except (sa.exc.ArgumentError, ImportError) as error:
+        except (ArgumentError, ImportError) as error:
             # The message of the error would show the URL, and with it the password.
             hint = "postgresql+psycopg://user@host/name, and the package psycopg"
             raise ConfigError("the setting database cannot be used", hint=hint) from error

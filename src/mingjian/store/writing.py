@@ -8,13 +8,14 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mingjian.errors import StorageError
+from mingjian.store.arrow import Array, picked_texts, with_dictionary
 from mingjian.store.building import Finished
 from mingjian.store.cells import KINDS, text_cell
 from mingjian.store.columns import KeyPath
@@ -26,7 +27,6 @@ from mingjian.store.segments import (
     FinishedSegment,
     InputRecords,
     SegmentBuilder,
-    SegmentKey,
     WrittenSegment,
     day_name,
     stream_folder,
@@ -43,6 +43,11 @@ STATISTICS_CHARACTERS_MAX: Final = 64
 DICTIONARY_BYTES_MAX: Final = 64 * 1024 * 1024
 COMPRESSION_LEVEL: Final = 3
 
+SAMPLE_ROWS: Final = 4096
+"""So many numbers of a column are looked at to decide how it is written."""
+
+_DICTIONARY: Final = "dictionary"
+_DELTAS: Final = "DELTA_BINARY_PACKED"
 _UNUSUAL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -128,11 +133,12 @@ def parquet_bytes(segment: FinishedSegment, *, level: int = COMPRESSION_LEVEL) -
 
 def _shape_texts(segment: FinishedSegment) -> list[str]:
     return [
-        WHOLE if shape is None else shape_text((place, KINDS[kind]) for place, kind in shape) for shape in segment.shapes
+        WHOLE if shape is None else shape_text((place, KINDS[kind]) for place, kind in shape)
+        for shape in segment.shapes
     ]
 
 
-def _as_text_if_possible(raw: pa.Array) -> pa.Array:
+def _as_text_if_possible(raw: Array) -> Array:
     try:
         return raw.cast(pa.string())
     except pa.ArrowInvalid:
@@ -182,54 +188,54 @@ def _metadata(segment: FinishedSegment, names: Sequence[str], raw_name: str | No
 
 
 def _write(columns: list[tuple[str, Finished]], count: int, metadata: dict[str, str], level: int) -> pa.Buffer:
-    groups = [(start, min(start + ROW_GROUP_ROWS_MAX, count)) for start in range(0, count, ROW_GROUP_ROWS_MAX)]
-    with_dictionary = {
-        name: field.codes is not None and len(field.distinct) <= max(16, DISTINCT_SHARE_MAX * count)
-        for name, field in columns
-    }
-    tables = [
-        [_part(field, start, end, as_codes=with_dictionary[name]) for name, field in columns] for start, end in groups
-    ]
-    fields = [pa.field(name, array.type) for (name, _), array in zip(columns, tables[0], strict=True)]
-    schema = pa.schema(fields)
+    encodings = {name: _encoding(name, field, count) for name, field in columns}
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        schema,
-        compression="zstd",
-        compression_level=level,
-        use_dictionary=[name for (name, _), field in zip(columns, fields, strict=True) if _has_dictionary(name, field)],
-        column_encoding={name: how for (name, _), f in zip(columns, fields, strict=True) if (how := _encoding(name, f))},
-        write_statistics=[name for name, field in columns if _wants_statistics(field)],
-        dictionary_pagesize_limit=DICTIONARY_BYTES_MAX,
-        store_schema=False,
-        version="2.6",
-    ) as writer:
-        for arrays in tables:
-            writer.write_batch(pa.record_batch(arrays, schema=schema), row_group_size=ROW_GROUP_ROWS_MAX)
-        writer.add_key_value_metadata(metadata)
+    writer: pq.ParquetWriter | None = None
+    schema = pa.schema([])
+    for start in range(0, count, ROW_GROUP_ROWS_MAX):
+        end = min(start + ROW_GROUP_ROWS_MAX, count)
+        arrays = [_part(field, start, end, as_codes=encodings[name] == _DICTIONARY) for name, field in columns]
+        if writer is None:
+            schema = pa.schema(list(zip(encodings, (array.type for array in arrays), strict=True)))
+            writer = pq.ParquetWriter(
+                sink,
+                schema,
+                compression="zstd",
+                compression_level=level,
+                # Arrow takes a list of names here, too; its stubs do not know.
+                use_dictionary=cast("bool", [name for name, how in encodings.items() if how == _DICTIONARY]),
+                column_encoding={name: how for name, how in encodings.items() if how not in ("", _DICTIONARY)},
+                write_statistics=[name for name, field in columns if _wants_statistics(field)],
+                dictionary_pagesize_limit=DICTIONARY_BYTES_MAX,
+                store_schema=False,
+                version="2.6",
+            )
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROW_GROUP_ROWS_MAX)
+    assert writer is not None, "a segment has records"
+    writer.add_key_value_metadata(metadata)
+    writer.close()
     return sink.getvalue()
 
 
-def _has_dictionary(name: str, field: pa.Field) -> bool:
-    if pa.types.is_dictionary(field.type):
-        return True
-    return name not in ("_time", "_record") and pa.types.is_int64(field.type)
-
-
-def _encoding(name: str, field: pa.Field) -> str | None:
+def _encoding(name: str, field: Finished, count: int) -> str:
+    """How Parquet is to write a column; empty for its own choice."""
     if name in ("_time", "_record"):
-        return "DELTA_BINARY_PACKED"
-    return None
+        return _DELTAS
+    if field.codes is not None:
+        return _DICTIONARY if len(field.distinct) <= max(16, DISTINCT_SHARE_MAX * count) else ""
+    if field.values is None or field.values.type != pa.int64():
+        return ""
+    sample = field.values.slice(0, SAMPLE_ROWS)
+    return _DICTIONARY if len(sample.unique()) <= max(16, DISTINCT_SHARE_MAX * len(sample)) else _DELTAS
 
 
 def _wants_statistics(field: Finished) -> bool:
     if field.codes is not None:
         return all(len(text) <= STATISTICS_CHARACTERS_MAX for text in field.distinct)
-    return field.values is not None and not pa.types.is_string(field.values.type)
+    return field.values is not None and field.values.type != pa.string()
 
 
-def _part(field: Finished, start: int, end: int, *, as_codes: bool) -> pa.Array:
+def _part(field: Finished, start: int, end: int, *, as_codes: bool) -> Array:
     """The rows of one row group, with a dictionary of only those texts that are in it."""
     if field.codes is None:
         assert field.values is not None
@@ -239,8 +245,6 @@ def _part(field: Finished, start: int, end: int, *, as_codes: bool) -> pa.Array:
     present[codes] = True  # a missing text (−1) marks the last place
     used = np.flatnonzero(present[:-1])
     renumbered = np.cumsum(present, dtype=np.int32) - 1
-    indices = pa.array(renumbered[codes], mask=codes < 0)
-    texts = pa.array([field.distinct[place] for place in used.tolist()], pa.string())
-    array = pa.DictionaryArray.from_arrays(indices, texts)
-    return array if as_codes else array.cast(pa.string())
-
+    texts = [field.distinct[place] for place in used.tolist()]
+    renumbered_codes = np.where(codes < 0, np.int32(-1), renumbered[codes])
+    return (with_dictionary if as_codes else picked_texts)(texts, renumbered_codes)

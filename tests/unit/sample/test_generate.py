@@ -59,7 +59,9 @@ class Read:
                 for row, number in enumerate(item.numbers):
                     self.raw[name, number] = item.raw(row)
                 for portion in router.route(item):
-                    self.streams[portion.view.stream.name] += len(item.numbers if portion.rows is None else portion.rows)
+                    self.streams[portion.view.stream.name] += len(
+                        item.numbers if portion.rows is None else portion.rows
+                    )
 
 
 @pytest.fixture(scope="module")

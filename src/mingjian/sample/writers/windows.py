@@ -434,7 +434,7 @@ def _winlogbeat(event: Event, data: Constants) -> Plain:
         inside["event_data"] = data
     if event.outcome:
         inside["keywords"] = [f"Audit {event.outcome.title()}"]
-    else:
+    elif provider in (_SYSMON, _POWERSHELL):
         inside["user"] = {"domain": "NT AUTHORITY", "identifier": "S-1-5-18", "name": "SYSTEM", "type": "User"}
     about: dict[str, Plain] = {
         "action": event.category,
@@ -481,13 +481,15 @@ def _nxlog(event: Event, data: Constants, collector: str) -> Plain:
         "OpcodeValue": 0,
         "RecordNumber": number_hole(_RECORD),
         "ExecutionProcessID": 4 if event.outcome else 3120,
-        "ExecutionThreadID": number_hole(_THREAD),
+        "ThreadID": number_hole(_THREAD),
         "Channel": provider.channel,
         "Message": _message(event, data, "\r\n"),
         "Category": event.category,
         "Opcode": "Info",
     }
-    if not event.outcome:
+    if provider is _POWERSHELL:
+        made["ActivityID"] = "{5f1c6a20-8b1d-0000-9d2e-1c5f1d8bda01}"
+    if provider in (_SYSMON, _POWERSHELL):
         made |= {"Domain": "NT AUTHORITY", "AccountName": "SYSTEM", "UserID": "S-1-5-18", "AccountType": "User"}
     # NXLog has one level: a field of the event that has the name of one of its own wins.
     made |= data
@@ -498,6 +500,7 @@ def _nxlog(event: Event, data: Constants, collector: str) -> Plain:
         "@timestamp": hole(_RECEIVED_ISO),
         "@version": "1",
         "host": collector,
+        "port": 50111,
         "tags": ["windows"],
     }
 

@@ -174,6 +174,11 @@ class RowBlock:
         columns = (self.day, self.count, self.first, self.span, self.segments)
         return RowBlock(*(column[start:stop] for column in columns), self.ranks[before:behind])
 
+    def filtered(self, wanted: npt.NDArray[np.bool_]) -> RowBlock:
+        """Some of the rows."""
+        columns = (self.day, self.count, self.first, self.span, self.segments)
+        return RowBlock(*(column[wanted] for column in columns), self.ranks[np.repeat(wanted, self.segments)])
+
 
 def pack_rows(rows: RowBlock) -> bytes:
     """Put rows into a block."""

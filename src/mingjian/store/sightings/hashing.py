@@ -29,6 +29,8 @@ _SEEDS: Final = tuple(
     np.uint64(seed & 0xFFFF_FFFF_FFFF_FFFF)
     for seed in (int(_P1) + int(_P2), int(_P2), 0, -int(_P1))
 )
+_PRIMES: Final = tuple(int(prime) for prime in (_P1, _P2, _P3, _P4, _P5))
+_ALL: Final = 0xFFFF_FFFF_FFFF_FFFF
 _PADDING: Final = np.zeros(64, np.uint8)
 _WORD_MASKS: Final = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
 """What is left of a little-endian word of which only the first ``count`` bytes belong to the string."""
@@ -73,6 +75,48 @@ def xxh64(keys: pa.LargeBinaryArray) -> Numbers:
         stop = min(start + ROWS_AT_ONCE, len(keys))
         hashes[start:stop] = _hashed(words, offsets[start:stop], np.diff(offsets[start : stop + 1]))
     return hashes
+
+
+def xxh64_of(data: bytes) -> int:
+    """The XXH64 with seed 0 of one string: for a single one sooner than ``xxh64``, and its slow check.
+
+    >>> hex(xxh64_of(b"abc"))
+    '0x44bc2cf5ad770999'
+    """
+    p1, p2, p3, p4, p5 = _PRIMES
+    size, place = len(data), 0
+    if size >= 32:
+        lanes = [int(seed) for seed in _SEEDS]
+        for place in range(0, size - 31, 32):
+            for number in range(4):
+                word = int.from_bytes(data[place + 8 * number : place + 8 * number + 8], "little")
+                lanes[number] = _rotated_one(lanes[number] + word * p2, 31) * p1 & _ALL
+        place = size // 32 * 32
+        found = sum(_rotated_one(lane, count) for lane, count in zip(lanes, (1, 7, 12, 18), strict=True))
+        for lane in lanes:
+            found = ((found ^ _rotated_one(lane * p2, 31) * p1) * p1 + p4) & _ALL
+    else:
+        found = p5
+    found += size
+    for place in range(place, size - 7, 8):
+        word = int.from_bytes(data[place : place + 8], "little")
+        found = _rotated_one(found ^ _rotated_one(word * p2, 31) * p1 & _ALL, 27) * p1 + p4
+    place = size // 8 * 8
+    if size - place >= 4:
+        word = int.from_bytes(data[place : place + 4], "little")
+        found = _rotated_one(found ^ word * p1 & _ALL, 23) * p2 + p3
+        place += 4
+    for byte in data[place:]:
+        found = _rotated_one(found ^ byte * p5, 11) * p1
+    found &= _ALL
+    found = (found ^ found >> 33) * p2 & _ALL
+    found = (found ^ found >> 29) * p3 & _ALL
+    return found ^ found >> 32
+
+
+def _rotated_one(number: int, count: int) -> int:
+    number &= _ALL
+    return (number << count | number >> 64 - count) & _ALL
 
 
 def _hashed(words: Numbers, places: Places, lengths: Places) -> Numbers:

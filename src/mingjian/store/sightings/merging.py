@@ -106,11 +106,14 @@ def followed(replaced: Replaced, segment: int) -> int | None:
     return segment
 
 
-def united(readers: Sequence[IndexReader], replaced: Replaced) -> Tables:
+def united(readers: Sequence[IndexReader], replaced: Replaced | None = None, *, with_segments: bool = True) -> Tables:
     """The tables of the outcome of a merge. Raises: LimitExceeded, StorageError."""
+    replaced = replaced or {}
     groups: list[Group] = []
     units: dict[Place, int] = {}
     segments: dict[tuple[Place, int], set[int]] = {}
+    if not with_segments:
+        return tables_of((group for reader in readers for group in reader.groups), {}, {})
     for reader in readers:
         tables = reader.tables()
         groups += tables.groups
@@ -126,12 +129,12 @@ class _Numbering:
     """How the numbers in the rows of one file become those of the merge."""
 
     def __init__(self, reader: IndexReader, tables: Tables, replaced: Replaced, with_segments: bool) -> None:
-        self._own = own = reader.tables()
         numbers = {group: number for number, group in enumerate(tables.groups)}
-        self._group: Column = np.array([numbers[group] for group in own.groups], np.int64)
+        self._group: Column = np.array([numbers[group] for group in reader.groups], np.int64)
         self._with_segments = with_segments
         if not with_segments:
             return
+        self._own = own = reader.tables()
         new = segments_by_day(tables)
         rank: list[int] = []
         for place_day, ids in segments_by_day(own).items():
@@ -157,8 +160,11 @@ class _Numbering:
         return replace(rows, group=self._group[rows.group], segments=segments, ranks=ranks)
 
 
-def streamed(runs: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
-    """Several runs, each in order and numbered by the same tables, as one. An entry comes whole, in one portion."""
+def streamed(runs: Sequence[Iterator[Rows]], groups_together: int = 1) -> Iterator[Rows]:
+    """Several runs, each in order and numbered by the same tables, as one. An entry comes whole, in one portion.
+
+    ``groups_together``: so many groups whose numbers follow one another (0 to n - 1, n to 2n - 1 …) are not parted.
+    """
     waiting: list[Rows | None] = [None] * len(runs)
     while True:
         for number, run in enumerate(runs):
@@ -169,6 +175,7 @@ def streamed(runs: Sequence[Iterator[Rows]]) -> Iterator[Rows]:
             return
         # As far as the run that has come least far, everything is known.
         key, group = min(_end(cast("Rows", waiting[number])) for number in there)
+        group += groups_together - 1 - group % groups_together
         taken: list[Rows] = []
         for number in there:
             rows = cast("Rows", waiting[number])

@@ -47,6 +47,9 @@ GAP_BYTES: Final = 65_536
 PORTION_ROWS: Final = 65_536
 """A file is read through in portions of about so many rows."""
 
+CANDIDATES_MAX: Final = 8
+"""If more values than this share a hash, somebody made them so; they are found by their keys instead."""
+
 _MASK_32: Final = np.uint64(0xFFFF_FFFF)
 _T = TypeVar("_T")
 _K = TypeVar("_K")
@@ -262,7 +265,11 @@ class IndexReader:
     # --- from hashes to values -------------------------------------------------------------------------------------
 
     def candidates(self, hashes: Numbers) -> tuple[Column, Column]:
-        """Which of some hashes (rising) are here, and the value that has each; both as many as there are pairs."""
+        """Which of some hashes (rising) are here, and the value that has each; both as many as there are pairs.
+
+        Of the values that share one hash, at most ``CANDIDATES_MAX + 1`` are given. A few values are given that only
+        share most of a hash: the caller compares keys.
+        """
         bits = self.footer.bucket_bits
         if not len(hashes) or not self.footer.values:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -291,6 +298,33 @@ class IndexReader:
         if not found:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+
+    def candidates_of(self, number: int) -> list[int]:
+        """The same for one hash, sooner: the values that have it."""
+        bits = self.footer.bucket_bits
+        if not self.footer.values:
+            return []
+        bucket = number >> (64 - bits)
+        first, place, ordinals_place, checksums = self._buckets.item(bucket)
+        size = 4 * (self._buckets.item(bucket + 1)[0] - first)
+        data = self._read(place, size)
+        if zlib.crc32(data) != checksums >> 32:
+            raise damaged(f"bucket {bucket} is not as it was written", self.name)
+        hashes = np.frombuffer(data, "<u4")
+        wanted = np.uint32((number >> (32 - bits)) & 0xFFFF_FFFF)
+        low = int(np.searchsorted(hashes, wanted))
+        high = low
+        while high < len(hashes) and hashes[high] == wanted and high - low <= CANDIDATES_MAX:
+            high += 1
+        if low == high:
+            return []
+        data = self._read(ordinals_place, size)
+        if zlib.crc32(data) != checksums & 0xFFFF_FFFF:
+            raise damaged(f"bucket {bucket} is not as it was written", self.name)
+        ordinals = cast("list[int]", np.frombuffer(data, "<u4")[low:high].tolist())
+        if max(ordinals) >= self.footer.values:
+            raise damaged("a bucket names a value that is not there", self.name)
+        return ordinals
 
     def _check_hashes(self, data: bytes, buckets: Column, offsets: Column, sizes: Column) -> None:
         checked = self._checked_buckets
@@ -479,7 +513,9 @@ def _matches(
     needles = np.flatnonzero((low < end) & (hashes.take(low, mode="clip") == wanted))
     all_needles, all_places = [needles], [low[needles]]
     # Several values may share what is kept of a hash.
-    while len(needles):
+    for _ in range(CANDIDATES_MAX):
+        if not len(needles):
+            break
         places = all_places[-1] + 1
         more = (places < end[needles]) & (hashes.take(places, mode="clip") == wanted[needles])
         needles, places = needles[more], places[more]
