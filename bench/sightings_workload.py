@@ -37,7 +37,7 @@ Ranks = npt.NDArray[np.int64]
 
 def scrambled(ranks: Ranks, salt: int) -> npt.NDArray[np.uint64]:
     """A number of 64 bits for each rank that shows nothing of it (splitmix64)."""
-    number = ranks.astype(np.uint64) + np.uint64(salt) * _MIX
+    number = ranks.astype(np.uint64) + np.uint64((salt * int(_MIX)) & (2**64 - 1))
     number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return number ^ (number >> np.uint64(31))

@@ -282,7 +282,7 @@ def _encoded_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
 
 @st.composite
 def _regex_item(draw: st.DrawFn, pool: list[Any]) -> tuple[list[str], Any]:
-    modifiers = ["re", *_maybe(draw, "i", "m", "s")]
+    modifiers = ["re", *draw(st.lists(st.sampled_from("ims"), unique=True, max_size=3))]
 
     def one() -> str:
         pieces = draw(st.lists(st.sampled_from(_REGEX_PIECES), min_size=1, max_size=4))

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
-from operator import attrgetter
 from typing import cast
 
 import hyperscan
@@ -21,9 +20,10 @@ import msgspec
 from mingjian.errors import InputError, ParseError, SchemaError
 from mingjian.formats import jsondoc
 from mingjian.formats.bounded import JSON_DEPTH_MAX, check_json_bounds
+from mingjian.formats.projection import project
 from mingjian.formats.text import LINE_BYTES_MAX, LineBatch, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
-from mingjian.model.values import MISSING, Missing, Record, Value, find
+from mingjian.model.values import Missing, Record, Value, find
 
 _decode_any = msgspec.json.Decoder().decode
 _decode_nothing = msgspec.json.Decoder(msgspec.defstruct("Nothing", ())).decode
@@ -57,31 +57,6 @@ def _parse_leniently(line: bytes, complaint: str) -> object:
         return stdlib_json.loads(decode(line), parse_float=jsondoc.plain_float, parse_int=jsondoc.plain_int)
     except ValueError:
         raise ParseError(complaint) from None
-
-
-@lru_cache(maxsize=512)
-def _projection(heads: tuple[str, ...]) -> tuple[msgspec.json.Decoder[msgspec.Struct], attrgetter[tuple[object, ...]]]:
-    """Make a decoder that builds only these top-level fields, and the function that takes them out."""
-    names = [f"field_{index}" for index in range(len(heads))]
-    struct = msgspec.defstruct(
-        "Projection",
-        [(name, object, MISSING) for name in names],
-        rename=dict(zip(names, heads, strict=True)),
-        gc=False,
-    )
-    return msgspec.json.Decoder(struct), attrgetter(*names)
-
-
-def _heads(paths: Sequence[str]) -> tuple[str, ...]:
-    """Every top-level key that a path could begin with."""
-    heads: dict[str, None] = {}
-    for path in paths:
-        heads[path] = None
-        dot = path.find(".")
-        while dot >= 0:
-            heads[path[:dot]] = None
-            dot = path.find(".", dot + 1)
-    return tuple(heads)
 
 
 class JsonBlock:
@@ -131,53 +106,33 @@ class JsonBlock:
         return columns
 
     def _decoded(self, paths: Sequence[str], rows: Sequence[int] | None) -> list[list[Value | Missing]]:
-        heads = _heads(paths)
+        wanted = tuple(paths)
         try:
-            by_head = self._by_head(heads, rows)
+            columns = project(self._plain(rows), wanted)
         except ValueError:
             self._find_odd()
-            by_head = self._by_head(heads, rows)
-        columns = [self._nested(by_head, path) if "." in path else by_head[path] for path in paths]
+            columns = project(self._plain(rows), wanted)
         if self._odd:
+            columns = [list(column) for column in columns]
             for place, row in enumerate(range(len(self._lines)) if rows is None else rows):
                 if row in self._odd:
                     for column, path in zip(columns, paths, strict=True):
                         column[place] = find(self._odd[row], path)
         return columns
 
-    def _by_head(self, heads: tuple[str, ...], rows: Sequence[int] | None) -> dict[str, list[Value | Missing]]:
-        lines = self._lines
-        if rows is not None:
-            lines = [lines[row] for row in rows]
+    def _plain(self, rows: Sequence[int] | None) -> Sequence[bytes]:
+        """The lines, with an empty object in the place of each odd one."""
+        lines = self._lines if rows is None else [self._lines[row] for row in rows]
         if self._odd:
             places = range(len(lines)) if rows is None else rows
             lines = [b"{}" if row in self._odd else line for row, line in zip(places, lines, strict=True)]
-        decoder, fields = _projection(heads)
-        taken = map(fields, map(decoder.decode, lines))
-        if len(heads) == 1:
-            return {heads[0]: list(taken)}  # type: ignore[dict-item]  # a field of type object holds a JSON value
-        columns = [list(column) for column in zip(*taken, strict=True)] or [[] for _ in heads]
-        return dict(zip(heads, columns, strict=True))  # type: ignore[arg-type]  # fields of type object hold JSON values
+        return lines
 
     def _find_odd(self) -> None:
         """Parse leniently every line that the strict decoder does not read as a whole."""
         for row, line in enumerate(self._lines):
             if row not in self._odd and not _is_plain(line):
                 self._odd[row] = parse_record(line)
-
-    @staticmethod
-    def _nested(by_head: dict[str, list[Value | Missing]], path: str) -> list[Value | Missing]:
-        count = len(by_head[path])
-        used = [head for head in _heads([path]) if by_head[head].count(MISSING) < count]
-        if not used:
-            return [MISSING] * count
-        if used == [path]:
-            return list(by_head[path])
-        found: list[Value | Missing] = []
-        for values in zip(*(by_head[head] for head in used), strict=True):
-            partial = {head: value for head, value in zip(used, values, strict=True) if value is not MISSING}
-            found.append(find(partial, path) if partial else MISSING)
-        return found
 
     def record(self, row: int) -> Record:
         """One whole record."""

@@ -40,10 +40,8 @@ def with_dictionary(texts: Sequence[str], codes: Codes) -> Array:
 
 def coded(array: Array) -> tuple[Codes, list[Cell]]:
     """The distinct cells of a column, and for each row which of them it has; −1 for none."""
-    encoded = cast(
-        "pa.DictionaryArray[Any, Any]",
-        array if is_coded(array) else pc.call_function("dictionary_encode", [array]),
-    )
+    encode = pc.dictionary_encode  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - the stubs leave its types open
+    encoded = cast("pa.DictionaryArray[Any, Any]", array if is_coded(array) else encode(array))
     indices = cast("Array", encoded.indices)
     codes = indices.fill_null(-1) if indices.null_count else indices
     cells = cast("list[Cell]", cast("Array", encoded.dictionary).to_pylist())

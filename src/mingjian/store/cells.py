@@ -93,8 +93,8 @@ def is_encodable(text: str) -> bool:
 def _nested_cell(value: list[Value] | dict[str, Value]) -> tuple[Kind, str]:
     try:
         data = orjson.dumps(value)
-        # It writes NaN as null: what does not come back the same was not JSON.
-        if b"null" not in data or orjson.loads(data) == value:
+        # It writes NaN as null and EMPTY as "": what does not come back the same was not JSON.
+        if (b"null" not in data and b'""' not in data) or orjson.loads(data) == value:
             return "j", data.decode()
     except (TypeError, ValueError):
         pass

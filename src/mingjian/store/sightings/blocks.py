@@ -31,18 +31,20 @@ from mingjian.store.sightings.disk import Reading
 from mingjian.store.sightings.hashing import bytes_of
 from mingjian.store.sightings.rows import Column, Keys, changes
 
-VALUES_PER_BLOCK: Final = 256
-ROWS_PER_BLOCK: Final = 1024
+VALUES_PER_BLOCK: Final = 512
+ROWS_PER_BLOCK: Final = 2048
 TOTALLED_ROWS: Final = 64
 """Of an observable with at least so many rows in one group, the sum of them stands beside its key."""
 BLOCK_BYTES_MAX: Final = 1 << 28
 """A block that says that it is larger is damaged."""
 
-_LEVEL: Final = 3
+_LEVEL: Final = 1
 _FRAME: Final = struct.Struct("<B3xIIII")
 FRAME_BYTES: Final = _FRAME.size
 _COUNTS: Final = struct.Struct("<II")
 _TIME_BIAS_US: Final = 1 << 62
+_TOTAL_BIASES: Final = (0, _TIME_BIAS_US, _TIME_BIAS_US)
+_NO_TOTALS: Final = np.zeros((0, 3), np.int64)
 _codec: Final = pa.Codec("zstd", _LEVEL)
 
 
@@ -120,9 +122,10 @@ def frames(file: Reading) -> Iterator[tuple[Frame, bytes]]:
 
 def _packed(column: npt.NDArray[np.int64]) -> bytes:
     """A byte that says how many planes, and the planes."""
-    if not len(column):
-        return b"\0"
-    width = -(-int(column.max()).bit_length() // 8)
+    greatest = int(column.max()) if len(column) else 0
+    if greatest < 256:
+        return b"\1" + column.astype(np.uint8).tobytes() if greatest else b"\0"
+    width = -(-greatest.bit_length() // 8)
     planes = column.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width].T
     return bytes([width]) + planes.tobytes()
 
@@ -146,9 +149,11 @@ class _Unpacker:
         start, self._place = self._place + 1, self._place + 1 + width * size
         if width > 8 or self._place > len(self._data):
             raise damaged("a block is shorter than it says", self._where)
+        if width < 2:
+            found = np.frombuffer(self._data, np.uint8, size, start) if width else np.zeros(size, np.uint8)
+            return found.astype(np.int64)
         bytes_ = np.zeros((size, 8), np.uint8)
-        if width:
-            bytes_[:, :width] = np.frombuffer(self._data, np.uint8, width * size, start).reshape(width, size).T
+        bytes_[:, :width] = np.frombuffer(self._data, np.uint8, width * size, start).reshape(width, size).T
         return bytes_.view("<i8").reshape(size)
 
     def rest(self) -> bytes:
@@ -255,9 +260,7 @@ def pack_values(keys: Keys, entries: Column, group: Column, rows: Column, totals
             _packed(entries - 1),
             _packed(group),
             _packed(rows - 1),
-            _packed(totals[:, 0]),
-            _packed(totals[:, 1] + _TIME_BIAS_US),
-            _packed(totals[:, 2] + _TIME_BIAS_US),
+            *(_packed(totals[:, column] + bias) for column, bias in enumerate(_TOTAL_BIASES) if len(totals)),
             _packed(np.diff(offsets)),
             data[: offsets[-1]].tobytes(),
         )
@@ -272,14 +275,9 @@ def unpack_values(data: bytes, where: str) -> ValueBlock:
     group = unpacker.column(entries_size)
     rows = unpacker.column(entries_size) + 1
     totalled = int(np.count_nonzero(rows >= TOTALLED_ROWS))
-    totals = np.stack(
-        (
-            unpacker.column(totalled),
-            unpacker.column(totalled) - _TIME_BIAS_US,
-            unpacker.column(totalled) - _TIME_BIAS_US,
-        ),
-        axis=1,
-    )
+    totals = _NO_TOTALS
+    if totalled:
+        totals = np.stack([unpacker.column(totalled) - bias for bias in _TOTAL_BIASES], axis=1)
     offsets = np.concatenate(([0], np.cumsum(unpacker.column(size))))
     return ValueBlock(unpacker.rest(), offsets, entries, group, rows, totals)
 

@@ -48,6 +48,7 @@ from mingjian.store.sightings.rows import (
     grouped,
     in_order,
     no_keys,
+    sorted_order,
 )
 from mingjian.store.sightings.writing import FileWriter
 
@@ -239,7 +240,7 @@ def _overlaps(observations: pa.Table, key: Column, roles: int) -> tuple[Column, 
         return nothing, nothing
     events, event = np.unique(_numbers(observations, "event"), return_inverse=True)
     together = key * len(events) + event
-    order = np.argsort(together, kind="stable")
+    order = sorted_order(together)
     heads = np.flatnonzero(changes(together[order]))
     sizes = np.diff(np.append(heads, len(order)))
     if len(sizes) and int(sizes.max()) > ROLES_PER_EVENT_MAX:

@@ -27,7 +27,7 @@ from mingjian.store.sightings.keys import KeyRange
 from mingjian.store.sightings.layout import Group, IndexFile, Tables, days_since_1970
 from mingjian.store.sightings.merging import Replaced, followed, numbered, streamed, united
 from mingjian.store.sightings.reading import CANDIDATES_MAX, IndexReader
-from mingjian.store.sightings.rows import DAY_BITS, EPOCH_DAY, NO_DAY, NO_FIRST, NO_LAST, Column, Keys, Rows, changes, ranges
+from mingjian.store.sightings.rows import DAY_BITS, EPOCH_DAY, NO_DAY, NO_FIRST, NO_LAST, Column, Keys, Rows, changes, ranges, sorted_order
 
 FEED_VALUES_MAX: Final = 1 << 24
 """So many values are asked for at once."""
@@ -190,7 +190,8 @@ class SightingsIndex:
 
     def __init__(self, readers: Sequence[IndexReader], replaced: Replaced) -> None:
         self._readers = tuple(readers)
-        self._replaced = replaced
+        self.replaced = replaced
+        """Segment → the one that has its events now."""
 
     @classmethod
     def open(
@@ -250,7 +251,7 @@ class SightingsIndex:
         for reader in self._readers:
             for entries in _entries(reader, needle, _allowed(reader, organisations)):
                 parts.append(_seen(reader, entries, numbers, days))
-        return _sightings(parts, list(numbers), self._replaced) if parts else []
+        return _sightings(parts, list(numbers), self.replaced) if parts else []
 
     def totals(
         self, kind: ObservableKind, value: str, *, organisations: Collection[int] | None = None
@@ -398,7 +399,7 @@ class SightingsIndex:
                 bounds = (reader.lower_bound(stretch.low), reader.lower_bound(stretch.high))
                 if bounds[0] < bounds[1]:
                     runs.append(
-                        numbered(reader, tables, [bounds], replaced=self._replaced, with_segments=with_segments)
+                        numbered(reader, tables, [bounds], replaced=self.replaced, with_segments=with_segments)
                     )
             yield from streamed(runs)
 
@@ -407,7 +408,7 @@ class SightingsIndex:
 
         The role ``OVERLAP`` is among them.
         """
-        tables = united(self._readers, self._replaced)
+        tables = united(self._readers, self.replaced)
         everything = [key_forms.all_of(kind) for kind in key_forms.KIND_NUMBERS]
         for rows in self._stream(everything if stretches is None else stretches, tables, with_segments=True):
             kinds, values = key_forms.values_of(rows.keys)
@@ -549,7 +550,7 @@ def _sightings(parts: Sequence[_Seen], groups: Sequence[Group], replaced: Replac
     ranks = {group: rank for rank, group in enumerate(ordered)}
     rank = np.array([ranks[group] for group in groups], np.int64)
     place = (rank[place >> DAY_BITS] << DAY_BITS) | (place & _DAY_MASK)
-    order = np.argsort(place, kind="stable")
+    order = sorted_order(place)
     is_new = changes(place[order])
     starts = np.flatnonzero(is_new)
     places = place[order[starts]]
@@ -609,7 +610,7 @@ def _totalled(reader: IndexReader, entries: _Entries) -> tuple[Column, Column, C
 def _summed(row: Column, group: Column, count: Column, first: Column, last: Column) -> tuple[Column, ...]:
     """Counts added, first and last, of each row and group, in their order."""
     together = (row << _GROUP_BITS) | group
-    order = np.argsort(together, kind="stable")
+    order = sorted_order(together)
     together = together[order]
     starts = np.flatnonzero(changes(together))
     if not len(starts):

@@ -262,6 +262,22 @@ class IndexReader:
             raise damaged("a row has a segment that its tables do not have", self.name)
         return np.ascontiguousarray(self._ids.take(places)[:, 0]).view(np.int64)
 
+    def check_sections(self) -> None:
+        """Read every page and every bucket. Raises: StorageError."""
+        for pages in (self._buckets, self._value_blocks, self._row_blocks, self._days, self._starts, self._ids):
+            for number in range(-(-len(pages) // layout.PAGE_ITEMS)):
+                pages.page(number)
+        done = 0
+        for bucket in range(1 << self.footer.bucket_bits):
+            first, place, ordinals_place, checksums = self._buckets.item(bucket)
+            size = 4 * (self._buckets.item(bucket + 1)[0] - first)
+            for offset, checksum in ((place, checksums >> 32), (ordinals_place, checksums & 0xFFFF_FFFF)):
+                if zlib.crc32(self._read(offset, size)) != checksum:
+                    raise damaged(f"bucket {bucket} is not as it was written", self.name)
+            done += size // 4
+        if done != self.footer.values:
+            raise damaged("its buckets do not hold as much as it says", self.name)
+
     # --- from hashes to values -------------------------------------------------------------------------------------
 
     def candidates(self, hashes: Numbers) -> tuple[Column, Column]:

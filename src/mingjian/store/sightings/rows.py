@@ -110,6 +110,17 @@ def changes(*columns: Column) -> npt.NDArray[np.bool_]:
     return changed
 
 
+def sorted_order(numbers: Column) -> Column:
+    """Where the numbers, none of which is negative, stand from the least to the greatest; equal ones as they stood."""
+    if not len(numbers):
+        return np.zeros(0, np.int64)
+    bits = len(numbers).bit_length()
+    if int(numbers.max()).bit_length() + bits > 63:
+        return np.argsort(numbers, kind="stable")
+    # Sorting numbers with their places in the last bits is several times faster than sorting places.
+    return np.sort((numbers << bits) | np.arange(len(numbers))) & ((1 << bits) - 1)
+
+
 def in_order(keys: Keys) -> tuple[Keys, Column]:
     """The distinct keys in order, and for each key given its place among them.
 
@@ -202,8 +213,7 @@ def grouped(
         raise LimitExceeded("GROUPS_MAX", GROUPS_MAX, where="sightings")
     group_bits = int(group.max()).bit_length() if len(group) else 0
     together = (key << (group_bits + DAY_BITS)) | (group << DAY_BITS) | day
-    # Runs in order are merged by this kind of sort in linear time.
-    order = np.argsort(together, kind="stable")
+    order = sorted_order(together)
     together = together[order]
     is_new = changes(together)
     starts = np.flatnonzero(is_new)
