@@ -4,8 +4,9 @@ import math
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from mingjian.detect.leaves import all_leaves, text_of
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, MISSING, Record, Value
 from mingjian.store.blocks import Segment
@@ -83,7 +84,6 @@ def written(folder: Path, records: list[Record], cuts: list[int], *, keep_raw: b
     return paths
 
 
-@settings(max_examples=300)
 @given(records=some_records(), cuts=st.lists(st.integers(0, 20), max_size=2), paths=st.lists(PATHS, max_size=6))
 @example(records=[{"a": 1, "a.b": {"c": 2}}, {"a": {"b": {"c": [{"d": 1}]}}}], cuts=[], paths=["a.b.c", "a.b.c.d"])
 @example(records=[{"a": 1}, {"a": 1.5}, {"a": "7.0"}, {"a": True}, {"a": 2**53 + 1}], cuts=[1, 2, 3, 4], paths=["a"])
@@ -121,7 +121,6 @@ def test_records_and_columns_come_back_as_they_were_also_after_a_merge(
             assert numbers == list(range(1, len(records) + 1))
 
 
-@settings(max_examples=100)
 @given(records=some_records(), data=st.data())
 def test_some_rows_are_the_same_rows_of_the_whole(records: list[Record], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.integers(0, len(records) - 1), max_size=5))
@@ -139,6 +138,20 @@ def test_some_rows_are_the_same_rows_of_the_whole(records: list[Record], data: s
             taken = block.take(rows)
             assert [exact(taken.record(row)) for row in range(len(rows))] == [exact(records[row]) for row in rows]
             assert list(taken.numbers) == [row + 1 for row in rows]
+
+
+@given(records=some_records(), needle=st.sampled_from(["ABC", "cmd.exe", "a b", "true", "42", "k", "s", "p"]))
+def test_the_sieve_never_misses_a_record_that_holds_a_text(records: list[Record], needle: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (file,) = written(Path(folder), records, [])
+        with Segment(file) as segment:
+            rows = segment.block(0).containing([needle])
+    holding = [
+        row
+        for row, record in enumerate(records)
+        if any(leaf is not None and needle.casefold() in text_of(leaf).casefold() for leaf in all_leaves(record))
+    ]
+    assert rows is None or set(holding) <= set(rows)
 
 
 @given(times=st.lists(st.one_of(st.none(), st.integers(-(10**15), 10**16)), min_size=1, max_size=20))

@@ -258,12 +258,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], Callable[[bytes], Iterable[str]], st
         "LINE_BYTES_MAX",
     ),
     "json lines: a line without end": (lambda: b'{"a":"' + b"x" * 60_000_000, partial(read, "jsonl"), "LINE_BYTES_MAX"),
-    "json lines: deep": (lambda: b"[" * 200_000, partial(read, "jsonl"), "JSON_DEPTH_MAX"),
-    "json lines: nine hundred deep": (
-        lambda: b'{"a":' + b"[" * 900 + b"]" * 900 + b"}\n",
-        partial(read, "jsonl"),
-        "JSON_DEPTH_MAX",
-    ),
+    "json lines: deep": (lambda: b"[" * 200_000, partial(read, "jsonl"), "DECODER_DEPTH"),
     "json: an element without end": (
         lambda: b'[{"a":"' + b"x" * 40_000_000,
         partial(read, "json"),

@@ -53,13 +53,15 @@ def leaves(value: Value | Missing) -> Iterator[Leaf]:
     >>> list(leaves([1, [None, "a"], {"b": True}]))
     [1, 'a', '{"b":true}']
     """
-    if isinstance(value, list):
-        for item in value:
-            yield from leaves(item)
-    elif isinstance(value, dict):
-        yield json_bytes(value).decode()
-    elif value is not None and value is not MISSING:
-        yield value  # type: ignore[misc]  # what is left after the tests above
+    pending: list[Value | Missing] = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, list):
+            pending.extend(reversed(one))
+        elif isinstance(one, dict):
+            yield json_bytes(one).decode()
+        elif one is not None and one is not MISSING:
+            yield one  # type: ignore[misc]  # what is left after the tests above
 
 
 def all_leaves(record: Record) -> list[Leaf]:

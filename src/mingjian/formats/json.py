@@ -11,19 +11,21 @@ import json as stdlib_json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import repeat
 from typing import cast
 
 import hyperscan
 import msgspec
 
-from mingjian.errors import InputError, ParseError, SchemaError
+from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
 from mingjian.formats import jsondoc
-from mingjian.formats.bounded import JSON_DEPTH_MAX, check_json_bounds
 from mingjian.formats.projection import project
-from mingjian.formats.text import LINE_BYTES_MAX, LineBatch, decode, line_batches
+from mingjian.formats.text import LineBatch, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
 from mingjian.model.values import Missing, Record, Value, find
+
+DECODER_DEPTH = 1000
+"""Nesting somewhat below this is still read, above it the line is quarantined: the interpreter's own bound. (Values
+nested deeper than 254 levels are kept, and have no text that a rule could match: ``formats.records.json_bytes``.)"""
 
 _decode_any = msgspec.json.Decoder().decode
 _decode_nothing = msgspec.json.Decoder(msgspec.defstruct("Nothing", ())).decode
@@ -40,11 +42,12 @@ def parse_record(line: bytes) -> Record:
     Raises:
         ParseError: it is not JSON.
         SchemaError: it is JSON, but not an object.
-        LimitExceeded: it is nested too deeply, or has too many values.
+        LimitExceeded: it is nested too deeply.
     """
-    check_json_bounds(line, where="", size_bytes_max=LINE_BYTES_MAX)
     try:
         value = _decode_any(line)
+    except RecursionError:
+        raise LimitExceeded("DECODER_DEPTH", DECODER_DEPTH) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as strict:
         value = _parse_leniently(line, str(strict))
     if not isinstance(value, dict):
@@ -55,6 +58,8 @@ def parse_record(line: bytes) -> Record:
 def _parse_leniently(line: bytes, complaint: str) -> object:
     try:
         return stdlib_json.loads(decode(line), parse_float=jsondoc.plain_float, parse_int=jsondoc.plain_int)
+    except RecursionError:
+        raise LimitExceeded("DECODER_DEPTH", DECODER_DEPTH) from None
     except ValueError:
         raise ParseError(complaint) from None
 
@@ -109,7 +114,7 @@ class JsonBlock:
         wanted = tuple(paths)
         try:
             columns = project(self._plain(rows), wanted)
-        except ValueError:
+        except (ValueError, RecursionError):
             self._find_odd()
             columns = project(self._plain(rows), wanted)
         if self._odd:
@@ -162,7 +167,7 @@ class JsonBlock:
 
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
         """Rows whose line holds the longest run of some needle that JSON cannot have escaped, in any case."""
-        sieve = _sieve(tuple(needles))
+        sieve = sieve_for(tuple(needles))
         if sieve is None:
             return None
         found: list[int] = []
@@ -190,7 +195,11 @@ _ESCAPED_ASCII = (rb"\\u002", rb"\\u003", rb"\\u004", rb"\\u005", rb"\\u006", rb
 
 
 @lru_cache(maxsize=64)
-def _sieve(needles: tuple[str, ...]) -> hyperscan.Database | None:
+def sieve_for(needles: tuple[str, ...]) -> hyperscan.Database | None:
+    """An automaton that finds something in every text, JSON or plain, that holds one of some ASCII needles in any case.
+
+    None if there is none: some needle consists of what JSON escapes.
+    """
     patterns: list[bytes] = [*_ESCAPED_ASCII, *(re.escape(character).encode() for character in _FOLDS_TO_ASCII)]
     for needle in needles:
         runs = _NEEDLE_RUN.findall(needle)
@@ -236,26 +245,21 @@ def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
         try:
             _check(batch.lines)
             block = JsonBlock.checked(batch.numbers, batch.lines, piece.first_paths)
-        except (InputError, ValueError):
+        except (InputError, ValueError, RecursionError):
             yield from _read_one_by_one(piece, batch)
         else:
             yield block
 
 
 def _check(lines: Sequence[bytes]) -> None:
-    """Refuse what the decoders of single fields pass over: text that is not UTF-8, and deep nesting.
+    """Refuse what the decoder of single fields passes over: text that is not UTF-8.
 
     Raises:
-        UnicodeDecodeError, LimitExceeded: some line is such.
+        UnicodeDecodeError: some line is such.
     """
     for line in lines:
         if not line.isascii():
             line.decode()
-    objects, arrays = (list(map(bytes.count, lines, repeat(bracket))) for bracket in (b"{", b"["))
-    if max(objects, default=0) + max(arrays, default=0) > JSON_DEPTH_MAX:
-        for line, curly, square in zip(lines, objects, arrays, strict=True):
-            if curly + square > JSON_DEPTH_MAX:
-                check_json_bounds(line, where="", size_bytes_max=LINE_BYTES_MAX)
 
 
 def _read_one_by_one(piece: Piece, batch: LineBatch) -> Iterator[Block | Quarantined]:
@@ -290,6 +294,6 @@ def _is_plain(line: bytes) -> bool:
     """Whether the strict decoder reads the line, so that single fields can be decoded from it later."""
     try:
         _decode_any(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

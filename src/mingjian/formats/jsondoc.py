@@ -16,7 +16,7 @@ from itertools import chain
 from typing import cast
 
 from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
-from mingjian.formats.bounded import JSON_DEPTH_MAX, check_json_bounds
+from mingjian.formats.bounded import JSON_DEPTH_MAX
 from mingjian.formats.records import BLOCK_RECORDS_MAX, RecordBlock
 from mingjian.formats.text import ENCODING_HEAD_BYTES, as_utf8, decode
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
@@ -266,7 +266,6 @@ _BEHIND = {"array": "top", "wrapper": "tail"}
 
 
 def _record(value: object, written: str) -> Record:
-    check_json_bounds(written.encode("utf-8", "surrogateescape"), where="", size_bytes_max=4 * ELEMENT_CHARACTERS_MAX)
     if isinstance(value, dict) and not written.isascii() and any(map(_is_surrogate, written)):
         value = _DECODER.decode(decode(written.encode("utf-8", "surrogateescape")))
     if not isinstance(value, dict):

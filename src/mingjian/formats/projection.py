@@ -34,6 +34,12 @@ def project(lines: Sequence[bytes], paths: tuple[str, ...]) -> list[Column]:
     Raises:
         ValueError: the strict decoder does not accept some line (``msgspec.DecodeError`` is one).
     """
+    whole = tuple(path for path in paths if any(other.startswith(f"{path}.") for other in paths))
+    if whole and len(whole) < len(paths):
+        # An object asked for as a whole and in part: once each.
+        rest = tuple(path for path in paths if path not in whole)
+        by_path = dict(zip((*whole, *rest), project(lines, whole) + project(lines, rest), strict=True))
+        return [by_path[path] for path in paths]
     if paths not in _irregular and max((path.count(".") for path in paths), default=0) <= DOTS_MAX:
         try:
             return _typed(paths).columns(lines)

@@ -13,10 +13,14 @@ BLOCK_RECORDS_MAX = 8192
 """Readers cut their output into blocks of at most this many records."""
 
 
+TOO_DEEP = '"…"'.encode()
+"""Stands for the JSON of a value nested deeper than orjson writes (254 levels): no rule matches inside of it."""
+
+
 class RecordBlock:
     """A block over a list of records. ``raws`` may be given where the original bytes are at hand."""
 
-    __slots__ = ("_raws", "_records", "format", "numbers")
+    __slots__ = ("_keys", "_raws", "_records", "format", "numbers")
 
     def __init__(
         self, format_name: str, numbers: Sequence[int], records: list[Record], raws: Sequence[bytes] | None = None
@@ -26,24 +30,27 @@ class RecordBlock:
         self.numbers = numbers
         self._records = records
         self._raws = raws
+        self._keys: frozenset[str] | None = None
 
     def column(self, path: str) -> Sequence[Value | Missing]:
         """The value at one dotted path for every record, ``MISSING`` where there is none."""
-        if "." in path:
-            return [find(record, path) for record in self._records]
-        return [record.get(path, MISSING) for record in self._records]
+        return self._column(path, self._records)
 
     def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
         """Several columns, for all records or for those with the given indexes."""
-        if rows is None:
-            return [self.column(path) for path in paths]
-        chosen = [self._records[row] for row in rows]
-        return [
-            [find(record, path) for record in chosen]
-            if "." in path
-            else [record.get(path, MISSING) for record in chosen]
-            for path in paths
-        ]
+        chosen = self._records if rows is None else [self._records[row] for row in rows]
+        return [self._column(path, chosen) for path in paths]
+
+    def _column(self, path: str, records: list[Record]) -> list[Value | Missing]:
+        if "." in path and any(head in self._top_keys() for head in _heads(path)):
+            return [find(record, path) for record in records]
+        return [record.get(path, MISSING) for record in records]
+
+    def _top_keys(self) -> frozenset[str]:
+        """The top-level keys of all records: most paths that somebody asks for begin with none of them."""
+        if self._keys is None:
+            self._keys = frozenset().union(*self._records)
+        return self._keys
 
     def record(self, row: int) -> Record:
         """One whole record."""
@@ -67,6 +74,11 @@ class RecordBlock:
         return None
 
 
+def _heads(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]
+
+
 def json_bytes(value: Value) -> bytes:
     """Compact JSON of a value; ``EMPTY`` becomes the empty text, lone surrogates and huge numbers survive as text.
 
@@ -76,7 +88,11 @@ def json_bytes(value: Value) -> bytes:
     try:
         return orjson.dumps(value, default=_plain)
     except TypeError:
+        pass
+    try:
         return orjson.dumps(_writable(value), default=_plain)
+    except (TypeError, RecursionError):
+        return TOO_DEEP
 
 
 def _plain(value: object) -> object:

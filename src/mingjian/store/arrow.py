@@ -53,6 +53,11 @@ def is_coded(array: Array) -> bool:
     return isinstance(array, pa.DictionaryArray)
 
 
+def is_text(array: Array) -> bool:
+    """Whether a column holds texts."""
+    return is_coded(array) or array.type == pa.string()
+
+
 def one_array(column: pa.ChunkedArray[Any]) -> Array:
     """A column that was read, in one piece."""
     return cast("Array", column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())

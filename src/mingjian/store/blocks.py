@@ -17,15 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mingjian.errors import ParseError, StorageError
+from mingjian.formats.json import sieve_for
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import MISSING, Missing, Record, Value, find
-from mingjian.store.arrow import Array, Ints, Places, coded, one_array, picked
+from mingjian.store.arrow import Array, Ints, Places, coded, is_text, one_array, picked
 from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, value_of
 from mingjian.store.columns import KeyPath
 from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY, StoredPart
 from mingjian.store.shapes import Shape, parsed_shape
 
 _NESTED_KINDS: Final = frozenset("jt")
+_OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
+"""What numbers and truth values are written with: such a needle could be in one of them."""
 
 
 class Segment:
@@ -238,8 +241,26 @@ class SegmentBlock:
         )
 
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
-        """No sieve: every record may hold the needles."""
-        return None
+        """Rows in which some cell may hold a needle; each distinct text is looked at once."""
+        sieve = sieve_for(tuple(needles))
+        if sieve is None or any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles):
+            return None
+        marked = np.array([shape is None or any(kind == "t" for _, kind in shape) for shape in self._shapes])
+        found = marked[self._shape_codes]
+        places = range(len(self.segment.paths))
+        self._load(places)
+        for place in places:
+            array = self._arrays[place]
+            if array.null_count == len(array) or not is_text(array):
+                continue
+            codes, cells = coded(array)
+            hits = np.zeros(len(cells) + 1, dtype=np.bool_)  # the last place is for no cell
+            for code, cell in enumerate(cast("list[str]", cells)):
+                seen: list[int] = []
+                sieve.scan(cell.encode(), _collect, 0, seen)
+                hits[code] = bool(seen)
+            found |= hits[codes]
+        return cast("list[int]", np.flatnonzero(found).tolist())
 
     # --- columns of the file
 
@@ -365,6 +386,10 @@ class SegmentBlock:
         cell = cast("str", self._own("_rest")[row].as_py())
         kind = "j" if cell.startswith("{") else "t"
         return cast("Record", value_of(kind, cell))
+
+
+def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> None:
+    cast("list[int]", context).append(pattern)
 
 
 def _decoded(kind: str, cells: Sequence[Cell], place: int) -> Value | Missing:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from mingjian.model.sources import ObservableKind
 from mingjian.store.sightings import keys as key_forms
-from mingjian.store.sightings.blocks import FRAME_BYTES, Kind, damaged, frames
+from mingjian.store.sightings.blocks import FRAME_BYTES, damaged, frames
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import Folder
 from mingjian.store.sightings.hashing import Numbers, xxh64
@@ -22,7 +22,7 @@ from mingjian.store.sightings.index import SightingsIndex
 from mingjian.store.sightings.layout import IndexFile, Tables, days_since_1970
 from mingjian.store.sightings.merging import merge, numbered, plan, streamed, united
 from mingjian.store.sightings.reading import IndexReader
-from mingjian.store.sightings.rows import DAY_BITS, NO_FIRST, NO_LAST, Column, Rows, sorted_order
+from mingjian.store.sightings.rows import DAY_BITS, NO_FIRST, NO_LAST, Column, Rows, ranges, sorted_order
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +120,10 @@ def _compared(rows: Rows, tables: Tables) -> Iterator[Difference]:
     other = np.zeros(len(first), bool)
     for column in (rows.count, rows.first, rows.last, rows.segments):
         other |= column[first] != column[second]
-    sums = np.concatenate(([0], np.cumsum(rows.ranks + 1)))
-    other |= (sums[ends] - sums[ends - rows.segments])[first] != (sums[ends] - sums[ends - rows.segments])[second]
+    alike = np.flatnonzero(~other)
+    sizes, starts = rows.segments[first[alike]], ends - rows.segments
+    ranks = (rows.ranks[ranges(starts[side[alike]], sizes)] for side in (first, second))
+    other[np.repeat(alike, sizes)[np.not_equal(*ranks)]] = True
     for place in np.flatnonzero(other).tolist():
         one, two = int(first[place]), int(second[place])
         yield difference("other", one, shown(one), shown(two))
@@ -145,16 +147,10 @@ def _check_frames(folder: Folder, reader: IndexReader) -> None:
     digest = hashlib.blake2b(digest_size=32)
     file = folder.read(reader.name)
     try:
-        end = 0
-        for frame, data in frames(file):
+        for _, data in frames(file):
             digest.update(data[:FRAME_BYTES])
-            end += len(data)
-            if frame.kind == Kind.TABLES:
-                break
         # The tables are in a frame of their own behind the hashes.
-        tables = file.read_at(reader.footer.tables_offset, FRAME_BYTES)
-        if end <= reader.footer.tables_offset:
-            digest.update(tables)
+        digest.update(file.read_at(reader.footer.tables_offset, FRAME_BYTES))
     finally:
         file.close()
     if digest.hexdigest() != reader.footer.blocks_digest:
