@@ -414,7 +414,11 @@ class _Condition:
             chosen = [tree for name, tree in self.identifiers.items() if not name.startswith("_")]
         else:
             wanted = re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
-            chosen = [tree for name, tree in self.identifiers.items() if wanted.fullmatch(name)]
+            chosen = [
+                tree
+                for name, tree in self.identifiers.items()
+                if wanted.fullmatch(name) and (pattern.startswith("_") or not name.startswith("_"))
+            ]
         if not chosen:
             raise Refused(f"no search identifier is {pattern!r}")
         if quantity == "all":

@@ -697,7 +697,7 @@ CONDITIONS = [
     ("2 of sel*", "sel_1", False),
     ("2 of sel*", "sel_1sel_2", True),
     ("1 of *_2", "sel_2", True),
-    ("1 of *", "_", True),
+    ("1 of *", "_", False),
     ("1 of _*", "_", True),
     ("1 of s*1", "sel_1", True),
     ("all of sel_1", "sel_1", True),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from mingjian.detect.leaves import all_leaves, text_of
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, MISSING, Record, Value

@@ -21,7 +21,6 @@ from mingjian.store.sightings import blocks, merging, reading, writing
 from mingjian.store.sightings.checking import check_file, differences, rebuilt
 from mingjian.store.sightings.delta import OVERLAP, write_delta
 from mingjian.store.sightings.index import Feed, SightingsIndex
-from mingjian.store.sightings.layout import IndexFile, days_since_1970
 from mingjian.store.sightings.merging import Merge, merge, remove_strays, unfinished
 
 DAY_US = 86_400_000_000
@@ -192,7 +191,7 @@ class Catalogue:
 NAMES = [f"file{number:03}.sightings" for number in range(100)]
 
 
-def check(catalogue: Catalogue, replaced: dict[int, int | None]) -> None:
+def check(catalogue: Catalogue, replaced: dict[int, int | None], *, values: int = len(VALUES)) -> None:
     """Every way to ask gives what the model says."""
     index = SightingsIndex.open(catalogue.folder, catalogue.live, replaced=replaced)
     expected = catalogue.model.sightings(replaced)
@@ -204,7 +203,7 @@ def check(catalogue: Catalogue, replaced: dict[int, int | None]) -> None:
                 assert key not in scanned
                 scanned[key] = (row["count"], row["first_us"], row["last_us"], tuple(row["segments"]))
     assert scanned == expected
-    for kind, value in VALUES:
+    for kind, value in VALUES[:values]:
         found = index.lookup(kind, value)
         rows = {
             (kind, value, s.organisation, s.source, s.role, s.day): (s.count, s.first_us, s.last_us, s.segments)
@@ -275,7 +274,7 @@ def fixed_steps() -> list[Step]:
     """A scenario with everything in it, always the same."""
     chance = random.Random(7)
     todo = []
-    for number in range(4):
+    for number in range(3):
         found = dict.fromkeys(
             Observation(
                 *chance.choice(VALUES),
@@ -285,9 +284,9 @@ def fixed_steps() -> list[Step]:
                 time_us=chance.choice((None, chance.randrange(5 * DAY_US))),
                 event=event // 3,
             )
-            for event in range(40)
+            for event in range(12)
         )
-        todo.append(Step(number % 2, list(found), (0, 2, 0, 3)[number], (None, None, None, 4)[number]))
+        todo.append(Step(number % 2, list(found), (0, 2, 2)[number], (None, None, 2)[number]))
     return todo
 
 
@@ -295,7 +294,7 @@ def test_a_failure_of_any_single_file_operation_loses_and_doubles_nothing() -> N
     whole = Catalogue(MemoryFolder())
     whole.run(fixed_steps(), {}, NAMES)
     whole.recover({})
-    assert whole.folder.operations > 100
+    assert whole.folder.operations > 80
     for number in range(whole.folder.operations):
         catalogue = Catalogue(MemoryFolder(fails_at=number))
         with contextlib.suppress(StorageError):
@@ -304,7 +303,7 @@ def test_a_failure_of_any_single_file_operation_loses_and_doubles_nothing() -> N
         done = len({commit for _, _, commit in catalogue.model.rows})
         catalogue.folder = MemoryFolder(catalogue.folder.disk)
         catalogue.recover({})
-        check(catalogue, {})
+        check(catalogue, {}, values=3)
         # And life goes on.
         commit = catalogue.model.rows[-1][2] + 1 if catalogue.model.rows else 0
         rest = fixed_steps()[done:]
@@ -313,7 +312,7 @@ def test_a_failure_of_any_single_file_operation_loses_and_doubles_nothing() -> N
         catalogue.model.rows = before + [
             (step.organisation, o, commit + place) for place, step in enumerate(rest) for o in step.observations
         ]
-        check(catalogue, {})
+        check(catalogue, {}, values=3)
 
 
 def test_a_power_failure_before_any_single_file_operation_loses_and_doubles_nothing() -> None:
@@ -328,23 +327,23 @@ def test_a_power_failure_before_any_single_file_operation_loses_and_doubles_noth
         except PowerFailure:
             catalogue.folder = MemoryFolder(catalogue.folder.disk.after_power_failure(random.Random(number)))
         catalogue.recover({})
-        check(catalogue, {})
+        check(catalogue, {}, values=3)
 
 
 @functools.cache
-def damage_case() -> tuple[Disk, tuple[str, ...], tuple[IndexFile, ...]]:
+def damage_case() -> tuple[Disk, tuple[str, ...]]:
     catalogue = Catalogue(MemoryFolder())
     catalogue.run([Step(s.organisation, s.observations, 0, None) for s in fixed_steps()], {}, NAMES)
-    merged = merge(catalogue.folder, catalogue.live[:3])
-    live = (merged.name, catalogue.live[3])
-    return catalogue.folder.disk, live, ()
+    merged = merge(catalogue.folder, catalogue.live[:2])
+    live = (merged.name, catalogue.live[2])
+    return catalogue.folder.disk, live
 
 
-@hypothesis.settings(max_examples=300, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=150, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(seed=st.integers(0, 2**32), how=st.sampled_from(("flip", "truncate", "zero", "swap", "append")))
 def test_a_damaged_file_is_noticed_or_harmless_never_a_wrong_answer(seed: int, how: str) -> None:
     chance = random.Random(seed)
-    disk, live, _ = damage_case()
+    disk, live = damage_case()
     catalogue = Catalogue(MemoryFolder(disk.copy()))
     catalogue.live = list(live)
     catalogue.model.rows = [
@@ -454,7 +453,3 @@ def test_an_index_equals_the_one_made_anew_and_every_planted_difference_is_found
     assert own[0].what in ("surplus", "other")
     back = [d.what for d in differences(SightingsIndex.open(other, lacking), index) if d.role != OVERLAP]
     assert back == [{"surplus": "missing", "other": "other"}[own[0].what]]
-
-
-def test_undated_days_are_none() -> None:
-    assert days_since_1970(0) is None

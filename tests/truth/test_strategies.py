@@ -12,8 +12,8 @@ from oracle.events import Event
 from oracle.match import matches
 from oracle.rules import MODIFIERS, read
 
-EXAMPLES = 300
-MODIFIER_EXAMPLES_MIN = 5
+EXAMPLES = 500
+MODIFIER_EXAMPLES_MIN = 1
 
 
 def test_generated_rules_use_every_modifier_and_match_now_and_then() -> None:

@@ -90,7 +90,7 @@ def compile_rules(rules: Sequence[Rule]) -> CompiledRules:
     numbering = _Numbering()
     nodes = tuple(numbering.tree(rule.condition) for rule in rules)
     fields = tuple(numbering.atoms)
-    atoms = tuple(tuple(asked) for asked in numbering.atoms.values())
+    atoms = tuple(tuple(asked.values()) for asked in numbering.atoms.values())
     facts = _Facts(fields, atoms)
     references = (leaf.ref for node in nodes for leaf in leaves_of(node) if isinstance(leaf, Compared))
     compared = dict.fromkeys(name for ref in references for name in (ref.field, ref.other))
@@ -101,7 +101,9 @@ class _Numbering:
     """Numbers fields and atoms in the order in which they are met."""
 
     def __init__(self) -> None:
-        self.atoms: dict[str, dict[AnyAtom, int]] = {}
+        self.atoms: dict[str, dict[object, AnyAtom]] = {}
+        """Field → key of an atom → the atom."""
+        self._places: dict[tuple[str, object], int] = {}
         self._numbers: dict[str, int] = {}
 
     def tree(self, expr: Expr) -> Node:
@@ -119,7 +121,11 @@ class _Numbering:
                 field = KEYWORDS if expr.field is None else expr.field
                 asked = self.atoms.setdefault(field, {})
                 number = self._numbers.setdefault(field, len(self._numbers))
-                return Leaf(number, asked.setdefault(expr, len(asked)))
+                # For Python 42 and 42.0 are the same; as texts that an event may spell they are not.
+                key = (expr, str(expr.value)) if isinstance(expr, Number) else expr
+                place = self._places.setdefault((field, key), len(asked))
+                asked[key] = expr
+                return Leaf(number, place)
 
 
 def _slowness(node: Node) -> int:

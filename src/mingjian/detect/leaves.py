@@ -164,6 +164,8 @@ def time_parts(leaf: Leaf) -> dict[str, int]:
             return {}
         year, month, day = int(found[1]), int(found[2]), int(found[3])
         clock = {"hour": int(found[4]), "minute": int(found[5])} if found[4] else {}
+        if clock and (clock["hour"] > 23 or clock["minute"] > 59):
+            clock = {}
         try:
             date = datetime.date(year, month, day)
         except ValueError:

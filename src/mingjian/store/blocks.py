@@ -260,7 +260,7 @@ class SegmentBlock:
                 sieve.scan(cell.encode(), _collect, 0, seen)
                 hits[code] = bool(seen)
             found |= hits[codes]
-        return cast("list[int]", np.flatnonzero(found).tolist())
+        return np.flatnonzero(found).tolist()
 
     # --- columns of the file
 

@@ -186,3 +186,10 @@ def test_the_first_place_that_holds_a_value_counts(record: dict, expected: objec
     engine = Engine([rule(Number("a", 1)), rule(Number("a", 2)), rule(Number("a", 3)), rule(Null("a"))])
     found = engine.match(NESTED, RecordBlock("jsonl", [1], [record]))
     assert found == [({1: 0, 2: 1, 3: 2, None: 3}[expected], 0)]
+
+
+def test_numbers_that_python_takes_for_equal_stay_different_texts() -> None:
+    engine = Engine([rule(Number("a", 42)), rule(Number("a", 42.0)), rule(Number("a", -0.0)), rule(Number("a", 0))])
+    events = [{"a": "42"}, {"a": "42.0"}, {"a": 42}, {"a": "0"}, {"a": "-0.0"}, {"a": 0}]
+    found = engine.match(FLAT, RecordBlock("evtx", range(6), events))
+    assert found == [(0, 0), (0, 2), (1, 1), (1, 2), (2, 4), (2, 5), (3, 3), (3, 5)]
