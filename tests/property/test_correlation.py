@@ -121,7 +121,7 @@ def in_order(found: list[Found]) -> list[Found]:
 @settings(max_examples=500, deadline=None)
 @given(st.integers(0, 2**40))
 def test_everything_at_once_in_any_order_is_what_the_definition_says(seed: int) -> None:
-    random = Random(seed)  # noqa: S311  # chance, not secrecy
+    random = Random(seed)
     correlations, happenings = correlations_of(random), happenings_of(random)
     needed = needed_fields(correlations)
     correlator = Correlator(correlations)
@@ -133,7 +133,7 @@ def test_everything_at_once_in_any_order_is_what_the_definition_says(seed: int) 
 @settings(max_examples=500, deadline=None)
 @given(st.integers(0, 2**40))
 def test_live_in_batches_late_doubled_and_restored_is_the_same_as_all_at_once(seed: int) -> None:
-    random = Random(seed)  # noqa: S311  # chance, not secrecy
+    random = Random(seed)
     correlations, happenings = correlations_of(random), happenings_of(random)
     needed = needed_fields(correlations)
     lateness_s = random.choice((0, 1, 2, 8))

@@ -17,7 +17,7 @@ from memory_folder import Disk, MemoryFolder, PowerFailure
 
 from mingjian.errors import MingjianError, StorageError
 from mingjian.model.sources import ObservableKind
-from mingjian.store.sightings import blocks, merging, reading, writing
+from mingjian.store.sightings import blocks, index, merging, reading, writing
 from mingjian.store.sightings.checking import check_file, differences, rebuilt
 from mingjian.store.sightings.delta import OVERLAP, write_delta
 from mingjian.store.sightings.index import Feed, SightingsIndex
@@ -29,13 +29,10 @@ DAY_US = 86_400_000_000
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, pages and portions so small that some hundred rows have many of each."""
-    for module in (blocks, writing, reading):
-        for name, size in (("VALUES_PER_BLOCK", 3), ("ROWS_PER_BLOCK", 5), ("TOTALLED_ROWS", 4)):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, size)
-    monkeypatch.setattr("mingjian.store.sightings.index.VALUES_PER_BLOCK", 3)
-    monkeypatch.setattr("mingjian.store.sightings.index.TOTALLED_ROWS", 4)
-    monkeypatch.setattr("mingjian.store.sightings.index.HITS_AT_ONCE", 4)
+    blocks_of(monkeypatch, values=3, rows=5)
+    for module in (blocks, writing, index):
+        monkeypatch.setattr(module, "TOTALLED_ROWS", 4)
+    monkeypatch.setattr(index, "HITS_AT_ONCE", 4)
     monkeypatch.setattr("mingjian.store.sightings.layout.PAGE_ITEMS", 4)
     monkeypatch.setattr("mingjian.store.sightings.layout.KEYS_PER_BUCKET_MAX", 4)
     monkeypatch.setattr("mingjian.store.sightings.layout.BUCKETS_TOGETHER", 2)
@@ -43,6 +40,13 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "PORTION_ROWS", 7)
     monkeypatch.setattr(reading, "PAGES_KEPT_MAX", 2)
     monkeypatch.setattr(reading, "BLOCKS_KEPT_MAX", 2)
+
+
+def blocks_of(monkeypatch: pytest.MonkeyPatch, *, values: int, rows: int) -> None:
+    for module in (blocks, writing, reading, index):
+        monkeypatch.setattr(module, "VALUES_PER_BLOCK", values)
+    for module in (blocks, writing, reading):
+        monkeypatch.setattr(module, "ROWS_PER_BLOCK", rows)
 
 
 VALUES: tuple[tuple[ObservableKind, str], ...] = (
@@ -193,10 +197,10 @@ NAMES = [f"file{number:03}.sightings" for number in range(100)]
 
 def check(catalogue: Catalogue, replaced: dict[int, int | None], *, values: int = len(VALUES)) -> None:
     """Every way to ask gives what the model says."""
-    index = SightingsIndex.open(catalogue.folder, catalogue.live, replaced=replaced)
+    opened = SightingsIndex.open(catalogue.folder, catalogue.live, replaced=replaced)
     expected = catalogue.model.sightings(replaced)
     scanned = {}
-    for part in index.scan():
+    for part in opened.scan():
         for row in part.to_pylist():
             if row["role"] != OVERLAP:
                 key = tuple(row[name] for name in ("kind", "value", "organisation", "source", "role", "day"))
@@ -204,19 +208,19 @@ def check(catalogue: Catalogue, replaced: dict[int, int | None], *, values: int 
                 scanned[key] = (row["count"], row["first_us"], row["last_us"], tuple(row["segments"]))
     assert scanned == expected
     for kind, value in VALUES[:values]:
-        found = index.lookup(kind, value)
+        found = opened.lookup(kind, value)
         rows = {
             (kind, value, s.organisation, s.source, s.role, s.day): (s.count, s.first_us, s.last_us, s.segments)
             for s in found
         }
         assert rows == {key: row for key, row in expected.items() if key[:2] == (kind, value)}
         assert found == sorted(found, key=lambda s: (s.organisation, s.source, s.role, (s.day is not None, s.day or 0)))
-        totals = index.totals(kind, value)
+        totals = opened.totals(kind, value)
         assert (totals and (totals.count, totals.first_us, totals.last_us)) == catalogue.model.totals(kind, value)
     feed = Feed(pa.array([kind for kind, _ in VALUES]), pa.array([value for _, value in VALUES]))
-    assert by_group(index.match(feed).to_pylist()) == expected_totals(expected)
-    assert {VALUES[row][1] for row in index.match(feed)["row"].to_pylist()} == {key[1] for key in expected}
-    index.close()
+    assert by_group(opened.match(feed).to_pylist()) == expected_totals(expected)
+    assert {VALUES[row][1] for row in opened.match(feed)["row"].to_pylist()} == {key[1] for key in expected}
+    opened.close()
 
 
 def by_group(rows: list[dict[str, object]]) -> dict[tuple[object, ...], tuple[object, ...]]:
@@ -290,7 +294,9 @@ def fixed_steps() -> list[Step]:
     return todo
 
 
-def test_a_failure_of_any_single_file_operation_loses_and_doubles_nothing() -> None:
+@pytest.mark.slow
+def test_a_failure_of_any_single_file_operation_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks_of(monkeypatch, values=8, rows=16)
     whole = Catalogue(MemoryFolder())
     whole.run(fixed_steps(), {}, NAMES)
     whole.recover({})
@@ -315,7 +321,11 @@ def test_a_failure_of_any_single_file_operation_loses_and_doubles_nothing() -> N
         check(catalogue, {}, values=3)
 
 
-def test_a_power_failure_before_any_single_file_operation_loses_and_doubles_nothing() -> None:
+@pytest.mark.slow
+def test_a_power_failure_before_any_single_file_operation_loses_and_doubles_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocks_of(monkeypatch, values=8, rows=16)
     whole = Catalogue(MemoryFolder())
     whole.run(fixed_steps(), {}, NAMES)
     whole.recover({})
@@ -380,14 +390,14 @@ def test_a_damaged_file_is_noticed_or_harmless_never_a_wrong_answer(seed: int, h
 
 
 def ask_one(catalogue: Catalogue, kind: ObservableKind, value: str) -> None:
-    index = SightingsIndex.open(catalogue.folder, catalogue.live)
+    opened = SightingsIndex.open(catalogue.folder, catalogue.live)
     expected = catalogue.model.sightings({})
     found = {
         (kind, value, s.organisation, s.source, s.role, s.day): (s.count, s.first_us, s.last_us, s.segments)
-        for s in index.lookup(kind, value)
+        for s in opened.lookup(kind, value)
     }
     assert found == {key: row for key, row in expected.items() if key[:2] == (kind, value)}
-    totals = index.totals(kind, value)
+    totals = opened.totals(kind, value)
     assert (totals and (totals.count, totals.first_us, totals.last_us)) == catalogue.model.totals(kind, value)
 
 
@@ -396,7 +406,7 @@ def ask_one(catalogue: Catalogue, kind: ObservableKind, value: str) -> None:
 def test_ranges_hold_what_belongs_into_them_and_nothing_else(todo: list[Step]) -> None:
     catalogue = Catalogue(MemoryFolder())
     catalogue.run(todo, {}, NAMES)
-    index = SightingsIndex.open(catalogue.folder, catalogue.live)
+    opened = SightingsIndex.open(catalogue.folder, catalogue.live)
     everything = expected_totals(catalogue.model.sightings({}))
 
     def within(found: list[dict[str, object]], wanted: dict[str, set[str]]) -> None:
@@ -409,19 +419,19 @@ def test_ranges_hold_what_belongs_into_them_and_nothing_else(todo: list[Step]) -
         "email": {"mallory@evil.example", "bob@mail.evil.example"},
         "host": {"dc01.evil.example"},
     }
-    within(index.lookup_domain("evil.example").totals.to_pylist(), below)
-    network = index.lookup_network(ipaddress.ip_network("192.0.2.0/24"))
+    within(opened.lookup_domain("evil.example").totals.to_pylist(), below)
+    network = opened.lookup_network(ipaddress.ip_network("192.0.2.0/24"))
     within(network.totals.to_pylist(), {"ip": {"192.0.2.1", "192.0.2.255"}, "host": {"192.0.2.1"}})
-    within(index.lookup_network(ipaddress.ip_network("::/0")).totals.to_pylist(), {"ip": {"2001:db8::1", "::"}})
-    files = index.lookup_file_name("a.exe").totals.to_pylist()
+    within(opened.lookup_network(ipaddress.ip_network("::/0")).totals.to_pylist(), {"ip": {"2001:db8::1", "::"}})
+    files = opened.lookup_file_name("a.exe").totals.to_pylist()
     within(files, {"file": {"c:\\temp\\a.exe", "/tmp/a.exe", "a.exe"}})
-    within(index.lookup_prefix("account", "a").totals.to_pylist(), {"account": {v for k, v in VALUES if v[:1] == "a"}})
-    within(index.lookup_prefix("url", "http").totals.to_pylist(), {"url": below["url"]})
-    few = index.lookup_prefix("account", "", values_max=2)
+    within(opened.lookup_prefix("account", "a").totals.to_pylist(), {"account": {v for k, v in VALUES if v[:1] == "a"}})
+    within(opened.lookup_prefix("url", "http").totals.to_pylist(), {"url": below["url"]})
+    few = opened.lookup_prefix("account", "", values_max=2)
     accounts = {key[1] for key in everything if key[0] == "account"}
     assert len(set(few.totals["value"].to_pylist())) == min(2, len(accounts))
     assert few.is_complete == (len(accounts) <= 2)
-    only = index.lookup_domain("evil.example", organisations=[2])
+    only = opened.lookup_domain("evil.example", organisations=[2])
     assert set(only.totals["organisation"].to_pylist()) <= {2}
 
 
@@ -430,10 +440,10 @@ def test_ranges_hold_what_belongs_into_them_and_nothing_else(todo: list[Step]) -
 def test_an_index_equals_the_one_made_anew_and_every_planted_difference_is_found(todo: list[Step], seed: int) -> None:
     catalogue = Catalogue(MemoryFolder())
     catalogue.run(todo, {}, NAMES)
-    index = SightingsIndex.open(catalogue.folder, catalogue.live)
+    opened = SightingsIndex.open(catalogue.folder, catalogue.live)
     again = MemoryFolder()
     anew = rebuilt(again, ((step.organisation, table(step.observations)) for step in todo))
-    assert list(differences(index, SightingsIndex.open(again, anew))) == []
+    assert list(differences(opened, SightingsIndex.open(again, anew))) == []
 
     chance = random.Random(seed)
     step = chance.randrange(len(todo))
@@ -444,12 +454,12 @@ def test_an_index_equals_the_one_made_anew_and_every_planted_difference_is_found
         other,
         ((s.organisation, table(left if n == step else s.observations)) for n, s in enumerate(todo)),
     )
-    found = list(differences(index, SightingsIndex.open(other, lacking)))
+    found = list(differences(opened, SightingsIndex.open(other, lacking)))
     day = None if gone.time_us is None else gone.time_us // DAY_US
     own = [d for d in found if d.role != OVERLAP]
     assert [(d.kind, d.value, d.organisation, d.source, d.role, d.day) for d in own] == [
         (gone.kind, gone.value, todo[step].organisation, gone.source, gone.role, day)
     ]
     assert own[0].what in ("surplus", "other")
-    back = [d.what for d in differences(SightingsIndex.open(other, lacking), index) if d.role != OVERLAP]
+    back = [d.what for d in differences(SightingsIndex.open(other, lacking), opened) if d.role != OVERLAP]
     assert back == [{"surplus": "missing", "other": "other"}[own[0].what]]
