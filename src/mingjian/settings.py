@@ -43,8 +43,6 @@ class KeyNotes:
     line_zh: str
     parse: Callable[[Given, Path], object]
     """Checks one given value; a path in it is relative to the folder. Raises ValueError with what is allowed."""
-    secret: bool = False
-    """The value may hold a password: no message shows it."""
 
 
 def _parse_jobs(given: Given, folder: Path) -> int:
@@ -58,20 +56,6 @@ def _parse_folder(given: Given, folder: Path) -> Path:
     if not isinstance(given, str) or not given or "\0" in given:
         raise ValueError("the path of a folder")
     return folder / Path(given).expanduser()
-
-
-def _parse_database(given: Given, folder: Path) -> str:
-    if not isinstance(given, str) or (given and not given.startswith(("postgresql://", "postgresql+psycopg://"))):
-        raise ValueError("the URL of a PostgreSQL database, or empty")
-    return given.replace("postgresql://", "postgresql+psycopg://", 1) if given.startswith("postgresql://") else given
-
-
-def _parse_truth(given: Given, folder: Path) -> bool:
-    known = {"true": True, "false": False, "1": True, "0": False}
-    text = str(given).lower() if isinstance(given, bool | str) else ""
-    if text not in known:
-        raise ValueError("true or false")
-    return known[text]
 
 
 def _one_of(allowed: tuple[_T, ...]) -> Callable[[Given, Path], _T]:
@@ -121,25 +105,6 @@ KEYS: tuple[KeyNotes, ...] = (
         line_zh="写入标准错误输出的日志的最低级别。",
         parse=_one_of(("debug", "info", "warning", "error")),
     ),
-    KeyNotes(
-        name="database",
-        kind="URL",
-        unit="–",
-        default="state.db",
-        line_en="URL of a PostgreSQL database for the state of the workspace; empty means the file state.db in it.",
-        line_zh="保存工作区状态的 PostgreSQL 数据库的 URL；留空则用工作区中的 state.db 文件。",
-        parse=_parse_database,
-        secret=True,
-    ),
-    KeyNotes(
-        name="keep_raw",
-        kind="true or false",
-        unit="–",
-        default="false",
-        line_en="Whether the lake also keeps the bytes that each event was made of. The manual states what that costs.",
-        line_zh="数据湖是否同时保存每条日志事件的原始字节；代价见手册。",
-        parse=_parse_truth,
-    ),
 )
 """Every setting there is, in the order of the manual."""
 
@@ -155,9 +120,6 @@ class Settings:
     cache_folder: Path = field(default_factory=lambda: user_cache_folder(os.environ))
     language: Language = "en"
     log_level: LogLevel = "warning"
-    database: str = field(default="", repr=False)
-    """It may hold a password."""
-    keep_raw: bool = False
     file: Path | None = None
     """The file that was read, if there was one."""
 
@@ -218,8 +180,6 @@ _IN_CHINESE = {
     "en or zh": "en 或 zh",
     "debug, info, warning or error": "debug、info、warning 或 error",
     "processes": "进程",
-    "URL": "URL",
-    "true or false": "true 或 false",
     "$XDG_CACHE_HOME/mingjian, else ~/.cache/mingjian": "$XDG_CACHE_HOME/mingjian，否则 ~/.cache/mingjian",
 }
 
@@ -266,5 +226,4 @@ def _checked(name: str, given: Given, folder: Path, *, where: str) -> object:
     try:
         return key.parse(given, folder)
     except ValueError as error:
-        what = "not shown here" if key.secret else shown(given)
-        raise ConfigError(f"{name} is {what}", where=where, hint=f"it must be {error}") from error
+        raise ConfigError(f"{name} is {shown(given)}", where=where, hint=f"it must be {error}") from error
