@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Record, Value
@@ -20,14 +21,21 @@ NUMBER_CHARACTERS_MAX = 64
 """A text longer than this is not taken for a number."""
 _LAST_CASED = 0x1E944
 """No character behind this one has a case in Unicode 16."""
+_BLOCK = 128
 MILLISECONDS_FROM = 1e11
 """A time given as a number above this counts milliseconds, else seconds."""
+
+
+def _cased_block(start: int) -> range:
+    """The characters of a block of the code space, none if none of them has a case: nearly all blocks have none."""
+    text = "".join(map(chr, range(start, start + _BLOCK)))
+    return range(start, start + _BLOCK if text.casefold() != text else start)
 
 
 @lru_cache(maxsize=1)
 def _folding() -> dict[int, str]:
     table = {code: chr(code + 32) for code in range(ord("A"), ord("Z") + 1)}
-    for code in range(0x80, _LAST_CASED):
+    for code in chain.from_iterable(map(_cased_block, range(0x80, _LAST_CASED, _BLOCK))):
         character = chr(code)
         full = character.casefold()
         simple = full if len(full) == 1 else character.lower()
