@@ -15,7 +15,7 @@ from mingjian.model.sources import View
 from mingjian.model.values import Record, Value
 from mingjian.sources import files
 from mingjian.sources.definitions import load_sources
-from mingjian.sources.envelope import envelope, field_value, observables
+from mingjian.sources.envelope import envelope, observables
 from mingjian.sources.router import Router
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "windows"
@@ -57,13 +57,13 @@ def test_a_sysmon_process_start_means_the_same_in_every_layout(sample: str) -> N
     ((view, record),) = of_stream(sample, "windows/sysmon/1")
     assert LogSource("windows", "process_creation") in view.stream.logsources
     assert LogSource("windows", None, "sysmon") in view.stream.logsources
-    assert {name: field_value(view, record, name) for name in ("Image", "CommandLine", "Provider_Name", "Channel")} == {
+    assert {name: view.value(record, name) for name in ("Image", "CommandLine", "Provider_Name", "Channel")} == {
         "Image": "C:\\Users\\alice\\Downloads\\invoice.exe",
         "CommandLine": "invoice.exe --quiet",
         "Provider_Name": "Microsoft-Windows-Sysmon",
         "Channel": "Microsoft-Windows-Sysmon/Operational",
     }
-    assert str(field_value(view, record, "EventID")) == "1"
+    assert str(view.value(record, "EventID")) == "1"
     found = envelope(view, record)
     assert (found.time_us, found.host, found.account) == (AT_US, "pc-7.example.org", "EXAMPLE\\alice")
     assert observables(view, record) == [
@@ -81,7 +81,7 @@ def test_4688_is_a_process_creation_with_renamed_fields_in_every_layout(sample: 
     assert LogSource("windows", "process_creation") in view.stream.logsources
     assert LogSource("windows", None, "security") in view.stream.logsources
     names = ("Image", "NewProcessName", "ParentImage", "CommandLine", "User", "IntegrityLevel", "ProcessId")
-    assert [field_value(view, record, name) for name in names] == [
+    assert [view.value(record, name) for name in names] == [
         "C:\\Users\\alice\\Downloads\\invoice.exe",
         "C:\\Users\\alice\\Downloads\\invoice.exe",
         "C:\\Windows\\explorer.exe",
@@ -100,7 +100,7 @@ def test_4688_is_a_process_creation_with_renamed_fields_in_every_layout(sample: 
 def test_unnamed_data_is_reached_in_every_layout(sample: str) -> None:
     ((view, record),) = of_stream(sample, "windows/powershell-classic/400")
     assert LogSource("windows", "ps_classic_start") in view.stream.logsources
-    data = field_value(view, record, "Data")
+    data = view.value(record, "Data")
     assert any(
         "HostApplication=powershell.exe -Version 2" in text for text in (data if isinstance(data, list) else [data])
     )
@@ -119,7 +119,7 @@ def test_what_happened_to_a_registry_key_needs_the_event_type_of_sysmon() -> Non
 
 def test_a_cleared_log_is_told_under_the_name_channel() -> None:
     ((view, record),) = of_stream("evtx-json", "windows/system/104")
-    assert field_value(view, record, "Channel") == "Security"
+    assert view.value(record, "Channel") == "Security"
 
 
 def flat(channel: str, event_id: int, **data: Value) -> tuple[View, Record]:
@@ -136,9 +136,9 @@ def test_defender_threats_are_antivirus_events_under_both_spellings(event_id: in
             channel, event_id, **{name: "Trojan:Win32/X", "SourceName": "Microsoft-Windows-Windows Defender"}
         )
         assert any(ls.satisfies(LogSource(None, "antivirus")) for ls in view.stream.logsources)
-        assert field_value(view, record, "Signature") == field_value(view, record, "ThreatName") == "Trojan:Win32/X"
+        assert view.value(record, "Signature") == view.value(record, "ThreatName") == "Trojan:Win32/X"
     view, record = flat(channel, 1116, **{"Source Name": "AMSI", "SourceName": "Microsoft-Windows-Windows Defender"})
-    assert field_value(view, record, "SourceName") == "AMSI"
+    assert view.value(record, "SourceName") == "AMSI"
     assert not any(ls.category for ls in flat(channel, 5007)[0].stream.logsources)
 
 
@@ -207,7 +207,7 @@ def test_real_events_under_simulated_attack_are_all_known(shared_data: Path) -> 
         layouts[view.layout.name] += 1
         assert view.stream.source
         if view.stream.source == "windows-sysmon":
-            told = field_value(view, record, "UtcTime")
+            told = view.value(record, "UtcTime")
             assert isinstance(told, str)
             assert envelope(view, record).time_us is not None
     assert layouts["nxlog"]
