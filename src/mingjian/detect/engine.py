@@ -101,6 +101,7 @@ class Engine:
         self._matchers: dict[str, FieldMatcher] = {}
         self._programs: dict[View, _Program] = {}
         self._alike: dict[object, _Program] = {}
+        self._admitted: dict[tuple[LogSource, ...], list[int]] = {}
         self._by_logsource: dict[LogSource, list[int]] = defaultdict(list)
         for index, rule in enumerate(rules):
             self._by_logsource[rule.logsource].append(index)
@@ -111,11 +112,14 @@ class Engine:
 
     def applicable(self, view: View) -> list[int]:
         """Indexes of the rules whose log source the view's stream satisfies."""
-        declared = (*view.stream.logsources, LogSource())
-        admitted = (
-            rules for wanted, rules in self._by_logsource.items() if any(own.satisfies(wanted) for own in declared)
-        )
-        return sorted(chain.from_iterable(admitted))
+        known = self._admitted.get(view.stream.logsources)
+        if known is None:
+            declared = (*view.stream.logsources, LogSource())
+            admitted = (
+                rules for wanted, rules in self._by_logsource.items() if any(own.satisfies(wanted) for own in declared)
+            )
+            known = self._admitted[view.stream.logsources] = sorted(chain.from_iterable(admitted))
+        return known
 
     def match(
         self,
@@ -170,8 +174,7 @@ class Engine:
         """The matcher of a field that some atom asks about, ready for use."""
         matcher = self._matchers.get(field)
         if matcher is None:
-            matcher = self._matchers[field] = FieldMatcher(self.compiled.atoms[self._numbers[field]])
-            matcher.open(self._blobs)
+            matcher = self._matchers[field] = FieldMatcher(self.compiled.atoms[self._numbers[field]], self._blobs)
         return matcher
 
     def asks(self, field: str) -> bool:
@@ -185,15 +188,17 @@ class Engine:
     def _program(self, view: View) -> _Program:
         program = self._programs.get(view)
         if program is None:
-            rules = self.applicable(view)
-            paths = {field: view.paths(field) for field in self._fields(rules)}
-            key = (tuple(rules), tuple(paths.items()))
+            # Everything that where a field is found, and which rules there are, can hang on.
+            key = (view.stream.logsources, tuple(view.stream.fields.items()), view.layout.family, view.layout.name)
             program = self._alike.get(key)
             if program is None:
+                rules = self.applicable(view)
+                paths = {field: view.paths(field) for field in self._fields(rules)}
                 program = self._alike[key] = self._compiled(rules, paths)
             if len(self._programs) >= PROGRAMS_MAX:
                 self._programs.clear()
                 self._alike.clear()
+                self._admitted.clear()
             self._programs[view] = program
         return program
 

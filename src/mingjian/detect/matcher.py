@@ -63,6 +63,7 @@ Blobs: TypeAlias = Mapping[str, bytes]
 
 _Pattern: TypeAlias = tuple[bytes, int]
 """A Hyperscan expression and its flags."""
+_Outcome: TypeAlias = tuple[list[int], list[int]]
 _SIEVE_CHARACTERS_MAX = 500
 """Of a longer literal only so much goes into the automaton, and the rest is confirmed; a longer regular expression
 is asked of every distinct value."""
@@ -154,60 +155,40 @@ class _Searchable(Protocol):
     def search(self, text: str) -> object: ...
 
 
-class _Automaton:
-    """Patterns over bytes, each of which makes some atoms true or asks for a closer look at them."""
+class _Patterns:
+    """Patterns over bytes for one automaton, each of which makes some atoms true or asks for a closer look at them."""
 
     def __init__(self) -> None:
         self._sure: dict[_Pattern, list[int]] = defaultdict(list)
         self._unsure: dict[_Pattern, list[int]] = defaultdict(list)
-        self._database: hyperscan.Database | None = None
-        self.outcomes: list[tuple[list[int], list[int]]] = []
-        """For each pattern the atoms that it makes true, and those that it says to look at."""
-        self.is_used = False
-        self.uncompilable: list[int] = []
 
     def add(self, pattern: bytes, flags: int, atom: int, *, sure: bool) -> None:
         """Say that a pattern makes an atom true, or (not ``sure``) that it may."""
         (self._sure if sure else self._unsure)[pattern, flags | hyperscan.HS_FLAG_SINGLEMATCH].append(atom)
 
-    def _patterns(self) -> list[_Pattern]:
-        return sorted(self._sure.keys() | self._unsure.keys())
+    def compiled(self) -> tuple[_Automaton | None, list[int]]:
+        """The automaton, if there is any pattern, and the atoms of the patterns that Hyperscan refuses."""
+        refused = self._drop_uncompilable()
+        patterns = sorted(self._sure.keys() | self._unsure.keys())
+        if not patterns:
+            return None, refused
+        outcomes = [(self._sure.get(pattern, []), self._unsure.get(pattern, [])) for pattern in patterns]
+        return _Automaton(_compiled(patterns), outcomes), refused
 
-    def key(self) -> str:
-        """The hash of everything that the compiled automaton depends on."""
-        content = msgspec.msgpack.encode((version("hyperscan"), platform.machine(), self._patterns()))
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-    def open(self, blobs: Blobs) -> None:
-        """Compile, or load what was compiled before. Atoms whose pattern Hyperscan refuses go to ``uncompilable``."""
-        blob = blobs.get(self.key()) if self._sure or self._unsure else None
-        if blob is None:
-            self._drop_uncompilable()
-        patterns = self._patterns()
-        if patterns:
-            self._database = _loaded(blob) if blob else _compiled(patterns)
-            self.is_used = True
-        self.outcomes = [(self._sure.get(pattern, []), self._unsure.get(pattern, [])) for pattern in patterns]
-
-    def _drop_uncompilable(self) -> None:
+    def _drop_uncompilable(self) -> list[int]:
         """Take out of the regular expressions what Hyperscan cannot do; literals always compile."""
         if _compiles(list(self._unsure)):
-            return
-        for pattern in [pattern for pattern in self._unsure if not _compiles([pattern])]:
-            self.uncompilable += self._unsure.pop(pattern)
-
-    def blob(self) -> bytes | None:
-        """The compiled automaton, unless there is none or some pattern was left out of it."""
-        return None if self._database is None or self.uncompilable else hyperscan.dumpb(self._database)
-
-    def scan(self, data: bytes) -> list[int]:
-        """The patterns found in a text, by number."""
-        if self._database is None:
             return []
-        found: list[int] = []
-        # By position: Hyperscan's binding takes three times as long to be told by name.
-        self._database.scan(data, _collect, 0, found)
-        return found
+        refused: list[int] = []
+        for pattern in [pattern for pattern in self._unsure if not _compiles([pattern])]:
+            refused += self._unsure.pop(pattern)
+        return refused
+
+
+class _Automaton(NamedTuple):
+    database: hyperscan.Database
+    outcomes: list[_Outcome]
+    """For each pattern the atoms that it makes true, and those that it says to look at."""
 
 
 def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> None:
@@ -224,10 +205,16 @@ def _compiled(patterns: Sequence[_Pattern]) -> hyperscan.Database:
     return database
 
 
-def _loaded(blob: bytes) -> hyperscan.Database:
-    database = hyperscan.loadb(blob, hyperscan.HS_MODE_BLOCK)
+def _kept(automaton: _Automaton | None) -> _KeptAutomaton | None:
+    return None if automaton is None else _KeptAutomaton(hyperscan.dumpb(automaton.database), automaton.outcomes)
+
+
+def _loaded(kept: _KeptAutomaton | None) -> _Automaton | None:
+    if kept is None:
+        return None
+    database = hyperscan.loadb(kept.database, hyperscan.HS_MODE_BLOCK)
     database.scratch = hyperscan.Scratch(database)
-    return database
+    return _Automaton(database, kept.outcomes)
 
 
 def _compiles(patterns: Sequence[_Pattern]) -> bool:
@@ -239,8 +226,11 @@ def _compiles(patterns: Sequence[_Pattern]) -> bool:
     return True
 
 
+_HEXADECIMAL = [b"\\x%02x" % byte for byte in range(256)]
+
+
 def _literally(text: str) -> bytes:
-    return b"".join(b"\\x%02x" % byte for byte in text.encode("utf-8", "surrogatepass"))
+    return b"".join(map(_HEXADECIMAL.__getitem__, text.encode("utf-8", "surrogatepass")))
 
 
 def longest_literal(parts: Iterable[str | int]) -> str:
@@ -269,6 +259,74 @@ _WIDE = re.compile(rb"\\x\{0*[1-9A-Fa-f][0-9A-Fa-f]{2,}\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+class _KeptAutomaton(msgspec.Struct, array_like=True):
+    database: bytes
+    outcomes: list[_Outcome]
+
+
+class _Texts(msgspec.Struct, array_like=True):
+    """What the atoms on text come to: the costly part of a matcher, which can be kept."""
+
+    equal: dict[str, list[int]] = {}
+    equal_cased: dict[str, list[int]] = {}
+    any: list[int] = []
+    unsieved: list[int] = []
+    """To be asked of every distinct value."""
+    regexes: list[int] = []
+    others: list[int] = []
+    """Atoms that are not on text."""
+    folded: _KeptAutomaton | None = None
+    exact: _KeptAutomaton | None = None
+
+
+class _TextsInWork:
+    """Sorts the atoms on text by what finds them."""
+
+    def __init__(self, atoms: Sequence[AnyAtom]) -> None:
+        self.texts = _Texts()
+        self._folded = _Patterns()
+        self._exact = _Patterns()
+        for index, atom in enumerate(atoms):
+            if isinstance(atom, Text):
+                self._add_text(index, atom)
+            elif isinstance(atom, Regex):
+                self._add_regex(index, atom)
+            else:
+                self.texts.others.append(index)
+        self.folded, refused = self._folded.compiled()
+        self.exact, refused_exactly = self._exact.compiled()
+        self.texts.unsieved += refused + refused_exactly
+
+    def _add_text(self, index: int, atom: Text) -> None:
+        literal = longest_literal(atom.parts)
+        if not atom.cased:
+            literal = fold(literal)
+        shape = tuple(part if part in (ANY, ONE) else "literal" for part in atom.parts)
+        if shape == (ANY,):
+            self.texts.any.append(index)
+        elif shape in ((), ("literal",)):
+            (self.texts.equal_cased if atom.cased else self.texts.equal).setdefault(literal, []).append(index)
+        elif not literal:
+            self.texts.unsieved.append(index)
+        else:
+            before, after = _ANCHORS.get(shape, (b"", b""))
+            whole = len(literal) <= _SIEVE_CHARACTERS_MAX
+            pattern = before + _literally(literal) + after if whole else _literally(literal[:_SIEVE_CHARACTERS_MAX])
+            patterns = self._exact if atom.cased else self._folded
+            patterns.add(pattern, 0, index, sure=whole and shape in _ANCHORS)
+
+    def _add_regex(self, index: int, atom: Regex) -> None:
+        self.texts.regexes.append(index)
+        if not atom.pattern.isascii() or len(atom.pattern) > _SIEVE_CHARACTERS_MAX:
+            self.texts.unsieved.append(index)
+            return
+        wanted = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_ALLOWEMPTY
+        for letter, flag in _REGEX_FLAGS.items():
+            wanted |= flag if letter in atom.flags else 0
+        # What is no byte cannot be in ASCII text, and the upper end of a class may as well be the last byte.
+        self._exact.add(_WIDE.sub(rb"\\xff", atom.pattern.encode()), wanted, index, sure=False)
+
+
 class FieldMatcher:
     """The atoms of a rule set on one field (or its keywords), ready to be asked about values.
 
@@ -276,39 +334,58 @@ class FieldMatcher:
     ``signatures[n]`` is the set of atoms of signature number ``n``; number 0 is the empty set.
     """
 
-    def __init__(self, atoms: Sequence[AnyAtom]) -> None:
+    def __init__(self, atoms: Sequence[AnyAtom], blobs: Blobs | None = None) -> None:
+        """Take atoms; ``blobs``, of matchers over the same atoms, spare compiling."""
         self.atoms = atoms
         self.signatures: list[frozenset[int]] = []
         self._number_of: dict[frozenset[int], int] = {}
         self._known: dict[object, int] = {}
         self._characters = 0
-        self._is_open = False
-        self._measures = False
-        self._folded = _Automaton()
-        self._exact = _Automaton()
-        self._equal: dict[str, list[int]] = defaultdict(list)
-        self._equal_cased: dict[str, list[int]] = defaultdict(list)
         self._equal_number: dict[float, list[int]] = defaultdict(list)
         self._spelled: dict[str, list[int]] = defaultdict(list)
         self._truth: dict[bool, list[int]] = {True: [], False: []}
-        self._any: list[int] = []
-        self._unsieved: list[int] = []
-        self._regexes: dict[int, Regex] = {}
         self._globs: dict[int, Glob] = {}
         self._compares: list[tuple[int, Comparison, float]] = []
         self._networks: list[tuple[int, ipaddress.IPv4Network | ipaddress.IPv6Network]] = []
         self._times: list[tuple[int, str, Comparison, int]] = []
         self._exists: list[int] = []
         self._null: list[int] = []
-        for index, atom in enumerate(atoms):
-            self._add(index, atom)
+        self._texts, self._folded, self._exact = self._of_texts(blobs or {})
+        self._regexes = {index: cast("Regex", atoms[index]) for index in self._texts.regexes}
+        for index in self._texts.others:
+            self._add(index, atoms[index])
+        self._measures = bool(self._compares or self._networks or self._times)
+        self._reset()
+
+    def _of_texts(self, blobs: Blobs) -> tuple[_Texts, _Automaton | None, _Automaton | None]:
+        key = self._key()
+        blob = blobs.get(key) if key else None
+        if blob is None:
+            made = _TextsInWork(self.atoms)
+            return made.texts, made.folded, made.exact
+        texts = _decode_texts(blob)
+        folded, exact = map(_loaded, (texts.folded, texts.exact))
+        texts.folded = texts.exact = None
+        return texts, folded, exact
+
+    def _key(self) -> str | None:
+        """The hash of everything that the atoms on text come to; None if they hold what cannot be written."""
+        try:
+            content = msgspec.msgpack.encode((version("hyperscan"), platform.machine(), self.atoms))
+        except UnicodeEncodeError:
+            return None
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    def blobs(self) -> dict[str, bytes]:
+        """What was worked out, by its key, for the next time."""
+        key = self._key()
+        if key is None:
+            return {}
+        kept = msgspec.structs.replace(self._texts, folded=_kept(self._folded), exact=_kept(self._exact))
+        return {key: msgspec.msgpack.encode(kept)}
 
     def _add(self, index: int, atom: AnyAtom) -> None:
         match atom:
-            case Text():
-                self._add_text(index, atom)
-            case Regex():
-                self._add_regex(index, atom)
             case Number():
                 self._equal_number[atom.value].append(index)
                 self._spelled[text_of(atom.value)].append(index)
@@ -324,52 +401,8 @@ class FieldMatcher:
                 self._exists.append(index)
             case Null():
                 self._null.append(index)
-            case FieldRef():
+            case FieldRef() | Text() | Regex():
                 raise AssertionError("a comparison of two fields is not a question about one")
-
-    def _add_text(self, index: int, atom: Text) -> None:
-        literal = longest_literal(atom.parts)
-        if not atom.cased:
-            literal = fold(literal)
-        shape = tuple(part if part in (ANY, ONE) else "literal" for part in atom.parts)
-        if shape == (ANY,):
-            self._any.append(index)
-        elif shape in ((), ("literal",)):
-            (self._equal_cased if atom.cased else self._equal)[literal].append(index)
-        elif not literal:
-            self._unsieved.append(index)
-        else:
-            before, after = _ANCHORS.get(shape, (b"", b""))
-            whole = len(literal) <= _SIEVE_CHARACTERS_MAX
-            pattern = before + _literally(literal) + after if whole else _literally(literal[:_SIEVE_CHARACTERS_MAX])
-            automaton = self._exact if atom.cased else self._folded
-            automaton.add(pattern, 0, index, sure=whole and shape in _ANCHORS)
-
-    def _add_regex(self, index: int, atom: Regex) -> None:
-        self._regexes[index] = atom
-        if not atom.pattern.isascii() or len(atom.pattern) > _SIEVE_CHARACTERS_MAX:
-            self._unsieved.append(index)
-            return
-        wanted = hyperscan.HS_FLAG_PREFILTER | hyperscan.HS_FLAG_ALLOWEMPTY
-        for letter, flag in _REGEX_FLAGS.items():
-            wanted |= flag if letter in atom.flags else 0
-        # What is no byte cannot be in ASCII text, and the upper end of a class may as well be the last byte.
-        self._exact.add(_WIDE.sub(rb"\\xff", atom.pattern.encode()), wanted, index, sure=False)
-
-    def open(self, blobs: Blobs) -> None:
-        """Make the automata; before this no value can be asked about. ``blobs`` spares compiling."""
-        if not self._is_open:
-            for automaton in (self._folded, self._exact):
-                automaton.open(blobs)
-                self._unsieved += automaton.uncompilable
-            self._is_open = True
-            self._measures = bool(self._compares or self._networks or self._times)
-            self._reset()
-
-    def blobs(self) -> dict[str, bytes]:
-        """The compiled automata by their keys, for the next time."""
-        made = ((automaton.key(), automaton.blob()) for automaton in (self._folded, self._exact))
-        return {key: blob for key, blob in made if blob is not None}
 
     def _reset(self) -> None:
         self.signatures = [frozenset()]
@@ -392,14 +425,14 @@ class FieldMatcher:
         simple = set(map(type, values)) <= _SIMPLE
         keys: Sequence[object] = values if simple else [_key(value) for value in values]
         known = self._known
-        try:
+        numbers = list(map(known.get, keys))
+        if None in numbers:
+            new = {key: value for key, value, number in zip(keys, values, numbers, strict=True) if number is None}
+            for key, value in new.items():
+                known[key] = self._number(self.atoms_of(value))
+                self._characters += _KEY_CHARACTERS + (len(key) if isinstance(key, str) else _size(key))
             return list(map(known.__getitem__, keys))
-        except KeyError:
-            for key, value in dict(zip(keys, values, strict=True)).items():
-                if key not in known:
-                    known[key] = self._number(self.atoms_of(value))
-                    self._characters += _KEY_CHARACTERS + (len(key) if isinstance(key, str) else _size(key))
-            return list(map(known.__getitem__, keys))
+        return cast("list[int]", numbers)
 
     def remembered(self, value: Value | Missing) -> frozenset[int]:
         """The same as ``atoms_of``, looked up if the value was seen before."""
@@ -435,16 +468,27 @@ class FieldMatcher:
         """Add the atoms that are true for one leaf."""
         is_ascii = text.isascii()
         folded = text.lower() if is_ascii else fold(text)
-        perhaps: list[int] = list(self._unsieved)
-        found += self._any
-        found += self._equal.get(folded, ())
-        found += self._equal_cased.get(text, ())
-        for automaton, seen in ((self._folded, folded), (self._exact, text)):
-            if automaton.is_used:
-                for pattern in automaton.scan(seen.encode("utf-8", "surrogatepass")):
-                    sure, unsure = automaton.outcomes[pattern]
-                    found += sure
-                    perhaps += unsure
+        texts = self._texts
+        perhaps: list[int] = list(texts.unsieved)
+        if texts.any:
+            found += texts.any
+        if folded in texts.equal:
+            found += texts.equal[folded]
+        if text in texts.equal_cased:
+            found += texts.equal_cased[text]
+        patterns: list[int] = []
+        if self._folded is not None:
+            # By position: Hyperscan's binding takes three times as long to be told by name.
+            self._folded.database.scan(folded.encode("utf-8", "surrogatepass"), _collect, 0, patterns)
+            for sure, unsure in map(self._folded.outcomes.__getitem__, patterns):
+                found += sure
+                perhaps += unsure
+            patterns.clear()
+        if self._exact is not None:
+            self._exact.database.scan(text.encode("utf-8", "surrogatepass"), _collect, 0, patterns)
+            for sure, unsure in map(self._exact.outcomes.__getitem__, patterns):
+                found += sure
+                perhaps += unsure
         if not is_ascii or not text:
             # What Hyperscan says of a regular expression holds for ASCII only, and it says nothing of the empty text.
             perhaps += self._regexes
@@ -483,6 +527,7 @@ class FieldMatcher:
             found += [i for i, part, holds, bound in self._times if part in parts and holds(parts[part], bound)]
 
 
+_decode_texts = msgspec.msgpack.Decoder(_Texts).decode
 _SIMPLE = {str, int, type(None), Missing, Empty}
 """Types whose values may be keys of one dictionary: no two of them are equal across types."""
 

@@ -27,6 +27,11 @@ DECODER_DEPTH = 1000
 """Nesting somewhat below this is still read, above it the line is quarantined: the interpreter's own bound. (Values
 nested deeper than 254 levels are kept, and have no text that a rule could match: ``formats.records.json_bytes``.)"""
 
+SAMPLE_LINES = 32
+"""About so many lines of each batch say what to decode of all."""
+SHARED_ROWS_MIN = 0.2
+"""A block of fewer of the records of another than this share copies its columns: it must not keep the rest alive."""
+
 _decode_any = msgspec.json.Decoder().decode
 _decode_nothing = msgspec.json.Decoder(msgspec.defstruct("Nothing", ())).decode
 """Checks that a line is an object, and builds none of it."""
@@ -70,7 +75,7 @@ class JsonBlock:
     ``odd`` holds the records that only a lenient parser could read, by row; their lines are not looked at again.
     """
 
-    __slots__ = ("_cached", "_lines", "_odd", "format", "numbers")
+    __slots__ = ("_cached", "_lines", "_odd", "_shared", "format", "numbers")
 
     def __init__(self, numbers: Sequence[int], lines: Sequence[bytes], odd: dict[int, Record] | None = None) -> None:
         self.format = "jsonl"
@@ -78,6 +83,8 @@ class JsonBlock:
         self._lines = lines
         self._odd = odd or {}
         self._cached: dict[str, Sequence[Value | Missing]] = {}
+        self._shared: tuple[dict[str, Sequence[Value | Missing]], Sequence[int]] | None = None
+        """Columns of the block that this one was taken from, and which of their rows are its own."""
 
     @classmethod
     def checked(cls, numbers: Sequence[int], lines: Sequence[bytes], paths: tuple[str, ...]) -> JsonBlock:
@@ -99,6 +106,12 @@ class JsonBlock:
 
     def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
         """Several columns, for all records or for those with the given indexes; one decoding for all of them."""
+        if self._shared is not None:
+            shared, own = self._shared
+            for path in paths:
+                if path in shared and path not in self._cached:
+                    column = shared[path]
+                    self._cached[path] = [column[row] for row in own]
         wanted = [path for path in paths if path not in self._cached]
         decoded = dict(zip(wanted, self._decoded(wanted, rows), strict=True)) if wanted else {}
         columns: list[Sequence[Value | Missing]] = []
@@ -162,7 +175,10 @@ class JsonBlock:
         lines = self._lines
         numbers = self.numbers
         block = JsonBlock([numbers[row] for row in rows], [lines[row] for row in rows], odd)
-        block._cached = {path: [column[row] for row in rows] for path, column in self._cached.items()}
+        if self._shared is None and len(rows) >= SHARED_ROWS_MIN * len(numbers):
+            block._shared = (self._cached, rows)
+        else:
+            block._cached = {path: [column[row] for row in rows] for path, column in self._cached.items()}
         return block
 
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
@@ -243,8 +259,11 @@ def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
             yield batch
             continue
         try:
-            _check(batch.lines)
-            block = JsonBlock.checked(batch.numbers, batch.lines, piece.first_paths)
+            if not batch.is_ascii:
+                _check(batch.lines)
+            every = len(batch.lines) // SAMPLE_LINES + 1
+            sample = JsonBlock(batch.numbers[::every], batch.lines[::every])
+            block = JsonBlock.checked(batch.numbers, batch.lines, piece.first_paths(sample))
         except (InputError, ValueError, RecursionError):
             yield from _read_one_by_one(piece, batch)
         else:

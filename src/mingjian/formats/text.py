@@ -18,6 +18,7 @@ import codecs
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, compress
+from typing import NamedTuple
 
 import msgspec
 
@@ -65,20 +66,21 @@ class Line(msgspec.Struct, frozen=True):
 class LineBatch:
     """Consecutive lines, without their ends. Empty lines are left out unless they were asked for, but counted."""
 
-    __slots__ = ("_first_number", "_first_offset", "_kept", "_raw", "_utf16", "lines", "numbers")
+    __slots__ = ("_first_number", "_first_offset", "_kept", "_raw", "_utf16", "is_ascii", "lines", "numbers")
 
     lines: Sequence[bytes]
     numbers: Sequence[int]
 
-    def __init__(
-        self, first_number: int, first_offset: int, raw: list[bytes], *, utf16: bool, keep_empty: bool
-    ) -> None:
+    def __init__(self, first_number: int, first_offset: int, found: _Lines, *, utf16: bool, keep_empty: bool) -> None:
+        raw = found.lines
         self._first_number = first_number
         self._first_offset = first_offset
         self._raw = raw
         self._utf16 = utf16
         self._kept: list[bytes] | None = None
-        lines = [line[:-1] if line.endswith(b"\r") else line for line in raw]
+        self.is_ascii = found.is_ascii
+        """Whether the lines are known to be ASCII."""
+        lines = [line[:-1] if line.endswith(b"\r") else line for line in raw] if found.has_returns else raw
         self.numbers = range(first_number, first_number + len(raw))
         if not keep_empty and not all(lines):
             self._kept = lines
@@ -108,27 +110,28 @@ def line_batches(
     """
     chunks, first_offset, utf16 = as_utf8(piece)
     number, offset = piece.first_number, first_offset
-    pending: list[bytes] = []
+    pending = _Lines([], is_ascii=True, has_returns=False)
     pending_bytes = 0
     for found in _split(chunks):
         if isinstance(found, _LongLine):
-            if pending:
+            if pending.lines:
                 yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty)
-                offset += _file_bytes(pending, pending_bytes, utf16=utf16)
-                number, pending, pending_bytes = number + len(pending), [], 0
+                offset += _file_bytes(pending.lines, pending_bytes, utf16=utf16)
+                number, pending, pending_bytes = number + len(pending.lines), pending.of([]), 0
             yield _too_long(piece.file, number, offset, found)
             number, offset = number + 1, offset + found.file_bytes(utf16=utf16)
             continue
-        pending.extend(found)
-        pending_bytes += sum(map(len, found))
-        while len(pending) >= records_max or pending_bytes >= bytes_max:
-            sizes = list(accumulate(map(len, pending)))
+        pending = pending.and_then(found) if pending.lines else found
+        pending_bytes += sum(map(len, found.lines))
+        while len(pending.lines) >= records_max or pending_bytes >= bytes_max:
+            sizes = list(accumulate(map(len, pending.lines)))
             count = min(bisect_left(sizes, bytes_max) + 1, records_max)
-            batch = pending[:count]
+            batch = pending.of(pending.lines[:count])
             yield LineBatch(number, offset, batch, utf16=utf16, keep_empty=keep_empty)
-            offset += _file_bytes(batch, sizes[count - 1], utf16=utf16)
-            number, pending, pending_bytes = number + count, pending[count:], pending_bytes - sizes[count - 1]
-    if pending:
+            offset += _file_bytes(batch.lines, sizes[count - 1], utf16=utf16)
+            number, pending_bytes = number + count, pending_bytes - sizes[count - 1]
+            pending = pending.of(pending.lines[count:])
+    if pending.lines:
         yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty)
 
 
@@ -191,6 +194,24 @@ def read(piece: Piece) -> Iterator[Block | Quarantined]:
             yield RecordBlock("text", batch.numbers, records, batch.lines)
 
 
+class _Lines(NamedTuple):
+    """Lines, and what is known of them all from one look at the bytes that they were cut from."""
+
+    lines: list[bytes]
+    is_ascii: bool
+    has_returns: bool
+    """False: no line ends with a carriage return."""
+
+    def of(self, lines: list[bytes]) -> _Lines:
+        """Some of these lines."""
+        return _Lines(lines, self.is_ascii, self.has_returns)
+
+    def and_then(self, later: _Lines) -> _Lines:
+        """These and some more. Adds to the list of these."""
+        self.lines.extend(later.lines)
+        return _Lines(self.lines, self.is_ascii and later.is_ascii, self.has_returns or later.has_returns)
+
+
 class _LongLine:
     """A line that is too long to be kept: its beginning, and how much of it there is."""
 
@@ -211,9 +232,9 @@ class _LongLine:
         return 2 * (self.units + 1) if utf16 else self.size + 1
 
 
-def _split(chunks: Iterator[bytes]) -> Iterator[list[bytes] | _LongLine]:
+def _split(chunks: Iterator[bytes]) -> Iterator[_Lines | _LongLine]:
     """Cut chunks at line feeds. The last line comes only if it is not empty."""
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     size = 0
     long: _LongLine | None = None
     for chunk in chunks:
@@ -227,37 +248,42 @@ def _split(chunks: Iterator[bytes]) -> Iterator[list[bytes] | _LongLine]:
             long, start = None, end + 1
         last = chunk.rfind(b"\n", start)
         if last >= 0:
-            parts.append(chunk[start:last])
-            yield from _without_long(b"".join(parts).split(b"\n"))
+            parts.append(memoryview(chunk)[start:last])
+            yield from _without_long(_cut(b"".join(parts)))
             parts, size, start = [], 0, last + 1
         parts.append(chunk[start:])
         size += len(chunk) - start
         if size > LINE_BYTES_MAX:
             long = _LongLine()
             for part in parts:
-                long.add(part)
+                long.add(bytes(part))
             parts, size = [], 0
     if long is not None:
         yield long
     elif size:
-        yield [b"".join(parts)]
+        yield _cut(b"".join(parts))
 
 
-def _without_long(found: list[bytes]) -> Iterator[list[bytes] | _LongLine]:
-    if max(map(len, found)) <= LINE_BYTES_MAX:
+def _cut(data: bytes) -> _Lines:
+    return _Lines(data.split(b"\n"), is_ascii=data.isascii(), has_returns=b"\r" in data)
+
+
+def _without_long(found: _Lines) -> Iterator[_Lines | _LongLine]:
+    lines = found.lines
+    if max(map(len, lines)) <= LINE_BYTES_MAX:
         yield found
         return
     start = 0
-    for index, line in enumerate(found):
+    for index, line in enumerate(lines):
         if len(line) > LINE_BYTES_MAX:
             if index > start:
-                yield found[start:index]
+                yield found.of(lines[start:index])
             long = _LongLine()
             long.add(line)
             yield long
             start = index + 1
-    if start < len(found):
-        yield found[start:]
+    if start < len(lines):
+        yield found.of(lines[start:])
 
 
 def _too_long(file: str, number: int, offset: int, line: _LongLine) -> Quarantined:

@@ -18,13 +18,15 @@ from pathlib import Path
 
 import msgspec
 
+from mingjian.detect import compiled as compiled_module
+from mingjian.detect import matcher as matcher_module
 from mingjian.detect.compiled import CompiledRules, compile_rules
 from mingjian.detect.engine import Engine
 from mingjian.model.rules import Rule
 
 FILES_KEPT_MAX = 20
 """So many compiled rule sets are kept; the ones not used for the longest time go first."""
-_FORMAT = 2
+_FORMAT = 3
 _SUFFIX = ".compiled"
 _DIGEST_BYTES = 16
 _LENGTH_BYTES = 8
@@ -85,6 +87,9 @@ def _key(rules: Sequence[Rule]) -> str:
     digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     about = (_FORMAT, version("mingjian"), version("hyperscan"), platform.machine(), len(rules))
     digest.update(repr(about).encode())
+    for module in (compiled_module, matcher_module):
+        # What was worked out in another way is of no use.
+        digest.update(Path(str(module.__file__)).read_bytes())
     for rule in rules:
         digest.update(rule.content_hash.encode())
     return digest.hexdigest()

@@ -30,6 +30,10 @@ LOOK_ROWS = 4096
 """A view is looked at when so many of its records are waiting …"""
 WAITING_ROWS_MAX = 16_384
 """… or when so many of all views are: then the fullest views, until half of them is gone."""
+FIRST_SHARE_MIN = 0.1
+"""A view with a smaller share of the records does not decide what is decoded of all."""
+FIRST_PATHS_MAX = 64
+"""So many fields at most are decoded before anybody asks for them."""
 MATCHED_CHARACTERS_MAX = 4096
 """So much of a value is put into a detection; the record has the rest."""
 
@@ -41,6 +45,8 @@ class JoinedBlock:
         self.format = blocks[0].format
         self._blocks = blocks
         self._ends = list(accumulate(len(block.numbers) for block in blocks))
+        self.asked: dict[str, None] = {}
+        """The paths that were asked for in most of the records."""
         self.numbers: Sequence[int] = [number for block in blocks for number in block.numbers]
 
     def locate(self, row: int) -> tuple[int, int]:
@@ -54,6 +60,8 @@ class JoinedBlock:
 
     def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
         """Several columns at once."""
+        if rows is None or 2 * len(rows) > len(self.numbers):
+            self.asked.update(dict.fromkeys(paths))
         parts = [block.columns(paths, inner) for block, inner in self._shares(rows) if inner is None or inner]
         return [[value for part in parts for value in part[place]] for place in range(len(paths))]
 
@@ -166,18 +174,27 @@ class Scanner:
         self._waiting: dict[View, _Waiting] = {}
         self._rows = 0
         self._findings = Findings()
+        self._asked: dict[View, dict[str, None]] = {}
 
     def read(self, number: int, task: files.Task) -> Finished:
         """Read one task."""
         counts = files.Counts()
         events = 0
-        for file, found in files.read(task, counts, self._router.paths):
+        for file, found in files.read(task, counts, self._first_paths):
             if isinstance(found, Quarantined):
                 self._findings.quarantined.append((number, found))
             else:
                 events += len(found.numbers)
                 self._take(number, file, found)
         return Finished(number, counts.lines, counts.bytes, events)
+
+    def _first_paths(self, sample: Block) -> tuple[str, ...]:
+        """What is worth decoding in the first pass: what routing looks at, and what was asked of such views before."""
+        wanted: dict[str, None] = {}
+        for portion in self._router.route(sample):
+            if portion.rows is None or len(portion.rows) >= FIRST_SHARE_MIN * len(sample.numbers):
+                wanted.update(self._asked.get(portion.view, {}))
+        return tuple(dict.fromkeys((*self._router.paths(sample.format), *wanted)))[:FIRST_PATHS_MAX]
 
     def finish(self) -> None:
         """Look at everything that is still waiting."""
@@ -210,6 +227,7 @@ class Scanner:
         self._findings.streams[stream] = self._findings.streams.get(stream, 0) + waiting.rows
         block = JoinedBlock(waiting.blocks)
         matches = self._engine.match(view, block, clock=self._clock, costs=self._findings.seconds_by_rule)
+        self._asked[view] = block.asked
         events: dict[int, _Event] = {}
         for index, row in matches:
             event = events.get(row)

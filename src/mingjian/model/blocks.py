@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -70,6 +70,15 @@ class Block(Protocol):
         ...
 
 
+FirstPaths: TypeAlias = Callable[[Block], tuple[str, ...]]
+"""For a few of the records that are about to be read: the dotted paths that will be asked for in most of them."""
+
+
+def no_first_paths(sample: Block) -> tuple[str, ...]:
+    """Nothing is known of what will be asked for."""
+    return ()
+
+
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader is asked to read: the bytes of (a part of) one file, and what it must know about them."""
 
@@ -80,7 +89,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the first line or record in the chunks."""
     first_offset: int = 0
     """Offset of the first byte in the file."""
-    first_paths: tuple[str, ...] = ()
-    """Dotted paths that will be asked for first; a reader may decode them on the way and nothing else."""
+    first_paths: FirstPaths = no_first_paths
+    """Says what will be asked for first: a reader may decode it on the way and nothing else."""
     modified_at_s: float | None = None
     """Modification time of the file (Unix seconds); resolves timestamps without a year."""

@@ -122,9 +122,9 @@ class Check:
         self._identity = {family.name: family.identity for family in book.families}
         self._seen: dict[View, _Seen] = {}
 
-    def first_paths(self, format_name: str) -> tuple[str, ...]:
+    def first_paths(self, sample: Block) -> tuple[str, ...]:
         """The paths that routing asks for first, for whoever reads the blocks."""
-        return self._router.paths(format_name)
+        return self._router.first_paths(sample)
 
     def add(self, block: Block) -> None:
         """Look at one block."""

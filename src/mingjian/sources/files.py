@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import msgspec
 
 from mingjian.formats import containers, registry
-from mingjian.model.blocks import Block, Piece, Quarantined
+from mingjian.model.blocks import Block, FirstPaths, Piece, Quarantined
 
 READ_BYTES = 1024 * 1024
 """So much is read from a file at a time."""
@@ -26,10 +26,6 @@ RANGE_BYTES_MAX = 32 * 1024 * 1024
 """A range is about this long at most."""
 STANDARD_INPUT = "-"
 """The path that stands for standard input."""
-
-
-FirstPaths: TypeAlias = Callable[[str], tuple[str, ...]]
-"""For the name of a format, the paths that will be asked for first (see ``Piece.first_paths``)."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -154,7 +150,7 @@ def _read_piece(piece: Piece, first_paths: FirstPaths) -> Iterator[tuple[str, Bl
     if found is None:
         yield piece.file, registry.unknown(piece.file, head)
         return
-    for item in found.read(msgspec.structs.replace(piece, chunks=chunks, first_paths=first_paths(found.name))):
+    for item in found.read(msgspec.structs.replace(piece, chunks=chunks, first_paths=first_paths)):
         yield piece.file, item
 
 
@@ -185,7 +181,7 @@ def _read_range(task: Task, counts: Counts, first_paths: FirstPaths) -> Iterator
             file=task.file,
             chunks=chunks,
             first_offset=start,
-            first_paths=first_paths(found.name),
+            first_paths=first_paths,
             modified_at_s=os.fstat(stream.fileno()).st_mtime,
         )
         for item in found.read(piece):

@@ -310,6 +310,11 @@ class Router:
         self._hint: dict[str, int] = {}
         self._unknown: dict[str, View] = {}
 
+    def first_paths(self, sample: Block) -> tuple[str, ...]:
+        """The columns that routing looks at first in records like these."""
+        self.route(sample)
+        return self.paths(sample.format)
+
     def paths(self, format_name: str) -> tuple[str, ...]:
         """The columns that routing the next block of a format looks at first: decode them in the first pass."""
         units = self._of_format(format_name)

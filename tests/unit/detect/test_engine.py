@@ -61,7 +61,6 @@ def plainly(expr: Expr, view: View, record: dict) -> bool:
             return compare_fields(expr, view.value(record, expr.field), view.value(record, expr.other))
         case _:
             asked = FieldMatcher([expr])
-            asked.open({})
             if expr.field is None:
                 return any(asked.atoms_of(leaf) for leaf in all_leaves(record))
             return bool(asked.atoms_of(view.value(record, expr.field)))

@@ -30,7 +30,7 @@ def read(data: bytes, cut: int = 7, paths: tuple[str, ...] = ()) -> tuple[list[t
     chunks: Iterator[bytes] = (data[at : at + cut] for at in range(0, len(data), cut))
     found: list[tuple[int, dict]] = []
     bad: list[Quarantined] = []
-    for item in read_lines(Piece(file="f", chunks=chunks, first_paths=paths)):
+    for item in read_lines(Piece(file="f", chunks=chunks, first_paths=lambda sample: paths)):
         if isinstance(item, Quarantined):
             bad.append(item)
         else:
@@ -42,7 +42,7 @@ def read(data: bytes, cut: int = 7, paths: tuple[str, ...] = ()) -> tuple[list[t
 def test_every_column_is_what_the_whole_record_holds(written: list[dict], cut: int) -> None:
     data = b"\n".join(json.dumps(record).encode("utf-8", "surrogatepass") for record in written)
     chunks = (data[at : at + cut] for at in range(0, len(data), cut))
-    for block in read_lines(Piece(file="f", chunks=chunks, first_paths=("Channel", "a.b"))):
+    for block in read_lines(Piece(file="f", chunks=chunks, first_paths=lambda sample: ("Channel", "a.b"))):
         assert not isinstance(block, Quarantined)
         whole = [block.record(row) for row in range(len(block.numbers))]
         for path, column in zip(PATHS, block.columns(PATHS), strict=True):
@@ -92,7 +92,7 @@ def test_a_deep_value_is_kept_and_has_no_text_and_a_bottomless_one_is_quarantine
 
 def test_an_odd_line_does_not_spoil_the_columns_of_its_neighbours() -> None:
     data = b'{"a":1}\n{"a":1e999,"b":"\xff"}\n{"b":2}'
-    (block,) = list(read_lines(Piece(file="f", chunks=iter([data]), first_paths=("b",))))
+    (block,) = list(read_lines(Piece(file="f", chunks=iter([data]), first_paths=lambda sample: ("b",))))
     assert isinstance(block, JsonBlock)
     assert list(block.column("a")) == [1, "1e999", MISSING]
     assert list(block.column("b")) == [MISSING, "\udcff", 2]
@@ -100,7 +100,7 @@ def test_an_odd_line_does_not_spoil_the_columns_of_its_neighbours() -> None:
 
 def test_a_number_out_of_range_in_a_field_nobody_asked_for_first_is_found_later() -> None:
     data = b'{"a":1e999,"b":1}'
-    (block,) = list(read_lines(Piece(file="f", chunks=iter([data]), first_paths=("b",))))
+    (block,) = list(read_lines(Piece(file="f", chunks=iter([data]), first_paths=lambda sample: ("b",))))
     assert isinstance(block, JsonBlock)
     assert list(block.column("a")) == ["1e999"]
 
