@@ -159,7 +159,7 @@ def time_text(time_us: int | None) -> str:
     if time_us is None:
         return ""
     moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=time_us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def _write(run: Run, summary: Summary, how: str | None, output: Path | None, explain: bool, language: Language) -> None:

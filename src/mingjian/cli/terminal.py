@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TextIO, TypeAlias
 
+import orjson
+
 from mingjian.telemetry import visible, visible_json
 
 ListFormat: TypeAlias = Literal["table", "jsonl", "csv"]
@@ -84,7 +86,12 @@ def json_line(row: Row, columns: Sequence[str]) -> str:
     {"count":2,"host":"a\u202eb"}
     """
     kept = {column: row[column] for column in columns if column in row}
-    return visible_json(json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=list))
+    try:
+        written = orjson.dumps(kept, default=list).decode()
+    except orjson.JSONEncodeError:
+        # Lone surrogates, and whole numbers beyond 64 bits.
+        written = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=list)
+    return visible_json(written)
 
 
 def cell_text(cell: Cell) -> str:

@@ -52,11 +52,11 @@ def flatten(event: Value) -> Record:
         if type(value) is dict:
             for key, inner in value.items():
                 if key == "#attributes" and type(inner) is dict:
-                    for attribute, text in inner.items():
+                    for joined, text in zip(_attributes(name, tuple(inner)), inner.values(), strict=True):
                         if type(text) is not str or len(text) == _GUID_CHARACTERS or not text:
-                            text = _plain(attribute, text)
-                        if attribute[:5] != "xmlns":
-                            record[_joined(name, attribute)] = text
+                            text = _plain(joined, text)
+                        if joined:
+                            record[joined] = text
                 else:
                     record[name if key == "#text" else _joined(name, key)] = _plain(name, inner)
         else:
@@ -71,6 +71,12 @@ def flatten(event: Value) -> Record:
     if len(record) > FIELDS_MAX:
         raise LimitExceeded("FIELDS_MAX", FIELDS_MAX)
     return record
+
+
+@lru_cache(maxsize=4096)
+def _attributes(tag: str, attributes: tuple[str, ...]) -> tuple[str, ...]:
+    """What the attributes of an element are called; an XML namespace has no name."""
+    return tuple("" if attribute[:5] == "xmlns" else _joined(tag, attribute) for attribute in attributes)
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,11 @@ from mingjian.errors import StateError
 from mingjian.hunt.scan import Findings, Finished, Scanner
 from mingjian.sources.files import Task
 
+PORTION_BYTES = 1024 * 1024
+"""Short tasks are handed out together until they have so many bytes …"""
+_PORTIONS_LEFT = 4
+"""… or until no more than so many portions of this size would be left for each process."""
+
 _Answer = Finished | Findings
 _encode = msgspec.msgpack.Encoder().encode
 _M_TRIM_THRESHOLD = -1
@@ -26,16 +31,15 @@ _GARBAGE_THRESHOLD = 200_000
 """Records are trees without cycles: looking for cycles among them often is time lost."""
 
 
-class _Assignment(msgspec.Struct, frozen=True):
-    number: int
-    task: Task
+_Assignment = list[tuple[int, Task]]
+"""Tasks for one worker, each with its number: one long one, or many short ones."""
 
 
 class _Answered(msgspec.Struct, frozen=True):
-    """What a worker sends: one of both. (A union of two structs would need tags that nobody else wants.)"""
+    """What a worker sends when it has done what it was told to."""
 
-    finished: Finished | None = None
-    findings: Findings | None = None
+    finished: list[Finished]
+    findings: Findings
 
 
 def run(tasks: Sequence[Task], jobs: int, scanner: Scanner) -> Iterator[_Answer]:
@@ -80,7 +84,7 @@ def _run_here(tasks: Sequence[Task], scanner: Scanner) -> Iterator[_Answer]:
 def _run_forked(tasks: Sequence[Task], jobs: int, scanner: Scanner) -> Iterator[_Answer]:
     context = multiprocessing.get_context("fork")
     workers: dict[Connection, BaseProcess] = {}
-    assignments = iter([_Assignment(number, task) for number, task in enumerate(tasks)])
+    assignments = iter(_portions(tasks, jobs))
     decode = msgspec.msgpack.Decoder(_Answered).decode
     try:
         for _ in range(jobs):
@@ -99,14 +103,27 @@ def _run_forked(tasks: Sequence[Task], jobs: int, scanner: Scanner) -> Iterator[
                 except EOFError:
                     _bury(workers.pop(connection))
                     continue
-                if answered.findings is not None:
-                    yield answered.findings
-                if answered.finished is not None:
-                    yield answered.finished
+                yield answered.findings
+                yield from answered.finished
+                if answered.finished:
                     _assign(connection, assignments)
     finally:
         for process in workers.values():
             process.terminate()
+
+
+def _portions(tasks: Sequence[Task], jobs: int) -> Iterator[_Assignment]:
+    """Put short tasks together, so that little time goes into handing them out, and still evenly."""
+    portion: _Assignment = []
+    size = 0
+    for number, task in enumerate(tasks):
+        portion.append((number, task))
+        size += task.size_bytes
+        if size >= PORTION_BYTES or len(portion) * jobs * _PORTIONS_LEFT >= len(tasks) - number:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
 
 
 def _assign(connection: Connection, assignments: Iterator[_Assignment]) -> None:
@@ -127,8 +144,8 @@ def _work(connection: Connection, inherited: Sequence[Connection], scanner: Scan
         other.close()
     decode: Callable[[bytes], _Assignment | None] = msgspec.msgpack.Decoder(_Assignment | None).decode
     while (assignment := decode(connection.recv_bytes())) is not None:
-        finished = scanner.read(assignment.number, assignment.task)
+        finished = [scanner.read(number, task) for number, task in assignment]
         connection.send_bytes(_encode(_Answered(finished, scanner.take_findings())))
     scanner.finish()
-    connection.send_bytes(_encode(_Answered(None, scanner.take_findings())))
+    connection.send_bytes(_encode(_Answered([], scanner.take_findings())))
     connection.close()
