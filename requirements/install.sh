@@ -63,8 +63,8 @@ take_lock() {
 
 install() {
     case $1 in
-        runtime) say "first start or new version: installing into $venv (about 85 MB to download, 340 MB on disk, once)" ;;
-        dev) say "installing the tools for checking into $venv (about 165 MB to download, 630 MB on disk, once)" ;;
+        runtime) say "first start or new version: installing into $venv (about 115 MB to download, 440 MB on disk, once)" ;;
+        dev) say "installing the tools for checking into $venv (about 200 MB to download, 750 MB on disk, once)" ;;
     esac
     if [ -e "$unfinished" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
         make_environment

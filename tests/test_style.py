@@ -377,11 +377,23 @@ def test_what_tests_import_is_in_the_development_environment() -> None:
 
 def test_the_command_line_imports_nothing_heavy_before_a_command_runs() -> None:
     heavy = ("pyarrow", "duckdb", "polars", "numpy", "sigma", "yaml", "pydantic", "rich.console", "hyperscan", "re2")
+    heavy += ("sqlalchemy", "alembic", "h11")
     code = "import sys, mingjian.cli.main; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, check=True, text=True
     ).stdout.split()
     nothing([name for name in heavy if name in loaded])
+
+
+def test_detecting_without_a_workspace_imports_no_database() -> None:
+    code = "import sys, mingjian.cli.main as m; m.run(['detect', sys.argv[1]]); print('modules', *sys.modules)"
+    sample = next(path for path in sorted((ROOT / "tests" / "samples").rglob("*")) if path.is_file())
+    output = subprocess.run(
+        [sys.executable, "-I", "-c", code, sample], capture_output=True, check=True, text=True
+    ).stdout.splitlines()
+    loaded = output[-1].split()
+    assert "mingjian.cli.detect" in loaded
+    nothing([name for name in ("sqlalchemy", "alembic", "duckdb", "mingjian.store") if name in loaded])
 
 
 def test_scripts_are_posix_shell_and_executable() -> None:

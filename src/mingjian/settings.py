@@ -16,12 +16,14 @@ from typing import Literal, TypeAlias, TypeVar
 from mingjian.errors import ConfigError, shown
 
 FILE_NAME = "mingjian.toml"
+DATABASE_FILE = "state.db"
+"""The state database of a workspace, unless the setting ``database`` names another."""
 FILE_BYTES_MAX = 65_536
 """A larger settings file is refused (fails closed)."""
 JOBS_MAX = 256
 ENVIRONMENT_PREFIX = "MINGJIAN_"
-ENVIRONMENT_OTHER = ("MINGJIAN_PYTHON", "MINGJIAN_TEST_DATA")
-"""Variables with our prefix that are not settings: the first is for the bootstrap scripts, the second for tests."""
+ENVIRONMENT_OTHER = ("MINGJIAN_PYTHON", "MINGJIAN_TEST_DATA", "MINGJIAN_TEST_POSTGRESQL")
+"""Variables with our prefix that are not settings: the first is for the bootstrap scripts, the others for tests."""
 
 Language: TypeAlias = Literal["en", "zh"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -43,6 +45,8 @@ class KeyNotes:
     line_zh: str
     parse: Callable[[Given, Path], object]
     """Checks one given value; a path in it is relative to the folder. Raises ValueError with what is allowed."""
+    secret: bool = False
+    """The value may hold a password: no message shows it."""
 
 
 def _parse_jobs(given: Given, folder: Path) -> int:
@@ -56,6 +60,22 @@ def _parse_folder(given: Given, folder: Path) -> Path:
     if not isinstance(given, str) or not given or "\0" in given:
         raise ValueError("the path of a folder")
     return folder / Path(given).expanduser()
+
+
+def _parse_database(given: Given, folder: Path) -> str:
+    if given == DATABASE_FILE:
+        return DATABASE_FILE
+    if not isinstance(given, str) or not given.startswith(("postgresql://", "postgresql+psycopg://")):
+        raise ValueError(f"{DATABASE_FILE}, or the URL of a PostgreSQL database")
+    return given.replace("postgresql://", "postgresql+psycopg://", 1) if given.startswith("postgresql://") else given
+
+
+def _parse_truth(given: Given, folder: Path) -> bool:
+    known = {"true": True, "false": False, "1": True, "0": False}
+    text = str(given).lower() if isinstance(given, bool | str) else ""
+    if text not in known:
+        raise ValueError("true or false")
+    return known[text]
 
 
 def _one_of(allowed: tuple[_T, ...]) -> Callable[[Given, Path], _T]:
@@ -105,6 +125,25 @@ KEYS: tuple[KeyNotes, ...] = (
         line_zh="写入标准错误输出的日志的最低级别。",
         parse=_one_of(("debug", "info", "warning", "error")),
     ),
+    KeyNotes(
+        name="database",
+        kind="state.db or URL",
+        unit="–",
+        default=DATABASE_FILE,
+        line_en="Where the state of the workspace is: the file state.db in it, or the URL of a PostgreSQL database.",
+        line_zh="工作区的状态存放在哪里：工作区中的 state.db 文件，或一个 PostgreSQL 数据库的 URL。",
+        parse=_parse_database,
+        secret=True,
+    ),
+    KeyNotes(
+        name="keep_raw",
+        kind="true or false",
+        unit="–",
+        default="false",
+        line_en="Whether the lake also keeps the bytes that each event was made of. The manual states what that costs.",
+        line_zh="数据湖是否同时保存每条日志事件的原始字节；代价见手册。",
+        parse=_parse_truth,
+    ),
 )
 """Every setting there is, in the order of the manual."""
 
@@ -120,6 +159,9 @@ class Settings:
     cache_folder: Path = field(default_factory=lambda: user_cache_folder(os.environ))
     language: Language = "en"
     log_level: LogLevel = "warning"
+    database: str = field(default=DATABASE_FILE, repr=False)
+    """It may hold a password."""
+    keep_raw: bool = False
     file: Path | None = None
     """The file that was read, if there was one."""
 
@@ -180,6 +222,8 @@ _IN_CHINESE = {
     "en or zh": "en 或 zh",
     "debug, info, warning or error": "debug、info、warning 或 error",
     "processes": "进程",
+    "state.db or URL": "state.db 或 URL",
+    "true or false": "true 或 false",
     "$XDG_CACHE_HOME/mingjian, else ~/.cache/mingjian": "$XDG_CACHE_HOME/mingjian，否则 ~/.cache/mingjian",
 }
 
@@ -226,4 +270,5 @@ def _checked(name: str, given: Given, folder: Path, *, where: str) -> object:
     try:
         return key.parse(given, folder)
     except ValueError as error:
-        raise ConfigError(f"{name} is {shown(given)}", where=where, hint=f"it must be {error}") from error
+        what = "not shown here" if key.secret else shown(given)
+        raise ConfigError(f"{name} is {what}", where=where, hint=f"it must be {error}") from error

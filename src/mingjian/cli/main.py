@@ -43,9 +43,12 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
+    Command("init", "mingjian.cli.init", "Make a workspace: the folder in which everything is kept."),
+    Command("lake", "mingjian.cli.lake", "Show what is kept: streams, events, bytes, from when to when."),
     Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
     Command("sample", "mingjian.cli.sample", "Make logs of an invented sector, with attacks hidden in them."),
     Command("sources", "mingjian.cli.sources", "List source definitions, and see what your logs are taken for."),
+    Command("sql", "mingjian.cli.sql", "Ask the lake in SQL. Nothing can be changed by it."),
 )
 """Every command there is, in the order of the list. A command exists when it has its line here."""
 

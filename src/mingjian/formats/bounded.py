@@ -218,20 +218,31 @@ def parse_json(data: bytes, *, where: str, size_bytes_max: int = JSON_BYTES_MAX)
         raise ParseError(f"not JSON: {error.msg}", where=f"{where}:{error.lineno}:{error.colno}") from None
 
 
-def decode_json(data: bytes, decoder: Callable[[bytes], T], *, where: str, size_bytes_max: int = JSON_BYTES_MAX) -> T:
+def decode_json(
+    data: bytes,
+    decoder: Callable[[bytes], T],
+    *,
+    where: str,
+    size_bytes_max: int = JSON_BYTES_MAX,
+    values_max: int = JSON_VALUES_MAX,
+) -> T:
     """Read one JSON text with a msgspec decoder into a typed value.
+
+    ``values_max`` may be larger where the decoder makes no value of most of them (``msgspec.Raw``).
 
     Raises:
         LimitExceeded, ParseError: as ``parse_json``; also where the text is not of the decoder's type.
     """
-    check_json_bounds(data, where=where, size_bytes_max=size_bytes_max)
+    check_json_bounds(data, where=where, size_bytes_max=size_bytes_max, values_max=values_max)
     try:
         return decoder(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ParseError(f"not the JSON expected: {error}", where=where) from None
 
 
-def check_json_bounds(data: bytes, *, where: str, size_bytes_max: int = JSON_BYTES_MAX) -> None:
+def check_json_bounds(
+    data: bytes, *, where: str, size_bytes_max: int = JSON_BYTES_MAX, values_max: int = JSON_VALUES_MAX
+) -> None:
     """Refuse a JSON text whose decoding would take too much, before it is decoded.
 
     The bytes are only looked at twice, fast, unless there is reason for suspicion.
@@ -242,17 +253,17 @@ def check_json_bounds(data: bytes, *, where: str, size_bytes_max: int = JSON_BYT
     if len(data) > size_bytes_max:
         raise LimitExceeded("JSON_BYTES_MAX", size_bytes_max, where=where)
     opened = data.count(b"[") + data.count(b"{")
-    if opened <= JSON_DEPTH_MAX and len(data) < 2 * JSON_VALUES_MAX:
+    if opened <= JSON_DEPTH_MAX and len(data) < 2 * values_max:
         return
-    if opened + data.count(b",") > JSON_VALUES_MAX or opened > JSON_DEPTH_MAX:
+    if opened + data.count(b",") > values_max or opened > JSON_DEPTH_MAX:
         outside_texts = data
         while b'"' in outside_texts:
             outside_texts, removed = _JSON_TEXT.subn(b"", outside_texts, count=_TEXTS_AT_A_TIME)
             if removed < _TEXTS_AT_A_TIME:
                 break
         opened = outside_texts.count(b"[") + outside_texts.count(b"{")
-        if opened + outside_texts.count(b",") > JSON_VALUES_MAX:
-            raise LimitExceeded("JSON_VALUES_MAX", JSON_VALUES_MAX, where=where)
+        if opened + outside_texts.count(b",") > values_max:
+            raise LimitExceeded("JSON_VALUES_MAX", values_max, where=where)
         if opened > JSON_DEPTH_MAX and _depth(outside_texts) > JSON_DEPTH_MAX:
             raise LimitExceeded("JSON_DEPTH_MAX", JSON_DEPTH_MAX, where=where)
 

@@ -1,0 +1,462 @@
+"""Segments in: a Parquet file of ours as blocks of records, read column by column when somebody asks.
+
+``SegmentBlock`` is what ``model.blocks.Block`` promises, over one row group. It also gives a column *encoded*: the
+distinct values, and for each row which of them it has, as Parquet stores it. Hunts work on those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mingjian.errors import ParseError, StorageError
+from mingjian.formats.json import sieve_for
+from mingjian.formats.records import json_bytes
+from mingjian.model.values import MISSING, Missing, Record, Value, find
+from mingjian.store.arrow import Array, Ints, Mask, Places, coded, dictionary_of, is_text, one_array, picked
+from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, value_of
+from mingjian.store.columns import KeyPath
+from mingjian.store.searching import may_hold
+from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY, StoredPart
+from mingjian.store.shapes import Shape, parsed_shape
+
+_NESTED_KINDS: Final = frozenset("jt")
+_OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
+"""What numbers and truth values are written with: such a needle could be in one of them."""
+
+
+class Segment:
+    """One segment file, open. Cheap to open: only its footer is read. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path, content_hash: bytes | None = None) -> None:
+        """Open a file of the lake. With its hash from the catalogue, it is read as a whole and checked first.
+
+        Raises:
+            StorageError: it is not there, or not (any more) what we wrote.
+        """
+        try:
+            source = path if content_hash is None else pa.BufferReader(_verified(path, content_hash))
+            with pq.ParquetFile(source) as file:
+                metadata, names, types = file.metadata, file.schema_arrow.names, file.schema_arrow.types
+            texts = [name for name, type_ in zip(names, types, strict=True) if type_ == pa.string()]
+            self._file = pq.ParquetFile(
+                source, metadata=metadata, read_dictionary=texts, page_checksum_verification=True
+            )
+            about = json.loads((metadata.metadata or {})[METADATA_KEY])
+            if about["version"] > FORMAT_VERSION:
+                raise StorageError("the segment was written by a later version of Mingjian", where=str(path))
+            self._names = names
+            self.stream = str(about["stream"])
+            self.layout = str(about["layout"])
+            self.format = str(about["format"])
+            self.raw_name = cast("str | None", about.get("raw"))
+            self._first = len(names) - int(about["fields"]) - (self.raw_name is not None)
+            self.paths = _paths(names[self._first : self._first + int(about["fields"])], about)
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, IndexError) as error:
+            raise StorageError("a segment cannot be read", where=str(path)) from error
+        self.path = path
+        self.rows = self._file.metadata.num_rows
+        self.row_groups = self._file.metadata.num_row_groups
+
+    def __enter__(self) -> Segment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def blocks(self) -> Iterator[SegmentBlock]:
+        """Its records, in order, in blocks of at most 65,536."""
+        for number in range(self.row_groups):
+            yield self.block(number)
+
+    def block(self, row_group: int) -> SegmentBlock:
+        """The records of one row group."""
+        return SegmentBlock(self, row_group)
+
+    def rows_of(self, row_group: int) -> int:
+        """How many records a row group has."""
+        return self._file.metadata.row_group(row_group).num_rows
+
+    def field_place(self, place: int) -> int:
+        """Where a native column stands among all columns of the file."""
+        return self._first + place
+
+    def own_place(self, name: str) -> int | None:
+        """Where one of our own columns stands; None if the file does without it."""
+        if name == "_raw":
+            return None if self.raw_name is None else len(self._names) - 1
+        return self._names.index(name) if name in self._names[: self._first] else None
+
+    def read(self, row_group: int, places: Sequence[int]) -> list[Array]:
+        """Read columns of one row group; texts come with their dictionary.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
+        wanted = sorted(set(places))
+        try:
+            table = self._file.reader.read_row_group(row_group, column_indices=wanted, use_threads=False)
+            arrays = {place: one_array(table.column(at)) for at, place in enumerate(wanted)}
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError("a segment is damaged", where=str(self.path)) from error
+        return [arrays[place] for place in places]
+
+    @cached_property
+    def by_name(self) -> dict[str, list[int]]:
+        """Native columns by their dotted path."""
+        found: dict[str, list[int]] = {}
+        for place, path in enumerate(self.paths):
+            found.setdefault(".".join(path), []).append(place)
+        return found
+
+    @cached_property
+    def below(self) -> dict[str, list[int]]:
+        """For each dotted path that leads to objects: the native columns of what is in them."""
+        found: dict[str, list[int]] = {}
+        for place, path in enumerate(self.paths):
+            for length in range(1, len(path)):
+                found.setdefault(".".join(path[:length]), []).append(place)
+        return found
+
+
+def _verified(path: Path, content_hash: bytes) -> bytes:
+    data = path.read_bytes()
+    if hashlib.blake2b(data, digest_size=32).digest() != content_hash:
+        raise StorageError("a segment is damaged", where=str(path))
+    return data
+
+
+def _paths(names: Sequence[str], about: dict[str, object]) -> list[KeyPath]:
+    paths: list[KeyPath] = [(name,) for name in names]
+    for place in cast("list[int]", about.get("nested", [])):
+        paths[place] = tuple(names[place].split("."))
+    for place, (kind, cell) in cast("dict[str, tuple[str, str]]", about.get("paths", {})).items():
+        paths[int(place)] = tuple(cast("list[str]", value_of(kind, cell)))
+    return paths
+
+
+class SegmentBlock:
+    """The records of one row group of a segment. Columns are read when they are asked for, and kept."""
+
+    def __init__(self, segment: Segment, row_group: int, chosen: Places | None = None) -> None:
+        self.segment = segment
+        self.format = segment.format
+        self._row_group = row_group
+        self._chosen = chosen
+        self._arrays: dict[int, Array] = {}
+        self._encoded: dict[str, tuple[Places, list[Value | Missing]]] = {}
+
+    def __len__(self) -> int:
+        return self.segment.rows_of(self._row_group) if self._chosen is None else len(self._chosen)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The number of each record in its input."""
+        return self._numbers
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        return cast("list[int]", self._own("_record").to_pylist())
+
+    @cached_property
+    def inputs(self) -> Ints:
+        """The input that each record came from."""
+        return self._own("_input").to_numpy()
+
+    @cached_property
+    def times_us(self) -> list[int | None]:
+        """The time of each record, microseconds since 1970 UTC."""
+        return self._own("_time").cast(pa.int64()).to_pylist()
+
+    def column(self, path: str) -> Sequence[Value | Missing]:
+        """The value at one dotted path for every record, ``MISSING`` where there is none."""
+        codes, distinct = self.encoded(path)
+        if len(distinct) == 1:
+            return distinct * len(codes)
+        return list(map(distinct.__getitem__, codes.tolist()))
+
+    def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
+        """Several columns, for all records or for those with the given indexes; one reading for all of them."""
+        self._load([place for path in paths for place in self._related(path)])
+        if rows is None:
+            return [self.column(path) for path in paths]
+        found: list[Sequence[Value | Missing]] = []
+        chosen = np.asarray(rows, dtype=np.intp)
+        for path in paths:
+            codes, distinct = self.encoded(path)
+            found.append(list(map(distinct.__getitem__, codes[chosen].tolist())))
+        return found
+
+    def encoded(self, path: str) -> tuple[Places, list[Value | Missing]]:
+        """The distinct values at a dotted path, and for each record which of them it has.
+
+        Every value given occurs; two of them may be equal.
+        """
+        known = self._encoded.get(path)
+        if known is None:
+            nothing: list[Value | Missing] = [MISSING]
+            exact = self.segment.by_name.get(path, [])
+            related = self._related(path)
+            if not related and not self._has_whole:
+                known = np.zeros(len(self), dtype=np.intp), nothing
+            elif related == exact and len(exact) == 1 and not self._has_whole:
+                known = self._encoded_simply(exact[0])
+            else:
+                known = self._encoded_by_records(path, related)
+            self._encoded[path] = known
+        return known
+
+    def is_there(self, path: str) -> bool:
+        """Whether any record may have something at a dotted path."""
+        return bool(self._related(path)) or self._has_whole
+
+    def prepare(self, paths: Iterable[str]) -> None:
+        """Read what decides about some dotted paths in one go, because they will be asked for."""
+        self._load([place for path in paths for place in self._related(path)])
+
+    def everything(self, needles: Sequence[str] | None) -> Iterator[tuple[Places, list[Value | Missing]]]:
+        """Columns that together have every value of every record, encoded: for whoever searches them all.
+
+        With needles (ASCII texts, not empty) what holds none of them, in whatever case, may be ``MISSING`` instead.
+        """
+        if needles is not None and any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles):
+            needles = None
+        places = range(len(self.segment.paths))
+        self._load(places)
+        for place in places:
+            array = self._array(place)
+            if needles is None:
+                yield self._encoded_simply(place)
+            elif is_text(array) and array.null_count < len(array):
+                hits = may_hold(array, needles) | self._is_tagged(place)
+                if hits.any():
+                    yield self._encoded_where(place, hits)
+        if self._has_whole:
+            whole = np.array([shape is None for shape in self._shapes])[self._shape_codes]
+            codes = np.where(whole, np.cumsum(whole), 0)
+            yield codes, [MISSING, *map(self._whole_record, np.flatnonzero(whole).tolist())]
+
+    def _is_tagged(self, place: int) -> bool:
+        """Whether some cell of a native column may hold a text otherwise than as it is."""
+        return any(KINDS[kind] == "t" for kind in self._kinds_by_place.get(place, {}).values())
+
+    def _encoded_where(self, place: int, hits: Mask) -> tuple[Places, list[Value | Missing]]:
+        """Encode a column of texts of which only some distinct ones matter; the other cells are taken for missing."""
+        codes, texts = dictionary_of(self._array(place))
+        rows = np.flatnonzero((codes >= 0) & hits[codes])
+        kinds = self._kinds_of_shapes(place)[self._shape_codes[rows]]
+        pairs, which = np.unique(kinds * len(texts) + codes[rows], return_inverse=True)
+        found = np.zeros(len(self), dtype=np.intp)
+        found[rows] = which + 1
+        cells = [(KINDS[pair // len(texts)], texts[pair % len(texts)].as_py()) for pair in pairs.tolist()]
+        return found, [MISSING, *(value_of(kind, cell) for kind, cell in cells)]
+
+    def record(self, row: int) -> Record:
+        """One whole record."""
+        shape = self._shapes[int(self._shape_codes[row])]
+        if shape is None:
+            return self._whole_record(row)
+        places = [place for place, _ in shape]
+        self._load(places)
+        return self._record_of(row, shape)
+
+    def raw(self, row: int) -> bytes:
+        """The bytes that the record was made of if they were kept, else its JSON."""
+        if self.segment.raw_name is not None:
+            data = cast("str | bytes | None", self._own("_raw")[row].as_py())
+            if data is not None:
+                return data.encode() if isinstance(data, str) else data
+        return json_bytes(self.record(row))
+
+    def take(self, rows: Sequence[int]) -> SegmentBlock:
+        """A block of the records with these indexes only, which reads their columns when asked."""
+        chosen = np.asarray(rows, dtype=np.intp)
+        return SegmentBlock(self.segment, self._row_group, chosen if self._chosen is None else self._chosen[chosen])
+
+    def stored(self) -> StoredPart:
+        """All columns as they lie in the file, for whoever writes them anew."""
+        places = range(len(self.segment.paths))
+        self._load(places)
+        codes, shapes = self._shape_column
+        return StoredPart(
+            numbers=self._own("_record").to_numpy(),
+            inputs=self.inputs,
+            times=self._own("_time"),
+            shapes=[None if s is None else tuple((place, CODE_OF_KIND[kind]) for place, kind in s) for s in shapes],
+            shape_codes=codes,
+            paths=self.segment.paths,
+            fields=[self._arrays[place] for place in places],
+            rest=None if self.segment.own_place("_rest") is None else self._own("_rest"),
+            raw=None if self.segment.raw_name is None else self._own("_raw"),
+        )
+
+    def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
+        """Rows in which some cell may hold a needle; each distinct text is looked at once."""
+        sieve = sieve_for(tuple(needles))
+        if sieve is None or any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles):
+            return None
+        marked = np.array([shape is None or any(kind == "t" for _, kind in shape) for shape in self._shapes])
+        found = marked[self._shape_codes]
+        places = range(len(self.segment.paths))
+        self._load(places)
+        for place in places:
+            array = self._arrays[place]
+            if array.null_count == len(array) or not is_text(array):
+                continue
+            codes, cells = coded(array)
+            hits = np.zeros(len(cells) + 1, dtype=np.bool_)  # the last place is for no cell
+            for code, cell in enumerate(cast("list[str]", cells)):
+                seen: list[int] = []
+                sieve.scan(cell.encode(), _collect, 0, seen)
+                hits[code] = bool(seen)
+            found |= hits[codes]
+        return np.flatnonzero(found).tolist()
+
+    # --- columns of the file
+
+    def _load(self, places: Sequence[int]) -> None:
+        missing = [place for place in dict.fromkeys(places) if place not in self._arrays]
+        if not missing:
+            return
+        arrays = self.segment.read(self._row_group, [self.segment.field_place(place) for place in missing])
+        self._arrays.update(zip(missing, map(self._taken, arrays), strict=True))
+
+    def _taken(self, array: Array) -> Array:
+        return array if self._chosen is None else picked(array, self._chosen)
+
+    def _own(self, name: str) -> Array:
+        place = self.segment.own_place(name)
+        if place is None:
+            raise StorageError(f"a segment has no column {name}", where=str(self.segment.path))
+        return self._taken(self.segment.read(self._row_group, [place])[0])
+
+    def _array(self, place: int) -> Array:
+        self._load([place])
+        return self._arrays[place]
+
+    # --- shapes
+
+    @cached_property
+    def _shape_column(self) -> tuple[Places, list[Shape | None]]:
+        codes, texts = coded(self._own("_shape"))
+        width = len(self.segment.paths)
+        try:
+            shapes = [parsed_shape(str(text), width) for text in texts]
+        except ParseError as error:
+            raise StorageError("a segment is damaged", where=str(self.segment.path)) from error
+        return codes.astype(np.intp), shapes
+
+    @property
+    def _shape_codes(self) -> Places:
+        return self._shape_column[0]
+
+    @property
+    def _shapes(self) -> list[Shape | None]:
+        return self._shape_column[1]
+
+    @cached_property
+    def _has_whole(self) -> bool:
+        return self.segment.own_place("_rest") is not None and None in self._shapes
+
+    @cached_property
+    def _kinds_by_place(self) -> dict[int, dict[int, int]]:
+        """For each native column: shape → code of the kind that it has in records of that shape."""
+        found: dict[int, dict[int, int]] = {}
+        for code, shape in enumerate(self._shapes):
+            for place, kind in shape or ():
+                found.setdefault(place, {})[code] = CODE_OF_KIND[kind]
+        return found
+
+    def _kinds_of_shapes(self, place: int) -> Places:
+        """The code of the kind that a native column has in records of each shape."""
+        kinds = np.zeros(len(self._shapes), dtype=np.intp)
+        for shape, kind in self._kinds_by_place.get(place, {}).items():
+            kinds[shape] = kind
+        return kinds
+
+    def _related(self, path: str) -> list[int]:
+        """The native columns that decide what stands at a dotted path."""
+        related = list(self.segment.by_name.get(path, ()))
+        related += self.segment.below.get(path, ())
+        dot = path.find(".")
+        while dot >= 0:
+            for place in self.segment.by_name.get(path[:dot], ()):
+                kinds = self._kinds_by_place.get(place, {}).values()
+                if any(KINDS[kind] in _NESTED_KINDS for kind in kinds):
+                    related.append(place)
+            dot = path.find(".", dot + 1)
+        return related
+
+    # --- values
+
+    def _encoded_simply(self, place: int) -> tuple[Places, list[Value | Missing]]:
+        """Encode a column that alone decides: its cells, and their kinds where those differ."""
+        cell_codes, cells = coded(self._array(place))
+        kinds = self._kinds_of_shapes(place)[self._shape_codes]
+        # One number for each pair of kind and cell (no cell: the last), then only those that occur.
+        width = len(cells) + 1
+        pairs = kinds * width + np.where(cell_codes < 0, width - 1, cell_codes)
+        present = np.zeros(len(KINDS) * width, dtype=np.bool_)
+        present[pairs] = True
+        used = np.flatnonzero(present)
+        codes = (np.cumsum(present) - 1)[pairs]
+        return codes, [_decoded(KINDS[pair // width], cells, pair % width) for pair in used.tolist()]
+
+    def _encoded_by_records(self, path: str, related: Sequence[int]) -> tuple[Places, list[Value | Missing]]:
+        """Look a path up in records made of the columns that matter, once for each combination of cells."""
+        self._load(related)
+        wanted = set(related)
+        parts = [coded(self._arrays[place])[0].tolist() for place in related]
+        combinations: dict[tuple[int, ...], int] = {}
+        distinct: list[Value | Missing] = []
+        codes = np.empty(len(self), dtype=np.intp)
+        shape_codes = self._shape_codes.tolist()
+        for row, combination in enumerate(zip(shape_codes, *parts, strict=True)):
+            shape = self._shapes[int(combination[0])]
+            code = combinations.get(combination) if shape is not None else None
+            if code is None:
+                if shape is None:
+                    record = self._whole_record(row)
+                else:
+                    record = self._record_of(row, tuple(each for each in shape if each[0] in wanted))
+                code = combinations[combination] = len(distinct)
+                distinct.append(find(record, path))
+            codes[row] = code
+        return codes, distinct
+
+    def _record_of(self, row: int, shape: Shape) -> Record:
+        record: Record = {}
+        for place, kind in shape:
+            value = value_of(kind, cast("Cell | None", self._arrays[place][row].as_py()))
+            assert value is not MISSING, "a shape lists only what a record has"
+            *outer, last = self.segment.paths[place]
+            inner = record
+            for key in outer:
+                inner = cast("Record", inner.setdefault(key, {}))
+            inner[last] = value
+        return record
+
+    def _whole_record(self, row: int) -> Record:
+        cell = cast("str", self._own("_rest")[row].as_py())
+        kind = "j" if cell.startswith("{") else "t"
+        return cast("Record", value_of(kind, cell))
+
+
+def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> None:
+    cast("list[int]", context).append(pattern)
+
+
+def _decoded(kind: str, cells: Sequence[Cell], place: int) -> Value | Missing:
+    return value_of(kind, None if place == len(cells) else cells[place])

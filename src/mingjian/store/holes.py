@@ -1,0 +1,190 @@
+"""What the store knows about where it is blind: days on which a stream or a host sent nothing, what is gone by
+retention, what could not be read, who never sent anything. Counting only; what of it is remarkable is for
+``hunt.holes`` to say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import sqlalchemy as sa
+
+from mingjian.store import tables as t
+from mingjian.store.catalogue import within
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.workspace import Workspace
+
+What: TypeAlias = Literal["stream", "host"]
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """On which days something was there. Days are since 1970 (UTC)."""
+
+    organisation: OrganisationId
+    name: str
+    """Of a stream or a host."""
+    days: int
+    """On so many."""
+    first_day: int
+    last_day: int
+    gaps: tuple[tuple[int, int], ...] = ()
+    """Ranges of days between first and last on which it was not, both ends included, in order."""
+
+
+class DayRows(msgspec.Struct, frozen=True):
+    """How many events of one day there are."""
+
+    day: int
+    rows: int
+
+
+class Expired(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that are gone because they were to be kept for so long only."""
+
+    organisation: OrganisationId
+    stream: str
+    rows: int
+    first_day: int | None
+    last_day: int | None
+
+
+class Unread(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies in quarantine."""
+
+    organisation: OrganisationId
+    records: int
+    files: int
+
+
+def days_with_events(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[DayRows]:
+    """The days of which there are, or were, events, in order."""
+    table = t.segments
+    query = (
+        sa.select(table.c.day, sa.func.sum(table.c.rows))
+        .where(table.c.state.in_(("live", "expired")), table.c.day.is_not(None), *_of(scope, organisation, table))
+        .group_by(table.c.day)
+        .order_by(table.c.day)
+    )
+    with workspace.read() as connection:
+        return [DayRows(int(day), int(rows)) for day, rows in connection.execute(query)]
+
+
+def streams_present(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[Presence]:
+    """For each stream of each organisation the days of which there are, or were, events. By name."""
+    table = t.segments
+    days = (
+        sa.select(table.c.organisation_id, t.streams.c.name.label("name"), table.c.day)
+        .join(t.streams, t.streams.c.id == table.c.stream_id)
+        .where(table.c.state.in_(("live", "expired")), table.c.day.is_not(None), *_of(scope, organisation, table))
+        .distinct()
+    )
+    return _presences(workspace, days)
+
+
+def hosts_present(
+    workspace: Workspace,
+    scope: Scope,
+    organisation: OrganisationId | None = None,
+    *,
+    streams: Sequence[str] | None = None,
+) -> list[Presence]:
+    """For each host of each organisation the days on which it sent events, of these streams or of any. By name."""
+    table = t.host_days
+    days = (
+        sa.select(table.c.organisation_id, table.c.host.label("name"), table.c.day)
+        .where(table.c.host != "", *_of(scope, organisation, table))
+        .distinct()
+    )
+    if streams is not None:
+        days = days.join(t.streams, t.streams.c.id == table.c.stream_id).where(
+            t.streams.c.name.in_([t.storable(name) for name in streams])
+        )
+    return _presences(workspace, days)
+
+
+def streams_without_days(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> set[str]:
+    """The streams of which there are events, and none of them has a time."""
+    table = t.segments
+    query = (
+        sa.select(t.streams.c.name)
+        .join(table, table.c.stream_id == t.streams.c.id)
+        .where(table.c.state == "live", *_of(scope, organisation, table))
+        .group_by(t.streams.c.name)
+        .having(sa.func.count(table.c.day) == 0)
+    )
+    with workspace.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _presences(workspace: Workspace, days: sa.Select[Any, Any]) -> list[Presence]:
+    each = days.subquery()
+    of_one = (each.c.organisation_id, each.c.name)
+    totals = sa.select(*of_one, sa.func.count(), sa.func.min(each.c.day), sa.func.max(each.c.day)).group_by(*of_one)
+    before = sa.func.lag(each.c.day).over(partition_by=of_one, order_by=each.c.day).label("before")
+    steps = sa.select(*of_one, each.c.day, before).subquery()
+    jumps = sa.select(steps).where(steps.c.day - steps.c.before > 1).order_by(steps.c.day)
+    gaps: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+    with workspace.read() as connection:
+        for row in connection.execute(jumps):
+            gaps[row.organisation_id, row.name].append((row.before + 1, row.day - 1))
+        found = [
+            Presence(
+                organisation=OrganisationId(organisation),
+                name=name,
+                days=count,
+                first_day=first,
+                last_day=last,
+                gaps=tuple(gaps.get((organisation, name), ())),
+            )
+            for organisation, name, count, first, last in connection.execute(totals)
+        ]
+    return sorted(found, key=lambda presence: (presence.name, presence.organisation))
+
+
+def expired(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[Expired]:
+    """What retention has removed, by stream."""
+    table = t.segments
+    query = (
+        sa.select(
+            table.c.organisation_id,
+            t.streams.c.name,
+            sa.func.sum(table.c.rows),
+            sa.func.min(table.c.day),
+            sa.func.max(table.c.day),
+        )
+        .join(t.streams, t.streams.c.id == table.c.stream_id)
+        .where(table.c.state == "expired", *_of(scope, organisation, table))
+        .group_by(table.c.organisation_id, t.streams.c.name)
+        .order_by(t.streams.c.name, table.c.organisation_id)
+    )
+    with workspace.read() as connection:
+        return [
+            Expired(organisation=OrganisationId(owner), stream=stream, rows=int(rows), first_day=first, last_day=last)
+            for owner, stream, rows, first, last in connection.execute(query)
+        ]
+
+
+def unread(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[Unread]:
+    """How much lies in quarantine, by organisation."""
+    table = t.quarantine
+    query = (
+        sa.select(table.c.organisation_id, sa.func.count(), sa.func.count(sa.distinct(table.c.file)))
+        .where(*_of(scope, organisation, table))
+        .group_by(table.c.organisation_id)
+        .order_by(table.c.organisation_id)
+    )
+    with workspace.read() as connection:
+        return [
+            Unread(organisation=OrganisationId(owner), records=records, files=files)
+            for owner, records, files in connection.execute(query)
+        ]
+
+
+def _of(scope: Scope, organisation: OrganisationId | None, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+    if organisation is not None:
+        scope.check_read(organisation)
+    column = table.c.organisation_id
+    return [within(scope, column), *([] if organisation is None else [column == organisation])]

@@ -1,0 +1,461 @@
+"""Every table of the state database, as SQLAlchemy Core knows it. SQLite and PostgreSQL hold the same.
+
+Times are whole microseconds since 1970 UTC and end in ``_us``; days are whole days since then and end in ``_day``.
+Ids are ours. Text from outside is made storable on its way in (``OutsideText``). A change here needs a migration in
+``store/migrations/versions``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    r"""Escape what a database cannot hold in a text: NUL (PostgreSQL) and lone surrogates (both).
+
+    >>> storable("a\0b"), storable("C:\\dir")
+    ('a\\x00b', 'C:\\dir')
+    """
+    return _UNSTORABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+class OutsideText(TypeDecorator[str]):
+    """Text that came from outside: whatever it holds, it can be stored."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Make a value storable on its way into the database."""
+        return None if value is None else storable(value)
+
+
+_Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""A whole number of 64 bits. SQLite numbers rows by itself only if the type is called INTEGER."""
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", _Big, primary_key=True, autoincrement=True)
+
+
+def _ref(
+    name: str,
+    table: str,
+    *,
+    nullable: bool = False,
+    key: bool = False,
+    index: bool = False,
+    on_delete: str | None = None,
+) -> sa.Column[int]:
+    reference = sa.ForeignKey(f"{table}.id", ondelete=on_delete)
+    return sa.Column(name, _Big, reference, nullable=nullable, primary_key=key, index=index, autoincrement=False)
+
+
+def _number(name: str, *, nullable: bool = False, default: int | None = None, key: bool = False) -> sa.Column[int]:
+    server_default = None if default is None else sa.text(str(default))
+    return sa.Column(name, _Big, nullable=nullable, server_default=server_default, primary_key=key, autoincrement=False)
+
+
+def _text(name: str, *, nullable: bool = False, key: bool = False, unique: bool = False) -> sa.Column[str]:
+    return sa.Column(name, OutsideText(), nullable=nullable, primary_key=key, unique=unique or None)
+
+
+def _bytes(name: str, *, nullable: bool = False, key: bool = False) -> sa.Column[bytes]:
+    return sa.Column(name, sa.LargeBinary(), nullable=nullable, primary_key=key)
+
+
+def _state(allowed: Sequence[str], name: str = "state") -> tuple[sa.Column[str], sa.CheckConstraint]:
+    """A column that holds one of a few words of ours."""
+    listed = ", ".join(f"'{word}'" for word in allowed)
+    return sa.Column(name, sa.Text(), nullable=False), sa.CheckConstraint(f"{name} IN ({listed})", name=name)
+
+
+# --- the workspace itself ------------------------------------------------------------------------------------------
+
+meta = sa.Table("meta", metadata, _text("key", key=True), _text("value"))
+"""Facts about the workspace: its id, when it was made, versions of what is stored in files."""
+
+counters = sa.Table("counters", metadata, _text("name", key=True), _number("value"))
+"""Numbers that are given out before what they stand for is in the database, and never twice."""
+
+organisations = sa.Table(
+    "organisations",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _text("name"),
+    sa.Column("name_key", OutsideText(), nullable=False, unique=True),
+    _number("created_us"),
+)
+"""``name_key`` is the case-folded name: two organisations cannot differ in case alone."""
+
+# --- what came in --------------------------------------------------------------------------------------------------
+
+INPUT_STATES = ("open", "complete")
+inputs = sa.Table(
+    "inputs",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations"),
+    _bytes("head_digest"),
+    _number("head_bytes"),
+    _text("kind"),
+    _text("name"),
+    _text("format", nullable=True),
+    _number("committed_offset", default=0),
+    _number("committed_records", default=0),
+    _bytes("committed_digest", nullable=True),
+    _text("position", nullable=True),
+    *_state(INPUT_STATES),
+    _number("created_us"),
+    _number("updated_us"),
+    sa.Index(None, "organisation_id", "head_digest"),
+)
+"""One content that came in, wherever it lies and whatever it is called; for an archive, one of its members.
+
+``head_digest`` is the BLAKE2b of its first ``head_bytes`` bytes; several inputs may share it. Everything before
+``committed_offset`` is in the lake (``committed_digest`` is its digest, ``committed_records`` the number of the last
+record or line). ``position`` is for the reader of a growing input: what else it needs to go on.
+"""
+
+input_offsets = sa.Table(
+    "input_offsets",
+    metadata,
+    _ref("input_id", "inputs", key=True, on_delete="CASCADE"),
+    _number("offset", key=True),
+    _number("records"),
+    _bytes("digest"),
+)
+"""The digest of everything up to each offset that was ever committed: so that a shorter copy is known too."""
+
+input_names = sa.Table(
+    "input_names",
+    metadata,
+    _ref("input_id", "inputs", key=True, on_delete="CASCADE"),
+    _text("name", key=True),
+    _number("seen_us"),
+)
+"""Every name (path, ``archive!member``) under which an input was met, and when last."""
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations"),
+    _ref("input_id", "inputs", nullable=True, index=True),
+    _text("file"),
+    _number("record"),
+    _number("offset"),
+    _text("code"),
+    _text("reason"),
+    _bytes("data"),
+    _number("received_us"),
+    sa.Index(None, "organisation_id", "received_us"),
+)
+
+# --- the lake ------------------------------------------------------------------------------------------------------
+
+streams = sa.Table("streams", metadata, _id(), _text("name", unique=True), _number("created_us"))
+
+SEGMENT_STATES = ("live", "merged", "expired")
+segments = sa.Table(
+    "segments",
+    metadata,
+    _number("id", key=True),
+    _ref("organisation_id", "organisations"),
+    _ref("stream_id", "streams"),
+    _text("layout"),
+    _text("format"),
+    _number("day", nullable=True),
+    sa.Column("path", sa.Text(), nullable=False, unique=True),
+    _number("rows"),
+    _number("bytes"),
+    _number("first_us", nullable=True),
+    _number("last_us", nullable=True),
+    _bytes("content_hash"),
+    _number("version"),
+    *_state(SEGMENT_STATES),
+    _ref("replaced_by", "segments", nullable=True),
+    _number("committed_us"),
+    _number("ended_us", nullable=True),
+    sa.Index(None, "state", "organisation_id", "stream_id", "day"),
+)
+"""``id`` is given out by ``catalogue.reserve_segments``; ``path`` is relative to the lake.
+``ended_us``: when it stopped being live; the row stays when the file is gone."""
+
+segment_inputs = sa.Table(
+    "segment_inputs",
+    metadata,
+    _ref("segment_id", "segments", key=True, on_delete="CASCADE"),
+    _ref("input_id", "inputs", key=True),
+    _number("first_record"),
+    _number("last_record"),
+    _number("rows"),
+    sa.Index(None, "input_id", "first_record"),
+)
+"""Which records of which inputs a segment holds: the way from (input, record) to the segment."""
+
+host_days = sa.Table(
+    "host_days",
+    metadata,
+    _ref("organisation_id", "organisations", key=True),
+    _ref("stream_id", "streams", key=True),
+    _number("day", key=True),
+    _text("host", key=True),
+    _number("rows"),
+    _number("first_us"),
+    _number("last_us"),
+)
+"""Which host sent how many events of which stream on which day: who fell silent is read from here."""
+
+retention = sa.Table(
+    "retention",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations", nullable=True),
+    _text("stream_pattern"),
+    _number("days"),
+    _number("created_us"),
+    sa.UniqueConstraint("organisation_id", "stream_pattern"),
+)
+"""How many days events are kept: of a stream, or of all whose name begins with what stands before ``*``."""
+
+sighting_files = sa.Table(
+    "sighting_files",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text(), nullable=False, unique=True),
+    _number("size_bytes"),
+    _number("observables"),
+    _number("rows"),
+    _number("count_"),
+    _number("first_day", nullable=True),
+    _number("last_day", nullable=True),
+    sa.Column("organisations", sa.Text(), nullable=False),
+    _bytes("content_hash"),
+    _number("canonical_version"),
+    *_state(("live", "merged")),
+    _ref("replaced_by", "sighting_files", nullable=True),
+    _number("committed_us"),
+    _number("ended_us", nullable=True),
+    sa.Index(None, "state"),
+)
+"""Files of the sightings index, see ``sightings.layout.IndexFile``. ``organisations`` is JSON: a list of numbers."""
+
+# --- rules, indicators, and what they were run over ----------------------------------------------------------------
+
+rule_versions = sa.Table(
+    "rule_versions",
+    metadata,
+    _id(),
+    _text("rule_id"),
+    sa.Column("content_hash", sa.Text(), nullable=False),
+    _text("kind"),
+    _text("title"),
+    _text("level"),
+    _text("file"),
+    _bytes("definition"),
+    _number("added_us"),
+    _number("retired_us", nullable=True),
+    sa.UniqueConstraint("rule_id", "content_hash"),
+)
+"""``definition``: the rule as ``model.rules`` holds it, MessagePack."""
+
+rule_sets = sa.Table(
+    "rule_sets",
+    metadata,
+    _id(),
+    sa.Column("content_hash", sa.Text(), nullable=False, unique=True),
+    _number("rules"),
+    _number("created_us"),
+)
+"""Some rule versions together: what was run at once. Three thousand rules over a segment are one row of coverage."""
+
+rule_set_members = sa.Table(
+    "rule_set_members",
+    metadata,
+    _ref("rule_set_id", "rule_sets", key=True, on_delete="CASCADE"),
+    _ref("rule_version_id", "rule_versions", key=True, index=True),
+)
+
+indicator_series = sa.Table(
+    "indicator_series",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations", nullable=True),
+    _text("name"),
+    _text("series_key", unique=True),
+    _number("created_us"),
+)
+"""A set of indicators under its name, through all its versions; without an organisation it is for all.
+``series_key`` is the organisation and the folded name: a database takes two without an organisation for different."""
+
+INDICATOR_SET_STATES = ("loading", "live", "retired")
+indicator_sets = sa.Table(
+    "indicator_sets",
+    metadata,
+    _id(),
+    _ref("series_id", "indicator_series"),
+    _number("version"),
+    *_state(INDICATOR_SET_STATES),
+    _text("source"),
+    _text("marking"),
+    sa.Column("content_hash", sa.Text(), nullable=False),
+    _number("indicators"),
+    _number("warned"),
+    _number("added"),
+    _number("gone"),
+    _number("added_us"),
+    _number("retired_us", nullable=True),
+    _text("details"),
+    sa.Index(None, "series_id", "version"),
+)
+"""One version of a set. ``loading``: not complete, seen by nobody. ``added`` and ``gone``: how many indicators are new
+in it, and are in it no more. ``details`` is JSON: what was skipped or not readable, and why."""
+
+indicators = sa.Table(
+    "indicators",
+    metadata,
+    _id(),
+    _ref("series_id", "indicator_series"),
+    _ref("added_in", "indicator_sets"),
+    _ref("retired_in", "indicator_sets", nullable=True),
+    _bytes("digest"),
+    _text("kind"),
+    _text("how"),
+    _text("value"),
+    _text("written"),
+    _text("verdict"),
+    _number("confidence", nullable=True),
+    _number("valid_from_us", nullable=True),
+    _number("valid_until_us", nullable=True),
+    _text("marking"),
+    _text("source"),
+    _text("reference"),
+    _text("description"),
+    _text("warning"),
+    sa.Index(None, "series_id", "kind", "value"),
+    sa.Index(None, "kind", "value"),
+)
+"""An indicator is in the versions from ``added_in`` up to the one before ``retired_in``. ``digest`` is that of all that
+is said about it. ``how``: ``is``, ``below`` (a domain and all under it), ``within`` (a network), ``named`` (a file of
+that name in any folder). ``value`` is canonical, ``written`` as the set has it. ``warning``: the warning list that
+keeps it from waking anybody, else empty."""
+
+rule_coverage = sa.Table(
+    "rule_coverage",
+    metadata,
+    _ref("segment_id", "segments", key=True),
+    _ref("rule_set_id", "rule_sets", key=True, index=True),
+    _number("run_us"),
+    _number("results"),
+)
+
+indicator_coverage = sa.Table(
+    "indicator_coverage",
+    metadata,
+    _ref("segment_id", "segments", key=True),
+    _ref("indicator_set_id", "indicator_sets", key=True, index=True),
+    _number("run_us"),
+    _number("results"),
+)
+
+detections = sa.Table(
+    "detections",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations"),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _bytes("identity"),
+    _text("kind"),
+    _ref("rule_version_id", "rule_versions", nullable=True),
+    _ref("indicator_id", "indicators", nullable=True),
+    _text("rule_id"),
+    _text("rule_title"),
+    _text("level"),
+    _number("time_us", nullable=True),
+    _text("host"),
+    _text("account"),
+    _ref("stream_id", "streams", nullable=True),
+    _ref("input_id", "inputs", nullable=True),
+    _number("record"),
+    _number("day", nullable=True),
+    _text("file"),
+    _text("details"),
+    _text("found_by"),
+    _number("found_us"),
+    sa.UniqueConstraint("organisation_id", "identity"),
+    sa.Index(None, "organisation_id", "time_us"),
+    sa.Index(None, "rule_version_id"),
+    sa.Index(None, "input_id", "record"),
+)
+"""``identity`` is made of what the detection is (rule and content, or indicator; input, record): the same is stored
+once. (input, record) with stream and day is the pointer to the evidence; segments come and go. ``details`` is JSON:
+matched values, atoms, techniques. ``found_by``: ``arrival`` or ``hunt``."""
+
+correlation_state = sa.Table(
+    "correlation_state",
+    metadata,
+    _ref("organisation_id", "organisations", key=True),
+    _text("name", key=True),
+    _bytes("state"),
+    _number("updated_us"),
+)
+
+correlation_matches = sa.Table(
+    "correlation_matches",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations"),
+    _ref("rule_version_id", "rule_versions"),
+    _number("time_us", nullable=True),
+    _ref("input_id", "inputs"),
+    _number("record"),
+    _text("host"),
+    _text("account"),
+    _bytes("fields"),
+    sa.UniqueConstraint("organisation_id", "rule_version_id", "input_id", "record", name="uq_correlation_matches"),
+    sa.Index("ix_correlation_matches", "organisation_id", "rule_version_id", "time_us"),
+)
+"""Matches that correlations count, with the values they group by (MessagePack)."""
+
+JOB_STATES = ("waiting", "running", "done", "failed", "cancelled")
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _ref("organisation_id", "organisations", nullable=True),
+    _text("kind"),
+    *_state(JOB_STATES),
+    _ref("rule_set_id", "rule_sets", nullable=True),
+    _ref("indicator_set_id", "indicator_sets", nullable=True),
+    _text("request"),
+    _text("progress"),
+    _number("segments_total", default=0),
+    _number("segments_done", default=0),
+    _number("results", default=0),
+    _text("error"),
+    _number("created_us"),
+    _number("started_us", nullable=True),
+    _number("finished_us", nullable=True),
+    sa.Index(None, "state", "created_us"),
+)
+"""Work that goes on after a restart. ``request`` and ``progress`` are JSON of whoever does the work."""

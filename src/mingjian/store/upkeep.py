@@ -1,0 +1,189 @@
+"""Upkeep of the files: what the catalogue does not know goes, and what is older than it is to be kept.
+
+Both need to be the one process that writes. A file that a reader may still have in view stays until nobody reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from mingjian.errors import NotPermitted, SchemaError, StorageError, shown
+from mingjian.store import tables as t
+from mingjian.store.catalogue import SegmentRow, live_segments, within
+from mingjian.store.scope import EVERYONE, OrganisationId, Scope
+from mingjian.store.workspace import MARK, Workspace, sync_folder
+
+RETENTION_DAYS_MAX: Final = 36_525
+US_PER_DAY: Final = 86_400_000_000
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How many days events of some streams are kept. Of several that fit, the one with the longest pattern counts."""
+
+    stream_pattern: str
+    """The name of a stream, or the beginning of names followed by ``*``."""
+    days: int
+    organisation: OrganisationId | None = None
+    """None for all; one that names an organisation counts before one that does not."""
+
+    def fits(self, organisation: OrganisationId, stream: str) -> bool:
+        """Whether it is about a stream of an organisation."""
+        if self.organisation not in (None, organisation):
+            return False
+        if self.stream_pattern.endswith("*"):
+            return stream.startswith(self.stream_pattern[:-1])
+        return stream == self.stream_pattern
+
+
+class Cleaned(msgspec.Struct, frozen=True):
+    """What ``clean`` removed, and what it left for the next time because somebody was reading."""
+
+    strays: int
+    ended: int
+    left: int
+
+
+def clean(workspace: Workspace) -> Cleaned:
+    """Remove segments that no acknowledged event is in: those the catalogue never knew, and those that were replaced.
+
+    To be called at the start of whatever writes, and now and then.
+
+    Raises:
+        StateError: another process writes in the workspace.
+        StorageError: a file cannot be removed.
+    """
+    with workspace.writing(), workspace.alone() as nobody_reads:
+        strays = ended = left = 0
+        try:
+            live, known = _known_paths(workspace)
+            for path in _files(workspace.lake):
+                name = path.relative_to(workspace.lake).as_posix()
+                if name in live or path.name == MARK:
+                    continue
+                if name in known and not nobody_reads:
+                    left += 1
+                    continue
+                path.unlink()
+                sync_folder(path.parent)
+                if name in known:
+                    ended += 1
+                else:
+                    strays += 1
+        except OSError as error:
+            raise StorageError(f"a file cannot be removed: {error.strerror}", where=str(error.filename)) from error
+    return Cleaned(strays, ended, left)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def _known_paths(workspace: Workspace) -> tuple[set[str], set[str]]:
+    table = t.segments
+    with workspace.read() as connection:
+        rows = connection.execute(sa.select(table.c.path, table.c.state)).all()
+    return {row.path for row in rows if row.state == "live"}, {row.path for row in rows}
+
+
+def missing_segments(workspace: Workspace, scope: Scope) -> list[SegmentRow]:
+    """Segments that the catalogue takes for live and whose file is not there, or not as long as it was."""
+    return [row for row in live_segments(workspace, scope) if _size(workspace.lake / row.path) != row.bytes]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def set_retention(workspace: Workspace, scope: Scope, retention: Retention) -> None:
+    """Say how long events are kept, in place of what was said for the same pattern; 0 days: for ever.
+
+    Raises:
+        NotFound, NotPermitted: the scope does not reach so far.
+        SchemaError: not a pattern, or not a number of days.
+    """
+    if "*" in retention.stream_pattern[:-1] or not retention.stream_pattern:
+        raise SchemaError(
+            f"not a pattern of streams: {shown(retention.stream_pattern)}", hint="a name, or a beginning*"
+        )
+    if not 0 <= retention.days <= RETENTION_DAYS_MAX:
+        raise SchemaError(f"events are kept for 0 to {RETENTION_DAYS_MAX} days, not {retention.days}")
+    _check_reach(scope, retention.organisation)
+    table = t.retention
+    same = sa.and_(
+        table.c.organisation_id.is_not_distinct_from(retention.organisation),
+        table.c.stream_pattern == retention.stream_pattern,
+    )
+    with workspace.begin() as connection:
+        connection.execute(sa.delete(table).where(same))
+        if retention.days:
+            connection.execute(
+                sa.insert(table).values(
+                    organisation_id=retention.organisation,
+                    stream_pattern=retention.stream_pattern,
+                    days=retention.days,
+                    created_us=workspace.clock_us(),
+                )
+            )
+
+
+def _check_reach(scope: Scope, organisation: OrganisationId | None) -> None:
+    if organisation is not None:
+        scope.check_write(organisation)
+    elif scope.writes is not EVERYONE:
+        raise NotPermitted(f"{scope.actor} may not say this for every organisation")
+
+
+def retentions(workspace: Workspace, scope: Scope) -> list[Retention]:
+    """What was said about how long events are kept: those that count first, first."""
+    table = t.retention
+    query = sa.select(table).where(sa.or_(table.c.organisation_id.is_(None), within(scope, table.c.organisation_id)))
+    with workspace.read() as connection:
+        rows = connection.execute(query).all()
+    found = [
+        Retention(
+            stream_pattern=row.stream_pattern,
+            days=row.days,
+            organisation=None if row.organisation_id is None else OrganisationId(row.organisation_id),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda each: (each.organisation is None, -len(each.stream_pattern), each.stream_pattern))
+
+
+def expire(workspace: Workspace, scope: Scope, *, today: int) -> list[SegmentRow]:
+    """Let segments go that are older than they are to be kept; give those that went.
+
+    The age of events without a time is counted from when they came in. Their sightings stay. The files go with the
+    next ``clean``.
+
+    Raises:
+        StateError: another process writes in the workspace.
+    """
+    said = retentions(workspace, scope)
+    gone: list[SegmentRow] = []
+    with workspace.writing():
+        for row in live_segments(workspace, scope):
+            if not scope.may_write(row.key.organisation):
+                continue
+            kept = next((each for each in said if each.fits(row.key.organisation, row.key.stream)), None)
+            day = row.committed_us // US_PER_DAY if row.key.day is None else row.key.day
+            if kept is not None and day < today - kept.days:
+                gone.append(row)
+        if gone:
+            ids = [row.id for row in gone]
+            with workspace.begin() as connection:
+                for start in range(0, len(ids), 1000):
+                    connection.execute(
+                        sa.update(t.segments)
+                        .where(t.segments.c.id.in_(ids[start : start + 1000]), t.segments.c.state == "live")
+                        .values(state="expired", ended_us=workspace.clock_us())
+                    )
+    return gone

@@ -1,0 +1,160 @@
+"""Merging: the same records in fewer files, and no moment at which any of them counts twice or not at all."""
+
+import pytest
+import sqlalchemy as sa
+
+from lakes import OPERATOR, built, kept, written
+from mingjian.errors import NotFound, NotPermitted, StateError, StorageError
+from mingjian.model.values import EMPTY, Record
+from mingjian.store import segments as segments_module
+from mingjian.store.blocks import Segment
+from mingjian.store.catalogue import Organisation, live_segments
+from mingjian.store.indexfiles import segments_replaced
+from mingjian.store.merging import TIER_FACTOR, Merge, merge, plan_merges
+from mingjian.store.scope import Scope
+from mingjian.store.upkeep import clean, missing_segments
+from mingjian.store.workspace import Workspace
+
+TODAY = 20_010
+
+
+def records_in(workspace: Workspace) -> list[Record]:
+    """Every record that is kept, in the order of the catalogue."""
+    found: list[Record] = []
+    for row in live_segments(workspace, OPERATOR):
+        with Segment(workspace.lake / row.path, row.content_hash) as segment:
+            for block in segment.blocks():
+                found += [block.record(number) for number in range(len(block))]
+    return found
+
+
+def test_segments_of_a_day_that_is_over_become_one(workspace: Workspace, organisation: Organisation) -> None:
+    records: list[Record] = [
+        {"a": 1},
+        {"a": "x", "b": {"c": None}},
+        {"d": EMPTY, "a": 2.5},
+        {"a": [1, {"e": "\udcff"}]},
+    ]
+    for number, record in enumerate(records, 1):
+        kept(workspace, organisation, [record], first=number)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    old = [part.id for part in planned.parts]
+    seen: list[object] = []
+    new_id = merge(
+        workspace,
+        OPERATOR,
+        planned,
+        [lambda connection, before, after: seen.append((connection.closed, before, after))],
+    )
+    assert seen == [(False, old, new_id)]
+    (row,) = live_segments(workspace, OPERATOR)
+    assert (row.id, row.rows) == (new_id, 4)
+    assert records_in(workspace) == records
+    assert segments_replaced(workspace) == dict.fromkeys(old, new_id)
+    assert plan_merges(workspace, OPERATOR, today=TODAY) == []
+
+
+def test_what_differs_in_stream_layout_or_day_is_not_merged(workspace: Workspace, organisation: Organisation) -> None:
+    for stream, layout, day in (("a", "x", 1), ("a", "y", 1), ("b", "x", 1), ("a", "x", 2)):
+        kept(workspace, organisation, [{"k": 1}], stream=stream, layout=layout, day=day)
+    assert plan_merges(workspace, OPERATOR, today=TODAY) == []
+
+
+def test_while_a_day_goes_on_only_many_of_one_size_are_merged(workspace: Workspace, organisation: Organisation) -> None:
+    for _ in range(TIER_FACTOR - 1):
+        kept(workspace, organisation, [{"k": 1}], day=TODAY)
+    kept(workspace, organisation, [{"k": 1}] * 50, day=TODAY)
+    assert plan_merges(workspace, OPERATOR, today=TODAY) == []
+    kept(workspace, organisation, [{"k": 1}], day=TODAY)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    assert [part.rows for part in planned.parts] == [1] * TIER_FACTOR
+
+
+def test_of_two_merges_of_the_same_segments_one_counts(workspace: Workspace, organisation: Organisation) -> None:
+    for number in (1, 2, 3):
+        kept(workspace, organisation, [{"k": number}], first=number)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    merge(workspace, OPERATOR, planned)
+    with pytest.raises(StateError, match="no longer there"):
+        merge(workspace, OPERATOR, planned)
+    assert records_in(workspace) == [{"k": 1}, {"k": 2}, {"k": 3}]
+    assert clean(workspace).strays == 1
+    assert missing_segments(workspace, OPERATOR) == []
+
+
+def test_a_merge_that_fails_at_the_end_changes_nothing(workspace: Workspace, organisation: Organisation) -> None:
+    for number in (1, 2):
+        kept(workspace, organisation, [{"k": number}], first=number)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+
+    def fail(connection: sa.Connection, old: object, new: int) -> None:
+        raise StorageError("full")
+
+    with pytest.raises(StorageError):
+        merge(workspace, OPERATOR, planned, [fail])
+    assert [row.rows for row in live_segments(workspace, OPERATOR)] == [1, 1]
+    assert segments_replaced(workspace) == {}
+
+
+def test_a_damaged_segment_is_not_merged(workspace: Workspace, organisation: Organisation) -> None:
+    for number in (1, 2):
+        segment = kept(workspace, organisation, [{"k": number}], first=number)
+    path = workspace.lake / segment.path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    with pytest.raises(StorageError, match="damaged"):
+        merge(workspace, OPERATOR, planned)
+    assert len(live_segments(workspace, OPERATOR)) == 2
+
+
+def test_segments_with_too_many_fields_together_stay_apart(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(workspace, organisation, [{f"a{n}": n for n in range(6)}])
+    kept(workspace, organisation, [{f"b{n}": n for n in range(6)}], first=2)
+    monkeypatch.setattr(segments_module, "COLUMNS_MAX", 10)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    with pytest.raises(StateError, match="fields"):
+        merge(workspace, OPERATOR, planned)
+
+
+def test_nobody_merges_what_is_not_theirs(workspace: Workspace, organisation: Organisation) -> None:
+    parts = [kept(workspace, organisation, [{"k": number}], first=number) for number in (1, 2)]
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    assert {part.id for part in planned.parts} == {part.id for part in parts}
+    stranger = Scope.of_member("eve", [])
+    assert plan_merges(workspace, stranger, today=TODAY) == []
+    with pytest.raises(NotFound):
+        merge(workspace, stranger, planned)
+    with pytest.raises(NotPermitted):
+        merge(workspace, Scope.of_member("ann", [organisation.id]), Merge(planned.parts))
+
+
+def test_original_bytes_survive_a_merge(workspace: Workspace, organisation: Organisation) -> None:
+    with_raw = segments_module.SegmentBuilder(built(organisation, [{}]).key, keep_raw=True)
+    block = built(organisation, [{"k": 1}])
+    assert block.rows == 1
+    source = segments_module.Rows(_Raw(), [0], [1_000_000], 1)
+    with_raw.add(source)
+    paths = [workspace.lake / written(workspace, organisation, b).path for b in (with_raw, block)]
+    merged = segments_module.SegmentBuilder(block.key)
+    for path in paths:
+        with Segment(path) as segment:
+            merged.add_stored(segment.block(0).stored())
+    with Segment(workspace.lake / written(workspace, organisation, merged).path) as segment:
+        assert [segment.block(0).raw(row) for row in (0, 1)] == [b'{"k": 0}', b'{"k":1}']
+
+
+class _Raw:
+    """One record and the bytes it was made of."""
+
+    format = "jsonl"
+    numbers = (0,)
+
+    def record(self, row: int) -> Record:
+        return {"k": 0}
+
+    def raw(self, row: int) -> bytes:
+        return b'{"k": 0}'
