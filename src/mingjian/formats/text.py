@@ -234,38 +234,43 @@ class _LongLine:
 
 def _split(chunks: Iterator[bytes]) -> Iterator[_Lines | _LongLine]:
     """Cut chunks at line feeds. The last line comes only if it is not empty."""
-    parts: list[bytes | memoryview] = []
+    parts: list[bytes] = []  # of the line that the next chunk goes on with
     size = 0
+    is_ascii, has_returns = True, False
     long: _LongLine | None = None
     for chunk in chunks:
-        start = 0
+        # What holds for these chunks holds for every line that has a part in one of them.
+        is_ascii, was_ascii = chunk.isascii(), is_ascii
+        has_returns, had_returns = b"\r" in chunk, has_returns
+        lines = chunk.split(b"\n")
         if long is not None:
-            end = chunk.find(b"\n")
-            long.add(chunk if end < 0 else chunk[:end])
-            if end < 0:
+            long.add(lines[0])
+            if len(lines) == 1:
                 continue
             yield long
-            long, start = None, end + 1
-        last = chunk.rfind(b"\n", start)
-        if last >= 0:
-            parts.append(memoryview(chunk)[start:last])
-            yield from _without_long(_cut(b"".join(parts)))
-            parts, size, start = [], 0, last + 1
-        parts.append(chunk[start:])
-        size += len(chunk) - start
+            long = None
+            del lines[0]
+        elif len(lines) > 1:
+            parts.append(lines[0])
+            lines[0] = b"".join(parts)
+            parts, size = [], 0
+        last = lines.pop()
+        if lines:
+            yield from _without_long(_Lines(lines, is_ascii and was_ascii, has_returns or had_returns))
+        else:
+            is_ascii, has_returns = is_ascii and was_ascii, has_returns or had_returns
+        parts.append(last)
+        size += len(last)
         if size > LINE_BYTES_MAX:
             long = _LongLine()
             for part in parts:
-                long.add(bytes(part))
+                long.add(part)
             parts, size = [], 0
     if long is not None:
         yield long
     elif size:
-        yield _cut(b"".join(parts))
-
-
-def _cut(data: bytes) -> _Lines:
-    return _Lines(data.split(b"\n"), is_ascii=data.isascii(), has_returns=b"\r" in data)
+        line = b"".join(parts)
+        yield _Lines([line], line.isascii(), line.endswith(b"\r"))
 
 
 def _without_long(found: _Lines) -> Iterator[_Lines | _LongLine]:
