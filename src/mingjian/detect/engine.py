@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 FIELD_PRICE = 0.05
 """What looking at one field more costs, as a share of events that a witness might wake rules for needlessly."""
+REMEMBERED_BYTES_MAX = 64 * 1024 * 1024
+"""An engine forgets distinct values once they take about so much memory, all fields together."""
 PROGRAMS_MAX = 4096
 """So many different programs are kept."""
 GATED_RULES_MIN = 8
@@ -150,10 +152,19 @@ class Engine:
                 matches += [(index, chosen[place]) for place in batch.matching(self.compiled.nodes[index])]
                 if clock and costs is not None:
                     costs[index] = costs.get(index, 0.0) + clock() - started
-        for matcher in self._matchers.values():
-            matcher.forget_if_full()
+        self.bound_memory()
         matches.sort()
         return matches
+
+    def bound_memory(self) -> None:
+        """Forget the values of the fields that hold most, once all together hold too much."""
+        held = sum(matcher.held_bytes for matcher in self._matchers.values())
+        if held > REMEMBERED_BYTES_MAX:
+            for matcher in sorted(self._matchers.values(), key=lambda matcher: -matcher.held_bytes):
+                held -= matcher.held_bytes
+                matcher.forget()
+                if held <= REMEMBERED_BYTES_MAX // 2:
+                    break
 
     def evidence(self, index: int, reading: Reading) -> Evidence:
         """Say which atoms of a rule that matched were true for a record, and through which values."""

@@ -45,9 +45,6 @@ from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
 
 REGEXES_KEPT_MAX = 4096
 """So many compiled regular expressions are kept ready."""
-REMEMBERED_CHARACTERS_MAX = 16 * 1024 * 1024
-"""A matcher forgets its distinct values once they hold this many characters together."""
-
 Comparison: TypeAlias = Callable[[float, float], bool]
 
 COMPARISONS: Mapping[str, Comparison] = {
@@ -67,8 +64,8 @@ _Outcome: TypeAlias = tuple[list[int], list[int]]
 _SIEVE_CHARACTERS_MAX = 500
 """Of a longer literal only so much goes into the automaton, and the rest is confirmed; a longer regular expression
 is asked of every distinct value."""
-_KEY_CHARACTERS = 64
-"""What remembering a value costs beside its characters, in the same unit."""
+_KEY_BYTES = 128
+"""What remembering a value costs beside its characters, about."""
 _ANCHORS: Mapping[tuple[object, ...], tuple[bytes, bytes]] = {
     ("literal", ANY): (b"^", b""),
     (ANY, "literal"): (b"", rb"\z"),
@@ -340,7 +337,8 @@ class FieldMatcher:
         self.signatures: list[frozenset[int]] = []
         self._number_of: dict[frozenset[int], int] = {}
         self._known: dict[object, int] = {}
-        self._characters = 0
+        self.held_bytes = 0
+        """About how much memory the remembered values take."""
         self._equal_number: dict[float, list[int]] = defaultdict(list)
         self._spelled: dict[str, list[int]] = defaultdict(list)
         self._truth: dict[bool, list[int]] = {True: [], False: []}
@@ -355,7 +353,7 @@ class FieldMatcher:
         for index in self._texts.others:
             self._add(index, atoms[index])
         self._measures = bool(self._compares or self._networks or self._times)
-        self._reset()
+        self.forget()
 
     def _of_texts(self, blobs: Blobs) -> tuple[_Texts, _Automaton | None, _Automaton | None]:
         key = self._key()
@@ -404,11 +402,12 @@ class FieldMatcher:
             case FieldRef() | Text() | Regex():
                 raise AssertionError("a comparison of two fields is not a question about one")
 
-    def _reset(self) -> None:
+    def forget(self) -> None:
+        """Forget all values that were seen; signature numbers start anew."""
         self.signatures = [frozenset()]
         self._number_of = {frozenset(): 0}
         self._known = {value: self._number(self.atoms_of(value)) for value in (MISSING, None, EMPTY)}
-        self._characters = 0
+        self.held_bytes = 0
 
     def _number(self, atoms: frozenset[int]) -> int:
         number = self._number_of.get(atoms)
@@ -418,7 +417,7 @@ class FieldMatcher:
         return number
 
     def column(self, values: Sequence[Value | Missing]) -> list[int]:
-        """The signature number of each value. Numbers stay valid until ``forget_if_full`` forgets."""
+        """The signature number of each value. Numbers stay valid until ``forget``."""
         first = values[0] if values else None
         if (first is MISSING or first is None) and values.count(first) == len(values):
             return [self._known[first]] * len(values)
@@ -430,7 +429,7 @@ class FieldMatcher:
             new = {key: value for key, value, number in zip(keys, values, numbers, strict=True) if number is None}
             for key, value in new.items():
                 known[key] = self._number(self.atoms_of(value))
-                self._characters += _KEY_CHARACTERS + (len(key) if isinstance(key, str) else _size(key))
+                self.held_bytes += _KEY_BYTES + (len(key) if isinstance(key, str) else _size(key))
             return list(map(known.__getitem__, keys))
         return cast("list[int]", numbers)
 
@@ -444,11 +443,6 @@ class FieldMatcher:
         if len(different) <= 1:
             return next(iter(different), 0)
         return self._number(frozenset[int]().union(*(self.signatures[number] for number in different)))
-
-    def forget_if_full(self) -> None:
-        """Forget all distinct values if they have grown beyond the bound; signature numbers start anew."""
-        if self._characters > REMEMBERED_CHARACTERS_MAX:
-            self._reset()
 
     def atoms_of(self, value: Value | Missing) -> frozenset[int]:
         """The atoms that are true for whatever a field holds."""

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from mingjian.detect.correlation import plan_all
 from mingjian.hunt.rulebook import Rulebook
 from mingjian.model.rules import Correlation, Filter, LogSource, Rule, RuleHead
 from mingjian.model.sources import Stream
@@ -44,9 +45,13 @@ def check(book: Rulebook, streams: Iterable[Stream]) -> list[CheckedRule]:
     for rule in book.rules:
         why = "" if sources[rule.id] else f"no source has the log source {words(rule.logsource)}"
         rows.append(_row(rule, "rule", sources[rule.id], why, notes))
+    refused = {skipped.correlation_id: skipped.reason for skipped in plan_all(book.correlations)[1]}
     for correlation in book.correlations:
         sources[correlation.id], why = _correlated(correlation, sources)
-        rows.append(_row(correlation, "correlation", sources[correlation.id], why, notes))
+        row = _row(correlation, "correlation", sources[correlation.id], why, notes)
+        if correlation.id in refused:
+            row = msgspec.structs.replace(row, kind="", state="skipped", reason=refused[correlation.id], sources=())
+        rows.append(row)
     for item in book.filters:
         found = [sources[rule.id] for rule in book.rules if item.id in rule.filters]
         fed = tuple(dict.fromkeys(name for names in found for name in names))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mingjian.detect import engine as engine_module
 from mingjian.detect.compiled import CompiledRules
 from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import all_leaves
@@ -192,3 +193,12 @@ def test_numbers_that_python_takes_for_equal_stay_different_texts() -> None:
     events = [{"a": "42"}, {"a": "42.0"}, {"a": 42}, {"a": "0"}, {"a": "-0.0"}, {"a": 0}]
     found = engine.match(FLAT, RecordBlock("evtx", range(6), events))
     assert found == [(0, 0), (0, 2), (1, 1), (1, 2), (2, 4), (2, 5), (3, 3), (3, 5)]
+
+
+def test_an_engine_forgets_when_its_fields_together_remember_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "REMEMBERED_BYTES_MAX", 10_000)
+    engine = Engine([rule(Text("a", (ANY, "x", ANY))), rule(Text("b", (ANY, "y", ANY)), number=1)])
+    block = RecordBlock("jsonl", list(range(200)), [{"a": f"x{n}" * 5, "b": f"y{n}" * 5} for n in range(200)])
+    for _ in range(2):
+        assert len(engine.match(FLAT, block)) == 400
+        assert sum(engine.matcher(field).held_bytes for field in ("a", "b")) <= 10_000

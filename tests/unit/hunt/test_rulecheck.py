@@ -112,3 +112,15 @@ def test_nearly_every_rule_of_sigmahq_has_a_source(shared_data: Path, tmp_path: 
     assert len(checked) == len(book.files) == sum(states.values()) == 3_777
     assert states["skipped"] == 25
     assert states["loaded"] >= 0.95 * 3_777
+
+
+def test_a_correlation_that_cannot_be_run_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(rule("proc", "{product: windows, category: process_creation}"))
+    fields = ", ".join(f"f{number}" for number in range(200))
+    (tmp_path / "b.yml").write_text(
+        "title: wide\nid: wide\n"
+        f"correlation: {{type: event_count, rules: [proc], timespan: 1m, group-by: [{fields}], condition: {{gte: 2}}}}\n"
+    )
+    (row,) = [row for row in check(load_rulebook([tmp_path]), STREAMS) if row.rule_id == "wide"]
+    assert (row.state, row.kind) == ("skipped", "")
+    assert "GROUP_FIELDS_MAX" in row.reason

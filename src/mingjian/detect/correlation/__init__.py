@@ -14,7 +14,7 @@ The meaning of every part is fixed in ``docs/en/reference/correlations.md``.
 """
 
 from mingjian.detect.correlation.correlator import Correlator
-from mingjian.detect.correlation.plan import needed_fields
+from mingjian.detect.correlation.plan import needed_fields, plan_all
 from mingjian.detect.correlation.values import (
     Contributor,
     CorrelationMatch,
@@ -35,4 +35,5 @@ __all__ = [
     "Match",
     "Skipped",
     "needed_fields",
+    "plan_all",
 ]
