@@ -119,7 +119,8 @@ def test_a_correlation_that_cannot_be_run_is_skipped_with_the_reason(tmp_path: P
     fields = ", ".join(f"f{number}" for number in range(200))
     (tmp_path / "b.yml").write_text(
         "title: wide\nid: wide\n"
-        f"correlation: {{type: event_count, rules: [proc], timespan: 1m, group-by: [{fields}], condition: {{gte: 2}}}}\n"
+        "correlation: {type: event_count, rules: [proc], timespan: 1m, condition: {gte: 2}, "
+        f"group-by: [{fields}]" + "}\n"
     )
     (row,) = [row for row in check(load_rulebook([tmp_path]), STREAMS) if row.rule_id == "wide"]
     assert (row.state, row.kind) == ("skipped", "")
