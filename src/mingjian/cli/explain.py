@@ -10,11 +10,13 @@ import msgspec
 import typer
 
 from mingjian.cli import terminal
+from mingjian.cli.detect import starter_rules
 from mingjian.cli.exits import Exit
 from mingjian.detect.engine import Engine
-from mingjian.errors import ConfigError
+from mingjian.errors import ConfigError, NotFound, shown
 from mingjian.hunt.explaining import Explanation, explain, find_event
 from mingjian.hunt.rulebook import load_rulebook
+from mingjian.model.rules import Rule
 from mingjian.settings import Settings
 from mingjian.sources.definitions import load_sources
 from mingjian.sources.router import Router
@@ -22,8 +24,9 @@ from mingjian.sources.router import Router
 
 def explain_rule(
     context: typer.Context,
-    rule: Annotated[Path, typer.Argument(help="A file with one or more Sigma rules.")],
+    rule: Annotated[str, typer.Argument(help="A file with one or more Sigma rules, or the id or title of a rule.")],
     event: Annotated[str, typer.Option(help="FILE:RECORD, as detect names them.")],
+    rules: Annotated[list[Path] | None, typer.Option(help="Where to look for an id or title. May be repeated.")] = None,
     placeholders: Annotated[Path | None, typer.Option(help="Values for %placeholders% in rules.")] = None,
     pipeline: Annotated[list[Path] | None, typer.Option(help="A pySigma processing pipeline. May be repeated.")] = None,
     sources: Annotated[list[Path] | None, typer.Option(help="Source definitions of your own. May be repeated.")] = None,
@@ -34,19 +37,38 @@ def explain_rule(
     file, colon, number = event.rpartition(":")
     if not colon or not number.isdigit():
         raise ConfigError(f"an event is named FILE:RECORD, not {event!r}")
-    book = load_rulebook([rule], placeholders=placeholders, pipelines=pipeline or [])
-    for skipped in book.skipped:
-        terminal.complain(skipped.reason, where=skipped.file)
-    engine = Engine(book.rules)
+    chosen = _chosen(rule, rules or [], settings.cache_folder, placeholders, pipeline or [])
+    engine = Engine(chosen)
     router = Router(load_sources(sources or (), cache_folder=settings.cache_folder))
     for view, record in find_event(file, int(number), router):
-        for index, each in enumerate(book.rules):
+        for index, each in enumerate(chosen):
             told = explain(each, engine, index, view, record, file, int(number))
             if how == "json" or (how is None and not sys.stdout.isatty()):
                 terminal.say(msgspec.json.encode(told).decode())
             else:
                 _tell(told)
-    return Exit.DONE if book.rules else Exit.FAILED
+    return Exit.DONE if chosen else Exit.FAILED
+
+
+def _chosen(
+    wanted: str, folders: list[Path], cache_folder: Path, placeholders: Path | None, pipelines: list[Path]
+) -> list[Rule]:
+    """The rules of a file, or those in some folders with an id or a title."""
+    if Path(wanted).is_file():
+        book = load_rulebook([Path(wanted)], placeholders=placeholders, pipelines=pipelines)
+        for skipped in book.skipped:
+            terminal.complain(skipped.reason, where=skipped.file)
+        return list(book.rules)
+    where = folders or [starter_rules()]
+    book = load_rulebook(where, placeholders=placeholders, pipelines=pipelines, cache_folder=cache_folder)
+    found = [rule for rule in book.rules if wanted in (rule.id, rule.title)]
+    if not found:
+        why = next((skipped.reason for skipped in book.skipped if skipped.rule_id == wanted), None)
+        raise NotFound(
+            f"the rule {shown(wanted)} cannot be used: {why}" if why else f"no file and no rule is called {shown(wanted)}",
+            hint="name the file of the rule, or with --rules the folder that it is in",
+        )
+    return found
 
 
 def _tell(told: Explanation) -> None:

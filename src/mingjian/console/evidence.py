@@ -208,8 +208,9 @@ def _name(attack: Attack, id: str) -> str:
 
 
 def _command(one: Detection) -> Value | None:
-    if one.kind == "correlation" or visible(one.file) != one.file:
+    if one.kind == "correlation" or visible(one.file) != one.file or visible(one.rule_id) != one.rule_id:
         return None
-    command = f"mingjian rules explain RULE.yml --event={shlex.quote(f'{one.file}:{one.record}')}"
+    event = shlex.quote(f"{one.file}:{one.record}")
+    command = f"mingjian rules explain --rules=RULES --event={event} -- {shlex.quote(one.rule_id)}"
     # A command is whole or not there: nobody should run half of a name.
     return Value(command)

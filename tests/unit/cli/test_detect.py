@@ -113,5 +113,9 @@ def test_explaining_a_rule_from_the_row(place: Path, capsys: pytest.CaptureFixtu
     assert "✗ Image = '*\\\\whoami.exe'   ['C:\\\\net.exe']" in said
     assert run(["rules", "explain", "rules/a.yml", "--event", "log.json:1"]) is Exit.DONE
     assert json.loads(capsys.readouterr().out)["fired"] is True
+    assert run(["rules", "explain", "net", "--rules", "rules", "--event", "log.json:2"]) is Exit.DONE
+    assert json.loads(capsys.readouterr().out)["fired"] is True
+    assert run(["rules", "explain", "nobody", "--rules", "rules", "--event", "log.json:1"]) is Exit.FAILED
+    assert "nobody" in capsys.readouterr().err
     assert run(["rules", "explain", "rules/a.yml", "--event", "log.json"]) is Exit.WRONG_USE
     assert run(["rules", "explain", "rules/a.yml", "--event", "log.json:9"]) is Exit.FAILED

@@ -152,10 +152,11 @@ def test_every_detection_has_a_row_with_its_evidence() -> None:
 
 def test_the_command_to_see_more_is_one_word_for_the_shell_whatever_the_file_is_called() -> None:
     name = "a b/$(reboot)'; rm -rf ~ #.evtx"
-    (row,) = rows(page(detection(file=name, record=12)))
+    (row,) = rows(page(detection(file=name, record=12, rule_id="--r $(x)'")))
     assert shlex.split(row.one("pre", of="command").text) == [
-        *("mingjian", "rules", "explain", "RULE.yml"),
+        *("mingjian", "rules", "explain", "--rules=RULES"),
         f"--event={name}:12",
+        *("--", "--r $(x)'"),
     ]
 
 
