@@ -20,7 +20,10 @@ import zstandard
 
 from mingjian.errors import InputError
 from mingjian.formats import bounded, containers, registry
+from mingjian.formats.indicators import documents
+from mingjian.formats.indicators.stixpatterns import reduced
 from mingjian.model.blocks import Block, Piece, Quarantined
+from mingjian.model.indicators import Assumed, Indicator, SkippedIndicator
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
@@ -164,6 +167,46 @@ def _parse_rules(data: bytes, random: Random) -> None:
     parse_rules(data)
 
 
+_STIX_PATTERNS = [
+    b"[domain-name:value = 'evil.example' OR url:value IN ('http://a.example/x', 'https://b.example/')]",
+    b"[file:hashes.'SHA-256' = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' AND file:name = 'a']",
+    b"([ipv4-addr:value ISSUBSET '192.0.2.0/24'] AND [domain-name:value LIKE '%x']) WITHIN 600 SECONDS",
+    b"[network-traffic:dst_ref.value = '192.0.2.1' AND network-traffic:dst_port = 443] FOLLOWEDBY [a:b[*].c != t'x']",
+]
+_STIX = b"""{"type": "bundle", "id": "bundle--1", "objects": [
+{"type": "identity", "id": "identity--1", "name": "Somebody"},
+{"type": "marking-definition", "id": "marking-definition--1", "definition_type": "tlp", "definition": {"tlp": "red"}},
+{"type": "indicator", "id": "indicator--1", "pattern_type": "stix", "pattern": "[domain-name:value = 'evil.example']",
+ "valid_from": "2024-01-01T00:00:00Z", "confidence": 80, "indicator_types": ["malicious-activity"],
+ "object_marking_refs": ["marking-definition--1"], "created_by_ref": "identity--1", "revoked": false},
+{"type": "relationship", "relationship_type": "indicates", "source_ref": "indicator--1", "target_ref": "malware--1"},
+{"type": "malware", "id": "malware--1", "name": "M"}]}"""
+_MISP = b"""{"Event": {"info": "x", "uuid": "5f5a7a2b-1c4f-4b8a-9d0e-0123456789ab", "Tag": [{"name": "tlp:amber"}],
+"Attribute": [{"type": "domain|ip", "value": "evil.example|192.0.2.1", "to_ids": true},
+{"type": "filename|md5", "value": "a.exe|d41d8cd98f00b204e9800998ecf8427e", "to_ids": "1", "comment": null},
+{"type": "ip-dst|port", "value": "192.0.2.1|443", "to_ids": true, "deleted": false}],
+"Object": [{"name": "file", "Attribute": [{"type": "sha1", "value": "x", "to_ids": true}]}]}}"""
+_FEEDS = [
+    b"# list\nhxxp://evil[.]example/a\n192.0.2.0/24\n0.0.0.0 bad.example\n192.0.2.1-192.0.2.9 ; scanners\n",
+    b'# "id", "ioc_value", "ioc_type", "confidence_level"\n"1", "evil.example:80", "domain", "75"\n',
+    b"indicator;type;valid_until;tlp;comment\n2001:db8::1;ipv6;2030-01-01;green;x\n",
+]
+
+
+def _read_indicators(data: bytes, random: Random) -> None:
+    """Read bytes as a file of indicators and look at all that comes out."""
+    for item in documents.read(Piece(file="f", chunks=cut(data, random)), Assumed()):
+        if isinstance(item, Quarantined):
+            assert len(item.data) <= 65_536
+            assert item.reason
+        else:
+            assert isinstance(item, Indicator | SkippedIndicator)
+
+
+def _reduce_pattern(data: bytes) -> object:
+    return reduced(data.decode("utf-8", "surrogateescape"))
+
+
 def targets() -> dict[str, Target]:
     """All targets by name."""
     samples = _format_samples()
@@ -180,4 +223,10 @@ def targets() -> dict[str, Target]:
         Target("xml", samples["winxml"], partial(_refusing, partial(bounded.parse_xml, where="f"))),
     ]
     made.append(Target("rules", _YAML[:1], _parse_rules))
+    made += [
+        Target("stix-pattern", _STIX_PATTERNS, partial(_refusing, _reduce_pattern)),
+        Target("stix", [_STIX], _read_indicators),
+        Target("misp", [_MISP], _read_indicators),
+        Target("indicator-lists", _FEEDS, _read_indicators),
+    ]
     return {target.name: target for target in made}

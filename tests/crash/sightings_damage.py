@@ -89,7 +89,7 @@ def questions() -> list[Answer]:
         pa.array([value_of(kind, n) for kind in KINDS for n in range(300)]),
     )
     return [
-        *(lambda index, k=kind, v=value: index.lookup(k, v) for kind, value in asked),
+        *(lambda index, k=kind, v=value: list(index.lookup(k, v)) for kind, value in asked),
         *(lambda index, k=kind, v=value: index.totals(k, v) for kind, value in asked),
         lambda index: index.match(feed).to_pylist(),
         lambda index: index.lookup_domain("evil.example").totals.to_pylist(),

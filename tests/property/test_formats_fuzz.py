@@ -19,7 +19,8 @@ TARGETS = sorted(targets())
 def test_every_format_and_every_loader_is_a_target() -> None:
     from mingjian.formats.registry import FORMATS
 
-    assert {each.name for each in FORMATS} | {"containers", "yaml", "json-text", "xml", "rules"} <= set(TARGETS)
+    others = {"containers", "yaml", "json-text", "xml", "rules", "stix-pattern", "stix", "misp", "indicator-lists"}
+    assert {each.name for each in FORMATS} | others <= set(TARGETS)
 
 
 @pytest.mark.slow

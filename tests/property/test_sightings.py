@@ -209,7 +209,7 @@ def check(catalogue: Catalogue, replaced: dict[int, int | None], *, values: int 
                 scanned[key] = (row["count"], row["first_us"], row["last_us"], tuple(row["segments"]))
     assert scanned == expected
     for kind, value in VALUES[:values]:
-        found = opened.lookup(kind, value)
+        found = list(opened.lookup(kind, value))
         rows = {
             (kind, value, s.organisation, s.source, s.role, s.day): (s.count, s.first_us, s.last_us, s.segments)
             for s in found

@@ -75,7 +75,7 @@ def demo(
     settings = context.find_object(Settings) or Settings()
     teller = _Teller(language or settings.language)
     jobs = jobs or settings.jobs
-    order = Order(seed=seed, days=DAYS, events_per_day=EVENTS_PER_DAY)
+    order = Order(seed=seed, days=DAYS, events_per_day=EVENTS_PER_DAY, hum=0.0)
     teller.say("welcome")
     made = _make(teller, order, output, jobs)
     _detect(teller, output, made, settings, jobs)
@@ -157,7 +157,7 @@ def _tell_speed(teller: _Teller, summary: Summary) -> None:
 
 def _tell_story(teller: _Teller, judgement: Judgement) -> None:
     teller.chapter("story", found=len(judgement.findings) - len(judgement.missed), steps=len(judgement.findings))
-    titles = {each.name: each.title_zh if teller.language == "zh" else each.title_en for each in campaigns.CAMPAIGNS}
+    titles = {each.name: each.title_zh if teller.language == "zh" else each.title_en for each in campaigns.known()}
     for (organisation, campaign), found in groupby(
         judgement.findings, key=lambda finding: (finding.step.organisation, finding.step.campaign)
     ):

@@ -64,10 +64,8 @@ def _chosen(
     found = [rule for rule in book.rules if wanted in (rule.id, rule.title)]
     if not found:
         why = next((skipped.reason for skipped in book.skipped if skipped.rule_id == wanted), None)
-        raise NotFound(
-            f"the rule {shown(wanted)} cannot be used: {why}" if why else f"no file and no rule is called {shown(wanted)}",
-            hint="name the file of the rule, or with --rules the folder that it is in",
-        )
+        what = f"the rule {shown(wanted)} cannot be used: {why}" if why else f"nothing is called {shown(wanted)}"
+        raise NotFound(what, hint="name the file of the rule, or with --rules the folder that it is in")
     return found
 
 

@@ -43,7 +43,12 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
+    Command("detections", "mingjian.cli.detections", "List what was found in the workspace."),
+    Command("hunt", "mingjian.cli.hunt", "Look for something in everything that was ever kept."),
     Command("init", "mingjian.cli.init", "Make a workspace: the folder in which everything is kept."),
+    Command("ingest", "mingjian.cli.ingest", "Take logs into the workspace, with every rule run over them."),
+    Command("intake", "mingjian.cli.intake", "Say who may send over the network, and list what came in."),
+    Command("intel", "mingjian.cli.intel", "Add indicators, and see which ones are looked for."),
     Command("lake", "mingjian.cli.lake", "Show what is kept: streams, events, bytes, from when to when."),
     Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
     Command("sample", "mingjian.cli.sample", "Make logs of an invented sector, with attacks hidden in them."),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mingjian.cli import terminal
+from mingjian.cli import terminal, workspacerules
 from mingjian.cli.exits import Exit
 from mingjian.cli.explain import explain_rule
 from mingjian.hunt.rulebook import Rulebook, load_rulebook
@@ -27,7 +27,7 @@ TABLE_SOURCES_MAX = 3
 
 @app.callback()
 def _rules() -> None:
-    """Keep ``check`` a command with a name, also while it is the only one."""
+    """Have several commands."""
 
 
 @app.command("check")
@@ -96,3 +96,6 @@ def _summarise(book: Rulebook, rows: Sequence[CheckedRule]) -> None:
 
 
 app.command("explain")(explain_rule)
+app.command("add", no_args_is_help=True)(workspacerules.add)
+app.command("remove", no_args_is_help=True)(workspacerules.remove)
+app.command("list")(workspacerules.list_rules)

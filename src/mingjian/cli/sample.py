@@ -13,7 +13,7 @@ import typer
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
-from mingjian.sample.campaigns import CAMPAIGNS
+from mingjian.sample.campaigns import known
 from mingjian.sample.generate import LOGS_FOLDER, TRUTH_FILE, Made, Order, generate
 from mingjian.settings import Settings
 
@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 COLUMNS = ("source", "events")
 _DEFAULT = Order()
 _FIRST_DAY = datetime.fromisoformat(_DEFAULT.start.isoformat())
-_NAMES = ", ".join(campaign.name for campaign in CAMPAIGNS)
+_NAMES = ", ".join(campaign.name for campaign in known())
 
 
 @app.command()
@@ -36,9 +36,15 @@ def sample(
     events_per_day: Annotated[
         int, typer.Option(help="Of one organisation on a working day, about.")
     ] = _DEFAULT.events_per_day,
+    hum: Annotated[
+        float, typer.Option(help="The share of the events that machines write about themselves, 0 to 0.95.")
+    ] = _DEFAULT.hum,
+    days_per_file: Annotated[
+        int, typer.Option(help="So many days of one organisation share their log files, 1 to 31.")
+    ] = _DEFAULT.days_per_file,
     campaign: Annotated[
         list[str] | None,
-        typer.Option(help=f"Hide this campaign in the logs: {_NAMES}. May be repeated; all if not given."),
+        typer.Option(help=f"Hide this campaign in the logs: {_NAMES}. May be repeated; the first five if not given."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--no-campaigns", help="Hide nothing: everyday life only.")] = False,
     jobs: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; all processors if not given.")] = None,
@@ -53,6 +59,8 @@ def sample(
         days=days,
         start=start.date(),
         events_per_day=events_per_day,
+        hum=hum,
+        days_per_file=days_per_file,
         campaigns=chosen,
     )
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The log files of one organisation on one day: lines brought into order, numbered, and damaged here and there.
+"""The log files of one organisation on one day or some: lines brought into order, numbered, and damaged here and there.
 
 Lines are handed in in any order within a slot of time and written when the slot is over, so that memory does not grow
 with the day. What is planted, repeated or damaged is on record with the file and the line that it came to stand in.
@@ -7,7 +7,7 @@ with the day. What is planted, repeated or damaged is on record with the file an
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Literal, TypeAlias
@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Literal, TypeAlias
 import msgspec
 
 from mingjian.sample.chance import Chance
+from mingjian.sample.world import Outage
 
 BENIGN: Final = 0
 """The mark of what belongs to everyday life. Everything else is the number of a planted act, from 1."""
@@ -23,6 +24,10 @@ REPEATED_EVERY: Final = 4_000
 """About one line in so many is written twice, as collectors do that lost an acknowledgement."""
 DAMAGED_EVERY: Final = 12_000
 """About one line in so many cannot be read: torn off, or a run of zero bytes as after a power failure."""
+
+DAMAGED: Final = -1
+REPEATED: Final = -2
+"""The marks of everyday lines that cannot be read, and of those that stand there once more."""
 
 Entry: TypeAlias = "tuple[int, str, int]"
 """When it is written, the line, and the mark. (A tuple, because there are millions.)"""
@@ -36,12 +41,11 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
 
     file: str
     record: int
-    """The physical line from 1; in a document of records, the place among them from 1."""
+    """The physical line from 1; in a document of records, the place among them from 1. 0: an outage swallowed it."""
     time_us: int
     """When it was written."""
     mark: int
-    """The number of the planted act; 0 if it was only damaged."""
-    damaged: bool = False
+    """The number of the planted act, or ``DAMAGED`` or ``REPEATED``."""
 
 
 class Counted(msgspec.Struct, frozen=True, array_like=True):
@@ -106,6 +110,8 @@ class _File:
         self._until_damaged = 200 + int(self._chance.wait(DAMAGED_EVERY))
         self._stream: BinaryIO | None = None
         self._head = head
+        source = name.split("/")[1] if "/" in name else name
+        self._outages = tuple(outage for outage in book.outages if outage.source == source)
 
     def write(self, until_us: int) -> None:
         """Write what is due, in order of time."""
@@ -116,11 +122,15 @@ class _File:
             return
         entries = lane[:due]
         del lane[:due]
+        if self._outages:
+            entries = self._without_outages(entries)
+            if not entries:
+                return
         self._make_mistakes(entries)
         placed, number = self._book.placed, self._lines
         for place, (time_us, _, mark) in enumerate(entries, number + 1):
             if mark:
-                placed.append(Placed(self.name, place, time_us, max(mark, 0), mark < 0))
+                placed.append(Placed(self.name, place, time_us, mark))
         self._lines += len(entries)
         self._out().write(("\n".join([line for _, line, _ in entries]) + "\n").encode(self._encoding))
 
@@ -142,11 +152,23 @@ class _File:
                 self._stream.write(("\n".join(self._head) + "\n").encode(self._encoding))
         return self._stream
 
+    def _without_outages(self, entries: list[Entry]) -> list[Entry]:
+        """Leave out what nobody recorded; what was planted there is remembered as hidden."""
+        kept: list[Entry] = []
+        for entry in entries:
+            if any(outage.from_us <= entry[0] < outage.until_us for outage in self._outages):
+                if entry[2]:
+                    self._book.placed.append(Placed(self.name, 0, entry[0], entry[2]))
+            else:
+                kept.append(entry)
+        return kept
+
     def _make_mistakes(self, entries: list[Entry]) -> None:
         tear = _TEAR[self._kind]
         place = self._until_repeated
         while place < len(entries) and tear is not None:
-            entries.insert(place + 1, entries[place])
+            time_us, line, mark = entries[place]
+            entries.insert(place + 1, (time_us, line, mark or REPEATED))
             self._repeated += 1
             place += 2 + int(self._chance.wait(REPEATED_EVERY))
         self._until_repeated = place - len(entries)
@@ -155,7 +177,7 @@ class _File:
             time_us, line, mark = entries[place]
             # What was planted stays whole, so that the truth about it stays exact.
             if mark == BENIGN:
-                entries[place] = (time_us, tear(line, self._chance), -1)
+                entries[place] = (time_us, tear(line, self._chance), DAMAGED)
                 self._damaged += 1
             place += 1 + int(self._chance.wait(DAMAGED_EVERY))
         self._until_damaged = place - len(entries)
@@ -174,10 +196,11 @@ def _first_from(lane: Lane, until_us: int) -> int:
 
 
 class Book:
-    """All log files of one organisation on one day. Use as a context: leaving it finishes the files."""
+    """All log files of one organisation on the days that share them. Use as a context: leaving it closes the files."""
 
-    def __init__(self, folder: Path, name: str, *, finished_at_us: int) -> None:
+    def __init__(self, folder: Path, name: str, *, finished_at_us: int, outages: Sequence[Outage] = ()) -> None:
         self.folder = folder
+        self.outages = outages
         self.name = name
         """What makes its mistakes differ from those of other books."""
         self.placed: list[Placed] = []
@@ -215,11 +238,11 @@ class Book:
             self._records[name] = (file_of, [])
         return self._records[name][1]
 
-    def write(self, until_us: int) -> None:
-        """Write all that is due before a moment."""
+    def write(self, until_us: int, *, lines_only: bool = False) -> None:
+        """Write all that is due before a moment; with ``lines_only`` no document of records."""
         for file in self._files.values():
             file.write(until_us)
-        for file_of, lane in self._records.values():
+        for file_of, lane in () if lines_only else self._records.values():
             lane.sort()
             due = _first_from(lane, until_us)
             if due:

@@ -13,9 +13,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from random import Random
-from typing import TypeVar
+from typing import TypeAlias, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 _T = TypeVar("_T")
+Whole: TypeAlias = "NDArray[np.int64]"
+"""Many whole numbers."""
 
 
 class Chance:
@@ -94,3 +99,52 @@ class Weighted:
 def popularity(count: int, exponent: float = 0.9) -> Weighted:
     """Places of which the first are by far the most used (Zipf)."""
     return Weighted([1.0 / (rank + 1) ** exponent for rank in range(count)])
+
+
+class Numbers:
+    """Many numbers at once, from the same kind of seed.
+
+    Only the raw 64-bit output of PCG64 is used, which NumPy promises to keep, and whole-number arithmetic on it.
+
+    >>> Numbers(7, "a").below(3, 10).tolist() == Numbers(7, "a").below(3, 10).tolist()
+    True
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, *names: int | str) -> None:
+        digest = hashlib.blake2b("\0".join(map(str, names)).encode(), digest_size=16).digest()
+        self._raw = np.random.PCG64(int.from_bytes(digest, "big")).random_raw
+
+    def below(self, count: int, bound: int) -> Whole:
+        """So many whole numbers from 0 up to a bound, which is at most 2³¹."""
+        raw = np.asarray(self._raw(count), dtype=np.uint64)
+        return (((raw >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32)).astype(np.int64)
+
+    def between(self, count: int, low: int, high: int) -> Whole:
+        """So many whole numbers from ``low`` up to, not including, ``high``."""
+        return self.below(count, high - low) + low
+
+    def places(self, count: int, sums: Whole) -> Whole:
+        """So many places of a list, by the running sums of their weights (whole numbers)."""
+        return np.searchsorted(sums, self.below(count, int(sums[-1])), side="right").astype(np.int64)
+
+    def moments(self, count: int, from_us: int, lasts_us: int) -> Whole:
+        """So many moments of a time in which things happen on their own, in order."""
+        return np.sort(self.below(count, lasts_us)) + from_us
+
+    def letters(self, count: int) -> list[str]:
+        """So many texts of sixteen letters and digits in any case, as connection identifiers have them."""
+        raw = np.asarray(self._raw((count * 12 + 7) // 8), dtype="<u8").tobytes()[: count * 12]
+        text = base64.b64encode(raw, b"Qz").decode("ascii")
+        return [text[place : place + 16] for place in range(0, len(text), 16)]
+
+
+def running(weights: Sequence[int]) -> Whole:
+    """Running sums of weights, for ``Numbers.places``."""
+    return np.cumsum(np.asarray(weights, dtype=np.int64))
+
+
+def listed(numbers: Whole) -> list[int]:
+    """The numbers as a list."""
+    return cast("list[int]", numbers.tolist())

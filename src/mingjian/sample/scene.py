@@ -15,6 +15,7 @@ from mingjian.sample.writers.cloud import REGION, CloudTrail
 from mingjian.sample.writers.flows import Sensor
 from mingjian.sample.writers.suricata import SuricataSensor
 from mingjian.sample.writers.unix import Audit, Syslog
+from mingjian.sample.writers.vpn import FortiGate, Gateway, OpenVpn
 from mingjian.sample.writers.web import Nginx, Squid
 from mingjian.sample.writers.windows import Key, WindowsLog
 from mingjian.sample.writers.zeek import ZeekSensor
@@ -58,7 +59,16 @@ class Scene:
     """All that a deed needs to know and to write to. One for each organisation and day."""
 
     def __init__(
-        self, world: World, organisation: Organisation, book: Book, start_us: int, templates: dict[Key, Template]
+        self,
+        world: World,
+        organisation: Organisation,
+        book: Book,
+        start_us: int,
+        templates: dict[Key, Template],
+        *,
+        pace: float = 1.0,
+        files_from_us: int | None = None,
+        files_until_us: int | None = None,
     ) -> None:
         profile = organisation.profile
         self.world = world
@@ -69,6 +79,10 @@ class Scene:
         self.end_us = start_us + DAY
         self.day = (start_us + profile.zone_us) // DAY
         self.date = local_date(start_us, profile.zone_us).isoformat()
+        self.pace = pace
+        """How much of what could happen happens: in a small sector people and machines do less."""
+        self._files_from_us = start_us if files_from_us is None else files_from_us
+        self._files_until_us = self.end_us if files_until_us is None else files_until_us
         self.chance = self.chance_of("deeds")
         self.zone_us = profile.zone_us
         self.directory = organisation.first("directory")
@@ -79,13 +93,16 @@ class Scene:
         self.services: dict[str, Process] = {}
         self.desks: dict[str, Desk] = {}
         """By login; while they are at work."""
+        self.inner: dict[str, str] = {}
+        """By login; the address inside of who came in through the VPN today."""
         self._make_writers(templates)
 
     def _lane(self, name: str, kind: str, encoding: str = "utf-8") -> Lane:
         return self.book.lane(name, kind, encoding=encoding)  # type: ignore[arg-type]  # the literals below are kinds
 
     def _make_writers(self, templates: dict[Key, Template]) -> None:
-        organisation, profile, date = self.organisation, self.organisation.profile, self.date
+        organisation, profile = self.organisation, self.organisation.profile
+        date = local_date(self._files_from_us, profile.zone_us).isoformat()
         folder = organisation.id
         self.windows = WindowsLog(
             self._lane(f"{folder}/{profile.collector}/{date}.jsonl", "jsonl"),
@@ -106,7 +123,12 @@ class Scene:
             )
             if profile.sensor == "suricata"
             else ZeekSensor(
-                self.book, f"{folder}/zeek/{date}", profile.sensor, self.chance_of("sensor"), self.start_us, self.end_us
+                self.book,
+                f"{folder}/zeek/{date}",
+                profile.sensor,
+                self.chance_of("sensor"),
+                self._files_from_us,
+                self._files_until_us,
             )
         )
         self.syslog = Syslog(self._lane(f"{folder}/syslog/{date}.log", "syslog"), profile.syslog, profile.zone_us)
@@ -118,6 +140,11 @@ class Scene:
         self.audit = Audit(self._lane(f"{folder}/audit/{date}.log", "auditd"), self.chance_of("audit"), self.day)
         self.nginx = Nginx(self._lane(f"{folder}/nginx/access-{date}.log", "access"), profile.zone_us)
         self.proxy = Squid(self._lane(f"{folder}/squid/access-{date}.log", "access")) if profile.has_proxy else None
+        self.firewall: FortiGate | None = None
+        if profile.vpn == "fortigate":
+            lane = self._lane(f"{folder}/fortigate/{date}.log", "access")
+            self.firewall = FortiGate(lane, self.chance_of("vpn"), profile.zone_us, organisation.netbios)
+        self.vpn: Gateway = self.firewall or OpenVpn(self.syslog, organisation.first("proxy"), self.chance_of("vpn"))
         self.cloud = self._cloud() if profile.has_cloud else None
 
     def _cloud(self) -> CloudTrail:
@@ -139,7 +166,7 @@ class Scene:
     @contextmanager
     def under(self, chance: Chance) -> Generator[None]:
         """Let something happen under other chance, so that what happens otherwise stays as it is."""
-        takers = (self, self.windows, self.sensor, self.audit, *([self.cloud] if self.cloud else []))
+        takers = (self, self.windows, self.sensor, self.audit, self.vpn, *([self.cloud] if self.cloud else []))
         kept = [taker.chance for taker in takers]
         for taker in takers:
             taker.chance = chance

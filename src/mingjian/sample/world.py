@@ -38,20 +38,21 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     syslog: Literal["rfc3164", "rsyslog"]
     has_proxy: bool
     has_cloud: bool
+    vpn: Literal["fortigate", "openvpn"]
 
 
 PROFILES: Final = (
     Profile(
         language="en", zone_us=1 * HOUR, collector="winlogbeat", has_sysmon=True, sensor="zeek-tsv",
-        syslog="rfc3164", has_proxy=True, has_cloud=False,
+        syslog="rfc3164", has_proxy=True, has_cloud=False, vpn="fortigate",
     ),
     Profile(
         language="zh", zone_us=8 * HOUR, collector="nxlog", has_sysmon=True, sensor="suricata",
-        syslog="rsyslog", has_proxy=True, has_cloud=False,
+        syslog="rsyslog", has_proxy=True, has_cloud=False, vpn="fortigate",
     ),
     Profile(
         language="en", zone_us=0, collector="winlogbeat", has_sysmon=False, sensor="zeek-json",
-        syslog="rsyslog", has_proxy=False, has_cloud=True,
+        syslog="rsyslog", has_proxy=False, has_cloud=True, vpn="openvpn",
     ),
 )  # fmt: skip
 
@@ -99,6 +100,16 @@ class Site(msgspec.Struct, frozen=True):
     """Speaks HTTP without TLS."""
 
 
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of which nothing was kept for a while: a sensor that stood still, or was not there yet."""
+
+    source: str
+    """The folder below the organisation's: ``zeek``, ``squid`` …"""
+    from_us: int
+    until_us: int
+    reason: Literal["stopped", "not yet connected"]
+
+
 class Organisation(msgspec.Struct, frozen=True, kw_only=True):
     """One of the sector."""
 
@@ -115,6 +126,7 @@ class Organisation(msgspec.Struct, frozen=True, kw_only=True):
     cloud_account: str
     hosts: tuple[Host, ...]
     people: tuple[Person, ...]
+    outages: tuple[Outage, ...] = ()
 
     def host(self, name: str) -> Host:
         """The host of that name. Raises: KeyError."""
@@ -137,6 +149,8 @@ def _missing(name: str) -> Host:
     raise KeyError(name)
 
 
+LONG_DAYS: Final = 60
+"""From so many days on there are blind spots of whole sources too."""
 SITES: Final = 160
 """So many web sites there are outside."""
 
@@ -203,6 +217,7 @@ def _organisation(seed: int, number: int, people: int, start_us: int, days: int)
         cloud_account=f"{chance.between(10**11, 10**12)}",
         hosts=_with_faults(chance, hosts, start_us, days),
         people=staff,
+        outages=_outages(chance, profile, number, start_us, days),
     )
 
 
@@ -273,18 +288,40 @@ def _people(chance: Chance, profile: Profile, count: int, domain: str, domain_si
 
 
 def _with_faults(chance: Chance, hosts: tuple[Host, ...], start_us: int, days: int) -> tuple[Host, ...]:
-    """Give one workstation a wrong clock, and let another one fall silent for the second half of a day.
+    """Give one workstation a wrong clock, and let others fall silent, in a long time a server too.
 
-    Both are among the last: the campaigns happen to the first.
+    The workstations are among the last: the campaigns happen to the first.
     """
     places = [place for place, host in enumerate(hosts) if host.role == "workstation"]
     changed = list(hosts)
-    if len(places) >= 6:
-        skewed, silent = places[-1], places[-2]
-        skew_us = chance.between(4 * MINUTE, 20 * MINUTE) // SECOND * SECOND
-        changed[skewed] = msgspec.structs.replace(hosts[skewed], skew_us=skew_us)
+    if len(places) < 6:
+        return hosts
+    skewed = places[-1]
+    skew_us = chance.between(4 * MINUTE, 20 * MINUTE) // SECOND * SECOND
+    changed[skewed] = msgspec.structs.replace(hosts[skewed], skew_us=skew_us)
+    silent = [(place, 30 * HOUR) for place in places[-2 : -2 - max(1, min(days // 60, (len(places) - 4) // 2)) : -1]]
+    if days >= LONG_DAYS:
+        silent += [(place, 9 * DAY) for place, host in enumerate(hosts) if host.name == "db-01"]
+    for place, longest_us in silent:
         first_us = start_us + chance.below(days) * DAY + 11 * HOUR
-        changed[silent] = msgspec.structs.replace(
-            hosts[silent], silent_from_us=first_us, silent_until_us=first_us + chance.between(9 * HOUR, 30 * HOUR)
+        changed[place] = msgspec.structs.replace(
+            hosts[place], silent_from_us=first_us, silent_until_us=first_us + chance.between(9 * HOUR, longest_us)
         )
     return tuple(changed)
+
+
+def _outages(chance: Chance, profile: Profile, number: int, start_us: int, days: int) -> tuple[Outage, ...]:
+    """In a long time: one source that is connected later than the others, and a sensor that stands still at times."""
+    if days < LONG_DAYS:
+        return ()
+    late = ("vsftpd", "squid" if profile.has_proxy else "nginx")[number % 2]
+    first_us = start_us - profile.zone_us
+    connected_us = first_us + int(days * (0.1 + 0.15 * chance.random())) * DAY
+    outages = [Outage(source=late, from_us=first_us, until_us=connected_us, reason="not yet connected")]
+    sensor = "suricata" if profile.sensor == "suricata" else "zeek"
+    share = 0.2
+    while (share := share + 0.1 + 0.35 * chance.random()) < 1:
+        from_us = first_us + int(days * share) * DAY + chance.below(DAY)
+        until_us = from_us + chance.between(6 * HOUR, 60 * HOUR)
+        outages.append(Outage(source=sensor, from_us=from_us, until_us=until_us, reason="stopped"))
+    return tuple(outages)

@@ -26,10 +26,12 @@ LIST_DEPTH_MAX: Final = 16
 TEXT_CHARACTERS_MAX: Final = 256
 """So much of a host or account is kept."""
 
-_NOTHING: Final = frozenset({"", "-"})
+NOTHING: Final = frozenset({"", "-"})
+"""Texts that stand where there is nothing."""
 _ZONED = re.compile(r"[0-9](?:Z|z|[ ]?(?:UTC|GMT)|[ ]?[+-][0-9]{2}(?::?[0-9]{2})?)$")
 _TIME_NAME = re.compile(r"(?P<name>.+)@(?:(?P<zoned>zoned)|(?P<sign>[+-])(?P<hours>[0-9]{2}):(?P<minutes>[0-9]{2}))")
-_PART = re.compile(r"\{([^{}]+)\}|([^{}]+)")
+TEMPLATE_PART: Final = re.compile(r"\{([^{}]+)\}|([^{}]+)")
+"""Names in braces, and what stands between them."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,15 +54,15 @@ class Observed(NamedTuple):
 def texts(view: View, record: Record, name: str) -> Iterator[str]:
     r"""The texts of a name in a record, or of several names joined, ``{Domain}\{User}``; none for ``-`` and nothing."""
     if "{" not in name:
-        yield from (text for text in _leaves(view.value(record, name)) if text.strip() not in _NOTHING)
+        yield from (text for text in leaves_of(view.value(record, name)) if text.strip() not in NOTHING)
         return
     joint, joined = "", ""
     last_is_there = False
-    for part, between in _PART.findall(name):
+    for part, between in TEMPLATE_PART.findall(name):
         if between:
             joint = between
             continue
-        text = next((t for t in _leaves(view.value(record, part)) if t.strip() not in _NOTHING), "")
+        text = next((t for t in leaves_of(view.value(record, part)) if t.strip() not in NOTHING), "")
         last_is_there = bool(text)
         joined = f"{joined}{joint if joined else ''}{text}" if text else joined
     if last_is_there:
@@ -90,7 +92,7 @@ def observables(view: View, record: Record) -> list[Observed]:
 
 
 @lru_cache(maxsize=1024)
-def _time_name(name: str) -> tuple[str, bool, int]:
+def time_name(name: str) -> tuple[str, bool, int]:
     """What stands in ``time``: a name, whether it only counts with a zone, and the zone where it states none."""
     parsed = _TIME_NAME.fullmatch(name)
     if parsed is None:
@@ -101,12 +103,17 @@ def _time_name(name: str) -> tuple[str, bool, int]:
     return parsed["name"], False, -offset_s if parsed["sign"] == "-" else offset_s
 
 
+def is_zoned(text: str) -> bool:
+    """Whether a moment states its zone."""
+    return _ZONED.search(text[-10:]) is not None
+
+
 def _time_us(view: View, record: Record, name: str) -> int | None:
-    plain, only_zoned, zone_offset_s = _time_name(name)
+    plain, only_zoned, zone_offset_s = time_name(name)
     value = view.value(record, plain)
     if isinstance(value, list):
         value = value[0] if value else MISSING
-    if only_zoned and isinstance(value, str) and not _ZONED.search(value[-10:]):
+    if only_zoned and isinstance(value, str) and not is_zoned(value):
         return None
     return parse_time_us(value, zone_offset_s=zone_offset_s)
 
@@ -118,7 +125,8 @@ def _first_text(view: View, record: Record, names: tuple[str, ...]) -> str:
     return ""
 
 
-def _leaves(value: Value | Missing, depth: int = LIST_DEPTH_MAX) -> Iterator[str]:
+def leaves_of(value: Value | Missing, depth: int = LIST_DEPTH_MAX) -> Iterator[str]:
+    """The texts in a value: itself, a number as it is written, each element of a list; nothing of objects."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bool):
@@ -127,4 +135,4 @@ def _leaves(value: Value | Missing, depth: int = LIST_DEPTH_MAX) -> Iterator[str
         yield str(value)
     elif isinstance(value, list) and depth:
         for item in value:
-            yield from _leaves(item, depth - 1)
+            yield from leaves_of(item, depth - 1)

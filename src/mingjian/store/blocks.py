@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final, cast
+from typing import BinaryIO, Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from mingjian.store.columns import KeyPath
 from mingjian.store.searching import may_hold
 from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY, StoredPart
 from mingjian.store.shapes import Shape, parsed_shape
+from mingjian.store.verified import VerifiedFile
 
 _NESTED_KINDS: Final = frozenset("jt")
 _OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
@@ -36,14 +37,17 @@ _OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
 class Segment:
     """One segment file, open. Cheap to open: only its footer is read. Close it, or use it as a context manager."""
 
-    def __init__(self, path: Path, content_hash: bytes | None = None) -> None:
-        """Open a file of the lake. With its hash from the catalogue, it is read as a whole and checked first.
+    def __init__(self, path: Path, content_hash: bytes | None = None, *, checks: bytes | None = None) -> None:
+        """Open a file of the lake, with what the catalogue says of it.
+
+        With ``checks``, whatever is read of it is verified; with its hash, it is read as a whole and verified first.
+        With neither, damage may stay unseen: that is for files of which the catalogue knows nothing.
 
         Raises:
             StorageError: it is not there, or not (any more) what we wrote.
         """
         try:
-            source = path if content_hash is None else pa.BufferReader(_verified(path, content_hash))
+            source = _opened(path, content_hash, checks)
             with pq.ParquetFile(source) as file:
                 metadata, names, types = file.metadata, file.schema_arrow.names, file.schema_arrow.types
             texts = [name for name, type_ in zip(names, types, strict=True) if type_ == pa.string()]
@@ -65,6 +69,7 @@ class Segment:
         self.path = path
         self.rows = self._file.metadata.num_rows
         self.row_groups = self._file.metadata.num_row_groups
+        self._source = source
 
     def __enter__(self) -> Segment:
         return self
@@ -75,6 +80,8 @@ class Segment:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if not isinstance(self._source, Path):
+            self._source.close()
 
     def blocks(self) -> Iterator[SegmentBlock]:
         """Its records, in order, in blocks of at most 65,536."""
@@ -129,6 +136,13 @@ class Segment:
             for length in range(1, len(path)):
                 found.setdefault(".".join(path[:length]), []).append(place)
         return found
+
+
+def _opened(path: Path, content_hash: bytes | None, checks: bytes | None) -> Path | pa.BufferReader | BinaryIO:
+    if content_hash is not None:
+        return pa.BufferReader(_verified(path, content_hash))
+    # It is a file as Arrow wants one; the stubs ask for more than Arrow does.
+    return path if checks is None else cast("BinaryIO", VerifiedFile(path, checks))
 
 
 def _verified(path: Path, content_hash: bytes) -> bytes:

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mingjian.errors import NotFound, NotPermitted, SchemaError, StateError, shown
 from mingjian.model.blocks import Quarantined
+from mingjian.store import seals
 from mingjian.store import tables as t
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.segments import FORMAT_VERSION, SegmentKey, WrittenSegment
@@ -121,6 +122,8 @@ class SegmentRow(msgspec.Struct, frozen=True, kw_only=True):
     first_us: int | None
     last_us: int | None
     content_hash: bytes
+    checks: bytes
+    """The checksums of the stripes of its file: with them, reading a part of it is safe."""
     committed_us: int
 
 
@@ -201,6 +204,49 @@ def known_inputs(
         return [_known_input(row) for row in connection.execute(query)]
 
 
+def short_heads(workspace: Workspace, scope: Scope, organisation: OrganisationId) -> list[int]:
+    """The lengths of the heads of inputs that are shorter than ``HEAD_BYTES``: they may have grown since."""
+    scope.check_read(organisation)
+    table = t.inputs
+    query = (
+        sa.select(table.c.head_bytes)
+        .where(table.c.organisation_id == organisation, table.c.head_bytes < HEAD_BYTES)
+        .distinct()
+    )
+    with workspace.read() as connection:
+        return sorted(connection.execute(query).scalars())
+
+
+def inputs_committed_at(
+    workspace: Workspace, scope: Scope, organisation: OrganisationId, offset: int, digest: bytes
+) -> list[KnownInput]:
+    """The inputs that were once committed up to an offset with everything before it having a digest."""
+    scope.check_read(organisation)
+    ends = t.input_offsets
+    at = sa.select(ends.c.input_id).where(ends.c.digest == digest, ends.c.offset == offset)
+    query = sa.select(t.inputs).where(t.inputs.c.organisation_id == organisation, t.inputs.c.id.in_(at))
+    with workspace.read() as connection:
+        return [_known_input(row) for row in connection.execute(query.order_by(t.inputs.c.id))]
+
+
+def is_quarantined(workspace: Workspace, scope: Scope, organisation: OrganisationId, item: Quarantined) -> bool:
+    """Whether the same piece of the same file lies in quarantine already, without being of a known input."""
+    scope.check_read(organisation)
+    table = t.quarantine
+    query = sa.select(table.c.id).where(
+        table.c.organisation_id == organisation,
+        table.c.input_id.is_(None),
+        table.c.file == t.storable(item.file),
+        table.c.record == item.record,
+        table.c.offset == item.offset,
+        table.c.code == item.code,
+        table.c.reason == t.storable(item.reason),
+        table.c.data == item.data,
+    )
+    with workspace.read() as connection:
+        return connection.execute(query.limit(1)).first() is not None
+
+
 def input_by_id(workspace: Workspace, scope: Scope, input_id: int) -> KnownInput:
     """One input. Raises: NotFound."""
     with workspace.read() as connection:
@@ -216,7 +262,10 @@ def committed_offsets(workspace: Workspace, scope: Scope, input_id: int) -> list
     table = t.input_offsets
     query = sa.select(table).where(table.c.input_id == input_id).order_by(table.c.offset)
     with workspace.read() as connection:
-        return [CommittedOffset(row.offset, row.records, row.digest) for row in connection.execute(query)]
+        rows = connection.execute(query).all()
+    for row in rows:
+        seals.verify(table, row)
+    return [CommittedOffset(row.offset, row.records, row.digest) for row in rows]
 
 
 def register_input(
@@ -280,6 +329,7 @@ def note_name(workspace: Workspace, scope: Scope, input_id: int, name: str) -> N
 
 
 def _known_input(row: sa.Row[Any]) -> KnownInput:
+    seals.verify(t.inputs, row)
     return KnownInput(
         id=row.id,
         organisation=OrganisationId(row.organisation_id),
@@ -398,6 +448,7 @@ def add_segments(connection: sa.Connection, segments: Sequence[WrittenSegment], 
             "first_us": segment.first_us,
             "last_us": segment.last_us,
             "content_hash": segment.content_hash,
+            "checks": segment.checks,
             "version": FORMAT_VERSION,
             "state": "live",
             "committed_us": now,
@@ -536,6 +587,7 @@ def segment_rows(
 
 
 def _segment_row(row: sa.Row[Any]) -> SegmentRow:
+    seals.verify(t.segments, row)
     return SegmentRow(
         id=row.id,
         key=SegmentKey(
@@ -551,6 +603,7 @@ def _segment_row(row: sa.Row[Any]) -> SegmentRow:
         first_us=row.first_us,
         last_us=row.last_us,
         content_hash=row.content_hash,
+        checks=row.checks,
         committed_us=row.committed_us,
     )
 

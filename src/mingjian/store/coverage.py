@@ -7,7 +7,7 @@ never say more than what is true. A merged segment has the coverage that all of 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -133,6 +133,24 @@ def covered_by_rules(workspace: Workspace, scope: Scope, version_id: int) -> Cov
     return _covered(workspace, scope, query)
 
 
+def segments_run(workspace: Workspace, scope: Scope) -> tuple[dict[int, int], int]:
+    """For each rule version over how many live segments it was run; and how many there are."""
+    live = {row.id for row in live_segments(workspace, scope)}
+    sets_of: dict[int, list[int]] = defaultdict(list)
+    table = t.rule_coverage
+    with workspace.read() as connection:
+        for segment, number in connection.execute(sa.select(table.c.segment_id, table.c.rule_set_id)):
+            if segment in live:
+                sets_of[segment].append(number)
+        alike = Counter(frozenset(sets) for sets in sets_of.values())
+        members = _members(connection, {each for sets in alike for each in sets})
+    runs: Counter[int] = Counter()
+    for sets, count in alike.items():
+        for version in set[int]().union(*(members[each] for each in sets)):
+            runs[version] += count
+    return dict(runs), len(live)
+
+
 def covered_by_indicators(workspace: Workspace, scope: Scope, indicator_set_id: int) -> Covered:
     """How much of what is live an indicator set has been run over, and when."""
     table = t.indicator_coverage
@@ -153,6 +171,20 @@ def _covered(workspace: Workspace, scope: Scope, query: sa.Select[Any, Any]) -> 
         first_run_us=min(runs.values(), default=None),
         last_run_us=max(runs.values(), default=None),
     )
+
+
+def still_live(workspace: Workspace, segment_ids: Collection[int]) -> set[int]:
+    """Which of some segments have not been merged or removed meanwhile."""
+    table = t.segments
+    found: set[int] = set()
+    wanted = sorted(segment_ids)
+    with workspace.read() as connection:
+        for start in range(0, len(wanted), PORTION):
+            query = sa.select(table.c.id).where(
+                table.c.state == "live", table.c.id.in_(wanted[start : start + PORTION])
+            )
+            found.update(connection.execute(query).scalars())
+    return found
 
 
 # --- merged segments -----------------------------------------------------------------------------------------------

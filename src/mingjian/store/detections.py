@@ -173,8 +173,11 @@ def _values(
     }
 
 
-def add_matches(organisation: OrganisationId, matches: Sequence[CountedMatch]) -> Extra:
-    """Rows of matches that correlations count, for the same transaction. What is there already stays."""
+def add_matches(organisation: OrganisationId, matches: Sequence[CountedMatch], *, update: bool = False) -> Extra:
+    """Rows of matches that correlations count, for the same transaction. What is there already stays.
+
+    With ``update`` its fields are told anew: a correlation that came since may ask for others.
+    """
 
     def write(connection: sa.Connection) -> None:
         if not matches:
@@ -192,7 +195,14 @@ def add_matches(organisation: OrganisationId, matches: Sequence[CountedMatch]) -
             }
             for each in matches
         ]
-        connection.execute(insert_unless_there(connection, t.correlation_matches), rows)
+        statement = insert_unless_there(connection, t.correlation_matches)
+        if update:
+            insert = insert_for(connection, t.correlation_matches)
+            statement = insert.on_conflict_do_update(
+                index_elements=["organisation_id", "rule_version_id", "input_id", "record"],
+                set_={"fields": insert.excluded["fields"]},
+            )
+        connection.execute(statement, rows)
 
     return write
 
@@ -259,6 +269,25 @@ def correlated_up_to(workspace: Workspace, organisation: OrganisationId, name: s
     with workspace.read() as connection:
         state = connection.execute(query).scalar_one_or_none()
     return 0 if state is None else msgspec.msgpack.decode(state, type=int)
+
+
+def count_correlated(workspace: Workspace, organisation: OrganisationId, version_ids: Sequence[int]) -> int:
+    """How many detections of some correlations (by their versions) there are."""
+    table = t.detections
+    count = 0
+    with workspace.read() as connection:
+        for portion in _portions(version_ids):
+            query = (
+                sa.select(sa.func.count())
+                .select_from(table)
+                .where(
+                    table.c.organisation_id == organisation,
+                    table.c.rule_version_id.in_(portion),
+                    table.c.kind == "correlation",
+                )
+            )
+            count += connection.execute(query).scalar_one()
+    return count
 
 
 def set_correlated(

@@ -1,6 +1,7 @@
-"""What the store knows about where it is blind: days on which a stream or a host sent nothing, what is gone by
-retention, what could not be read, who never sent anything. Counting only; what of it is remarkable is for
-``hunt.holes`` to say.
+"""What the store knows about where it is blind.
+
+Days on which a stream or a host sent nothing, what is gone by retention, what could not be read. Counting only: what
+of it is remarkable is for ``hunt.holes`` to say.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def streams_without_days(workspace: Workspace, scope: Scope, organisation: Organ
         return set(connection.execute(query).scalars())
 
 
-def _presences(workspace: Workspace, days: sa.Select[Any, Any]) -> list[Presence]:
+def _presences(workspace: Workspace, days: sa.Select[Any, Any, Any]) -> list[Presence]:
     each = days.subquery()
     of_one = (each.c.organisation_id, each.c.name)
     totals = sa.select(*of_one, sa.func.count(), sa.func.min(each.c.day), sa.func.max(each.c.day)).group_by(*of_one)

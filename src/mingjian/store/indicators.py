@@ -12,7 +12,7 @@ something else waits for a million indicators.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
-from mingjian.errors import NotFound, NotPermitted, SchemaError, StateError, shown
+from mingjian.errors import NotFound, NotPermitted, SchemaError, StateError, StorageError, shown
 from mingjian.model.indicators import Indicator, Marking
 from mingjian.store import tables as t
 from mingjian.store.catalogue import insert_unless_there
@@ -108,13 +108,13 @@ def add_set(
     organisation: OrganisationId | None = None,
     source: str = "",
     marking: Marking = "",
-    details: Details | None = None,
+    details: Callable[[], Details] = Details,
     lists: WarningLists | None = None,
 ) -> Added:
     """Make some indicators the newest version of a set; without an organisation it is for all.
 
     Several indicators of one set that say the same thing of one observable become one (``indicatortables.merged``).
-    ``details`` is kept with the version. Without ``lists`` nothing is warned of.
+    What ``details`` gives when all indicators were read is kept with the version. Without ``lists`` none is warned of.
 
     Raises:
         NotFound, NotPermitted: the scope does not reach so far.
@@ -141,7 +141,7 @@ def add_set(
         return Added(set=before, how="unchanged")
     loading = _Loading(workspace, series_id, before)
     try:
-        made = loading.write(rows, digests, source, marking, content_hash, details or Details())
+        made = loading.write(rows, digests, source, marking, content_hash, details())
     except BaseException:
         loading.forget()
         raise
@@ -259,13 +259,14 @@ class _Loading:
         return np.array([row.id for row in found], np.int64), digests
 
     def _insert(self, rows: pa.Table, digests: _Digests) -> None:
+        names = ("series_id", "added_in", "digest", *FIELDS)
         for start in range(0, rows.num_rows, ROWS_AT_ONCE):
-            some = rows.slice(start, ROWS_AT_ONCE).to_pylist()
-            of_all = {"series_id": self._series_id, "added_in": self.id}
-            for row, digest in zip(some, digests[start : start + ROWS_AT_ONCE], strict=True):
-                row.update(of_all, digest=bytes(digest).ljust(16, b"\0"))
+            some = rows.slice(start, ROWS_AT_ONCE)
+            cells = [cast("list[object]", column.to_pylist()) for column in some.columns]
+            padded = [bytes(digest).ljust(16, b"\0") for digest in digests[start : start + ROWS_AT_ONCE]]
+            of_all = ([number] * some.num_rows for number in (self._series_id, self.id))
             with self._workspace.begin() as connection:
-                connection.execute(sa.insert(t.indicators), some)
+                _insert_fast(connection, t.indicators, names, list(zip(*of_all, padded, *cells, strict=True)))
 
     def _make_live(self, values: dict[str, object], gone: npt.NDArray[np.int64]) -> None:
         sets = t.indicator_sets
@@ -283,6 +284,19 @@ class _Loading:
                 retire = retire.values(retired_in=self.id)
                 connection.execute(retire, [{"gone": number} for number in gone.tolist()])
             connection.execute(sa.update(sets).where(sets.c.id == self.id).values(values))
+
+
+def _insert_fast(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], rows: Sequence[tuple[object, ...]]
+) -> None:
+    """Insert rows whose values are as the database wants them (texts are storable), at a third of the usual cost."""
+    statement = sa.insert(table).values({name: sa.bindparam(name) for name in names})
+    compiled = statement.compile(dialect=connection.dialect)
+    if connection.dialect.positional:
+        order = [names.index(name) for name in cast("Any", compiled).positiontup]
+        connection.exec_driver_sql(str(compiled), [tuple(row[place] for place in order) for row in rows])
+    else:
+        connection.exec_driver_sql(str(compiled), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 def retire_set(workspace: Workspace, scope: Scope, set_id: int) -> IndicatorSet:
@@ -349,9 +363,25 @@ def indicators_of(workspace: Workspace, scope: Scope, set_id: int, *, only_new: 
     if only_new:
         query = query.where(t.indicators.c.added_in == set_id)
     with workspace.read() as connection:
-        result = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
-        for rows in result.partitions(ROWS_AT_ONCE):
+        for rows in _fetched(connection, query):
             yield row_table(list(zip(*rows, strict=True)), set_id)
+
+
+def _fetched(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[list[tuple[object, ...]]]:
+    """Rows in portions, as the driver gives them: for millions that is a third faster. The query asks for numbers only.
+
+    Raises: StorageError.
+    """
+    compiled = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(str(compiled))
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            yield cast("list[tuple[object, ...]]", rows)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise StorageError(f"the database failed: {shown(str(error))}") from error
+    finally:
+        cursor.close()
 
 
 def _members(of: IndicatorSet, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:

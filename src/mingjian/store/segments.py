@@ -40,6 +40,8 @@ OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape", "_rest")
 METADATA_KEY: Final = b"mingjian"
 _WHOLE_KEY: Final[KeyPath] = ()
 
+Digest: TypeAlias = bytes
+"""(Inside of a class that has a field ``bytes``, the type needs another name.)"""
 ShapeOf: TypeAlias = "tuple[tuple[int, int], ...] | None"
 """(column of the builder, code of the kind) in the order of the record; None for a record kept whole."""
 
@@ -78,8 +80,10 @@ class WrittenSegment(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     first_us: int | None
     last_us: int | None
-    content_hash: bytes
+    content_hash: Digest
     """BLAKE2b (32 bytes) of the file."""
+    checks: bytes
+    """The checksums of its stripes (``store.verified``)."""
     inputs: tuple[InputRecords, ...]
 
 

@@ -142,6 +142,7 @@ input_offsets = sa.Table(
     _number("offset", key=True),
     _number("records"),
     _bytes("digest"),
+    sa.Index(None, "digest"),
 )
 """The digest of everything up to each offset that was ever committed: so that a shorter copy is known too."""
 
@@ -190,6 +191,7 @@ segments = sa.Table(
     _number("first_us", nullable=True),
     _number("last_us", nullable=True),
     _bytes("content_hash"),
+    _bytes("checks"),
     _number("version"),
     *_state(SEGMENT_STATES),
     _ref("replaced_by", "segments", nullable=True),
@@ -198,7 +200,7 @@ segments = sa.Table(
     sa.Index(None, "state", "organisation_id", "stream_id", "day"),
 )
 """``id`` is given out by ``catalogue.reserve_segments``; ``path`` is relative to the lake.
-``ended_us``: when it stopped being live; the row stays when the file is gone."""
+``checks``: see ``verified``. ``ended_us``: when it stopped being live; the row stays when the file is gone."""
 
 segment_inputs = sa.Table(
     "segment_inputs",
@@ -459,3 +461,13 @@ jobs = sa.Table(
     sa.Index(None, "state", "created_us"),
 )
 """Work that goes on after a restart. ``request`` and ``progress`` are JSON of whoever does the work."""
+
+# --- seals ---------------------------------------------------------------------------------------------------------
+
+SEAL = "seal"
+_UNSEALED = ("meta", "indicators")
+"""``meta`` is compared with the mark of the workspace, indicators with the hash of their set."""
+SEALED = tuple(table for table in metadata.sorted_tables if table.name not in _UNSEALED)
+"""Tables in which SQLite's rows have a seal (``store.seals``)."""
+for _table in SEALED:
+    _table.append_column(sa.Column(SEAL, sa.LargeBinary()))

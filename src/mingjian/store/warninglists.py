@@ -29,6 +29,8 @@ PACKAGE: Final = "pymispwarninglists"
 FOLDER: Final = "data/misp-warninglists/lists"
 LIST_BYTES_MAX: Final = 64 * 1024 * 1024
 """A larger list is refused; the largest one that is used has 11 MB."""
+ROWS_AT_ONCE: Final = 65_536
+"""So many values are looked up together."""
 ENTRIES_MAX: Final = 2_000_000
 """Of one list."""
 
@@ -135,6 +137,14 @@ class WarningLists:
         return self._lookup(columns.as_texts(kinds), columns.as_texts(values), np.full(len(values), _ANY, np.int64))
 
     def _lookup(self, kinds: Texts, values: Texts, longest: Column) -> Texts:
+        """In portions: what observables ask for takes many times the memory that they do."""
+        parts = [columns.texts([])]
+        for start in range(0, len(values), ROWS_AT_ONCE):
+            some = (kinds.slice(start, ROWS_AT_ONCE), values.slice(start, ROWS_AT_ONCE))
+            parts.append(self._lookup_some(*some, longest[start : start + ROWS_AT_ONCE]))
+        return columns.appended(parts)
+
+    def _lookup_some(self, kinds: Texts, values: Texts, longest: Column) -> Texts:
         table, numbers, lengths, names = self._loaded
         row, entry = table.find(observable_keys(kinds, values, table.asked, is_strict=True))
         fits = lengths[entry] <= longest[row]

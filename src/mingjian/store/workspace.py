@@ -34,7 +34,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from mingjian import settings as settings_module
 from mingjian.errors import ConfigError, StateError, StorageError, shown
 from mingjian.settings import DATABASE_FILE
-from mingjian.store import tables
+from mingjian.store import seals, tables
 
 LAYOUT_VERSION: Final = 1
 """Version of the folder layout. A workspace of a later one is refused."""
@@ -46,6 +46,10 @@ BUSY_TIMEOUT_S: Final = 30
 """So long a transaction waits for another one to end before it is given up."""
 SCHEMA_VERSION: Final = "0001"
 """The newest migration in ``store/migrations/versions``; a test compares."""
+
+_ROWS: Final = "rows"
+_TABLES: Final = "tables"
+"""What a transaction writes, as its option ``mingjian_writes`` says."""
 
 _TOML = """\
 # Settings of this workspace; `mingjian` finds it from here and from every folder below.
@@ -107,7 +111,7 @@ class Workspace:
         """
         try:
             with self._engine.connect() as plain:
-                connection = plain.execution_options(mingjian_writes=True)
+                connection = plain.execution_options(mingjian_writes=_ROWS)
                 with connection.begin():
                     yield connection
         except IntegrityError:
@@ -152,7 +156,7 @@ class Workspace:
                     self._writer_file.close()
 
     def _lock_of_writer(self) -> BinaryIO:
-        file = (self.folder / WRITER_LOCK).open("a+b")
+        file = _lock_file(self.folder / WRITER_LOCK)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -164,21 +168,27 @@ class Workspace:
     @contextmanager
     def reading(self) -> Generator[None]:
         """While this is open, no file of the workspace is deleted, whatever replaces it. Keep it short."""
-        path = self.folder / READERS_LOCK
-        with path.open("a+b") as file:
+        with _lock_file(self.folder / READERS_LOCK) as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     @contextmanager
     def alone(self) -> Generator[bool]:
         """Whether nobody reads just now; if so, nobody begins to as long as this is open."""
-        with (self.folder / READERS_LOCK).open("a+b") as file:
+        with _lock_file(self.folder / READERS_LOCK) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
             else:
                 yield True
+
+
+def _lock_file(path: Path) -> BinaryIO:
+    try:
+        return path.open("a+b")
+    except OSError as error:
+        raise StorageError(f"a lock cannot be opened: {error.strerror}", where=str(path)) from error
 
 
 def create(folder: Path, database: str = DATABASE_FILE) -> Workspace:
@@ -258,8 +268,10 @@ def open_workspace(folder: Path, database: str = DATABASE_FILE, clock_us: Callab
                     sa.select(tables.meta.c.value).where(tables.meta.c.key == "workspace")
                 ).scalar_one_or_none()
         except DBAPIError as error:
+            if database == DATABASE_FILE:
+                raise storage_error(error) from error
             raise ConfigError(f"the database cannot be used: {_reason(error)}", where=str(folder)) from error
-        if stored is None or json.loads(stored)["id"] != public_id:
+        if _id_in(stored) != public_id:
             raise ConfigError("the database belongs to another workspace", where=str(folder))
         stack.pop_all()
         return Workspace(folder, public_id, engine, clock_us)
@@ -292,7 +304,21 @@ def sync_folder(folder: Path) -> None:
 
 def storage_error(error: DBAPIError) -> StorageError:
     """Say what the database complains about, without the statement and its values."""
-    return StorageError(f"the database failed: {_reason(error)}", hint="nothing was changed; is there space left?")
+    is_damaged = any(words in str(error.orig) for words in _OF_DAMAGE)
+    hint = "mingjian doctor says what to do" if is_damaged else "nothing was changed; is there space left?"
+    return StorageError(f"the database failed: {_reason(error)}", hint=hint)
+
+
+_OF_DAMAGE: Final = ("malformed", "not a database", "unsupported file format", "no such table", "no such column")
+"""Words with which SQLite complains about its file."""
+
+
+def _id_in(stored: str | None) -> str | None:
+    """The id of the workspace that a database says it belongs to."""
+    try:
+        return None if stored is None else str(json.loads(stored)["id"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _reason(error: DBAPIError) -> str:
@@ -337,6 +363,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
         f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",
         "trusted_schema = OFF",
         "cache_size = -32768",
+        "temp_store = MEMORY",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
@@ -345,6 +372,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A transaction that reads first and then writes could fail in the middle: whoever will write says so at once.
     writes = connection.get_execution_options().get("mingjian_writes")
+    if writes == _ROWS:
+        seals.attach(connection)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
@@ -364,7 +393,7 @@ def _migrate(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "mingjian.store:migrations")
     with engine.connect() as plain:
-        connection = plain.execution_options(mingjian_writes=True)
+        connection = plain.execution_options(mingjian_writes=_TABLES)
         with connection.begin():
             config.attributes["connection"] = connection
             try:
@@ -373,3 +402,5 @@ def _migrate(engine: sa.Engine) -> None:
                 raise ConfigError(
                     "the database was made by a later version of Mingjian", hint="update Mingjian"
                 ) from error
+            if engine.dialect.name == "sqlite":
+                seals.renew(connection)

@@ -32,6 +32,7 @@ from mingjian.store.segments import (
     stream_folder,
 )
 from mingjian.store.shapes import WHOLE, shape_text
+from mingjian.store.verified import stripe_checks
 from mingjian.store.workspace import sync_folder
 
 NAME_CHARACTERS_MAX: Final = 200
@@ -88,6 +89,7 @@ def write_segment(
         first_us=int(timed.min()) if len(timed) else None,
         last_us=int(timed.max()) if len(timed) else None,
         content_hash=hashlib.blake2b(data, digest_size=32).digest(),
+        checks=stripe_checks(memoryview(data)),
         inputs=_inputs(segment),
     )
 

@@ -95,7 +95,7 @@ def test_damaged_lines_are_placed_counted_and_different(
         book.write(10_000)
     lines = (book.folder / "a.log").read_text().split("\n")[:-1]
     damaged = [number for number, text in enumerate(lines, 1) if text != line]
-    assert damaged == [placed.record for placed in book.placed if placed.damaged]
+    assert damaged == [placed.record for placed in book.placed if placed.mark == book_module.DAMAGED]
     assert len(damaged) == book.counted[0].damaged > 10
     assert damaged[0] > 200, "the format is known by the first lines"
 

@@ -7,13 +7,13 @@ from mingjian.sample.templates import hole, json_inner, json_text, number_hole, 
 
 def test_a_filled_template_is_the_json_that_was_meant() -> None:
     template = template_of(json_text({"a": hole(1), "n": number_hole(0), "p": "100 % %s", "b": [hole(1), "x"]}))
-    line = template.text % template.take((42, json_inner('C:\\"quoted"')))
+    line = template.fill((42, json_inner('C:\\"quoted"')))
     assert json.loads(line) == {"a": 'C:\\"quoted"', "n": 42, "p": "100 % %s", "b": ['C:\\"quoted"', "x"]}
 
 
 def test_a_template_with_one_hole_takes_one_value() -> None:
     template = template_of("only " + hole(2))
-    assert template.text % template.take(("a", "b", "c")) == "only c"
+    assert template.fill(("a", "b", "c")) == "only c"
 
 
 def test_what_is_not_ascii_stays_as_it_is() -> None:

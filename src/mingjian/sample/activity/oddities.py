@@ -31,15 +31,17 @@ def plan_oddities(plan: Plan) -> None:
     chance = scene.chance_of("oddities")
     number = scene.organisation.number
     noon_us = scene.start_us + 12 * HOUR
-    if chance.share(0.5):
+    # In a small sector odd things are rarer too, but not quite as rare as everything else.
+    often = max(scene.pace, 0.06)
+    if chance.share(0.5 * often):
         plan.add(scene.start_us + 6 * HOUR + chance.below(MINUTE), take_inventory)
-    if chance.share(0.3):
+    if chance.share(0.3 * often):
         plan.add(noon_us - chance.below(2 * HOUR), install_chat)
-    if chance.share(0.25):
+    if chance.share(0.25 * often):
         plan.add(noon_us + chance.below(4 * HOUR), protect_archive)
-    if chance.share(0.2):
+    if chance.share(0.2 * often):
         plan.add(noon_us + chance.below(3 * HOUR), add_key)
-    if chance.share(0.15):
+    if chance.share(0.15 * often):
         plan.add(scene.start_us + 4 * HOUR, copy_offsite)
     if number % 2 == 0:
         # A gateway that sends measurements: as regular as any beacon.

@@ -52,7 +52,7 @@ def plan_people(plan: Plan) -> None:
         while time_us < goes_us - 2 * MINUTE:
             is_lunch = 12 * HOUR <= time_us - scene.start_us < 13 * HOUR
             plan.add(int(time_us), _work(person))
-            time_us += chance.wait(PAUSE_US * (4 if is_lunch else 1)) + 2 * SECOND
+            time_us += chance.wait(PAUSE_US / scene.pace * (4 if is_lunch else 1)) + 2 * SECOND
         plan.add(goes_us, _departure(person))
 
 

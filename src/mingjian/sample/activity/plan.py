@@ -26,6 +26,7 @@ class Plan:
 
     def repeat(self, chance: Chance, start_us: int, end_us: int, mean_us: float, deed: Deed) -> None:
         """Let something happen again and again, on its own (a Poisson process)."""
+        mean_us /= self.scene.pace
         time_us = start_us + chance.wait(mean_us)
         while time_us < end_us:
             self.add(int(time_us), deed)
@@ -33,6 +34,7 @@ class Plan:
 
     def every(self, chance: Chance, period_us: int, deed: Deed, *, jitter_us: int = 0) -> None:
         """Let something happen all day by the clock, begun anywhere within the period."""
+        period_us = int(period_us / self.scene.pace)
         time_us = self.scene.start_us + chance.below(period_us)
         while time_us < self.scene.end_us:
             self.add(time_us + (chance.below(jitter_us) if jitter_us else 0), deed)

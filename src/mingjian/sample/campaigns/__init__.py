@@ -2,6 +2,9 @@
 
 In: the world and the days that are generated. Out: planted deeds, each with its step, technique, host and account.
 Never: code that attacks anything; the scripts write lines of logs and nothing else.
+
+The *standard* campaigns fit into a day, and every organisation that they suit has one of its own. The *scripted* ones
+are data (``data/campaigns``): each is told once in a sector, and may go through several organisations.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import msgspec
 
 from mingjian.sample.campaigns import cloudkey, insider, intrusion, spray, webshell
 from mingjian.sample.campaigns.script import Planted, Script, Step
+from mingjian.sample.campaigns.scripted import scripted
 from mingjian.sample.world import Profile, World
 
 
@@ -63,13 +67,29 @@ CAMPAIGNS: Final = (
         lambda profile: profile.has_cloud,
     ),
 )
-"""Every campaign there is."""
+"""The standard campaigns."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A campaign by its name and titles."""
+
+    name: str
+    title_en: str
+    title_zh: str
+
+
+def known() -> tuple[Known, ...]:
+    """Every campaign that can be chosen: the standard ones, then the scripted."""
+    return (
+        *(Known(each.name, each.title_en, each.title_zh) for each in CAMPAIGNS),
+        *(Known(each.name, each.title.en, each.title.zh) for each in scripted()),
+    )
 
 
 def write_all(world: World, chosen: Sequence[str], start_us: int, days: int) -> list[Planted]:
-    """Write the chosen campaigns for every organisation that they suit, in order of organisation, campaign and time.
+    """Write the chosen campaigns, in order of organisation, campaign and time; the scripted ones come last.
 
-    The place of a deed in the list, counted from 1, is its mark.
+    Every happening has a mark of its own: they are counted through from 1, deed by deed.
     """
     planted: list[Planted] = []
     for organisation in world.organisations:
@@ -77,8 +97,16 @@ def write_all(world: World, chosen: Sequence[str], start_us: int, days: int) -> 
             if campaign.name in chosen and campaign.suits(organisation.profile):
                 script = Script(world, organisation, campaign.name, start_us, days)
                 campaign.write(script)
-                planted += sorted(script.planted, key=lambda deed: deed.time_us)
+                planted += sorted(script.planted, key=_begins)
+    for told in scripted() if set(chosen) - {campaign.name for campaign in CAMPAIGNS} else ():
+        if told.name in chosen:
+            for script in told.write(world, start_us, days):
+                planted += sorted(script.planted, key=_begins)
     return planted
 
 
-__all__ = ["CAMPAIGNS", "Campaign", "Planted", "Step", "write_all"]
+def _begins(deed: Planted) -> int:
+    return deed.times_us[0]
+
+
+__all__ = ["CAMPAIGNS", "Campaign", "Known", "Planted", "Step", "known", "scripted", "write_all"]

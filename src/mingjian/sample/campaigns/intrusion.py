@@ -178,10 +178,8 @@ def _stay(script: Script, cast: _Cast) -> None:
         network.fetch(scene, time_us, host, CONTROL, request, mark, user=victim.login, process=cast.implant(scene))
 
     step = script.step("beacon", "T1071.001", "It reports to its master three times an hour", "每小时三次回连控制端")
-    time_us = script.at(0.0, 10.7)
-    while time_us < script.end_us:
-        script.plant(step, time_us, host, victim.login, beacon, domain=CONTROL.name, ip=CONTROL.address)
-        time_us += BEACON_US + script.chance.between(-2 * MINUTE, 2 * MINUTE)
+    times_us = script.every(script.at(0.0, 10.7), BEACON_US, 4 * MINUTE)
+    script.plant_often(step, times_us, host, victim.login, beacon, domain=CONTROL.name, ip=CONTROL.address)
 
 
 def _look_around(script: Script, cast: _Cast) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
 
 from mingjian.sample.chance import Chance
-from mingjian.sample.moments import DAY, HOUR
+from mingjian.sample.moments import DAY, HOUR, local_date
 from mingjian.sample.scene import Scene
 from mingjian.sample.world import Host, Organisation, World
 
@@ -16,7 +17,7 @@ Play: TypeAlias = Callable[[Scene, int, int], None]
 """A planted deed: a scene, a moment, and the mark that its lines carry."""
 
 DEEDS_MAX: Final = 2_000_000
-"""So many planted deeds all campaigns together may have; longer beacons are refused as a defect of the script."""
+"""So many deeds a campaign may have in one organisation; more are a defect of the script."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +38,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Planted(msgspec.Struct, frozen=True, kw_only=True):
-    """A deed of a step: most steps have one, a beacon has thousands."""
+    """A deed of a step, and when it happens: most happen once, a beacon's thousands of times."""
 
     step: Step
-    time_us: int
+    times_us: Sequence[int]
+    """Rising."""
     host: str
     account: str
     entities: Mapping[str, str]
@@ -55,6 +57,7 @@ class Script:
         self.organisation = organisation
         self.campaign = campaign
         self.planted: list[Planted] = []
+        self._deeds = 0
         self.chance = Chance(world.seed, organisation.id, "campaign", campaign)
         self._midnight_us = start_us - organisation.profile.zone_us
         self._days = days
@@ -64,9 +67,12 @@ class Script:
         """The end of the last day."""
         return self._midnight_us + self._days * DAY
 
-    def at(self, share: float, hour: float) -> int:
-        """A moment: so far into the days that there are, at a local hour."""
+    def at(self, share: float, hour: float, *, workday: bool = False) -> int:
+        """A moment: so far into the days that there are, at a local hour; on a Monday instead of a weekend."""
         day = min(int(share * self._days), self._days - 1)
+        if workday:
+            weekday = local_date(self._midnight_us + day * DAY, self.organisation.profile.zone_us).weekday()
+            day = min(day + max(0, 7 - weekday) % 7 * (weekday > 4), self._days - 1)
         return self._midnight_us + day * DAY + int(hour * HOUR) + self.chance.below(HOUR // 12)
 
     def step(self, name: str, technique: str, title_en: str, title_zh: str) -> Step:
@@ -82,17 +88,29 @@ class Script:
 
     def plant(self, step: Step, time_us: int, host: Host | None, account: str, play: Play, /, **entities: str) -> None:
         """Let a deed of a step happen. What happens in the cloud has no host."""
-        assert len(self.planted) < DEEDS_MAX
-        self.planted.append(
-            Planted(
-                step=step,
-                time_us=time_us,
-                host=host.name if host else "",
-                account=account,
-                entities=entities,
-                play=play,
-            )
-        )
+        self.plant_often(step, (time_us,), host, account, play, **entities)
+
+    def plant_often(
+        self, step: Step, times_us: Iterable[int], host: Host | None, account: str, play: Play, /, **entities: str
+    ) -> None:
+        """Let a deed of a step happen again and again. Only the times are kept."""
+        times = array("q", times_us)
+        self._deeds += len(times)
+        assert self._deeds <= DEEDS_MAX
+        if times:
+            self.planted.append(
+                Planted(
+                    step=step, times_us=times, host=host.name if host else "", account=account, entities=entities,
+                    play=play,
+                )
+            )  # fmt: skip
+
+    def every(self, first_us: int, period_us: int, jitter_us: int, until_us: int | None = None) -> Iterator[int]:
+        """Moments by the clock, each with a delay of its own below the jitter, to the end of the days or before."""
+        end_us, time_us = min(until_us or self.end_us, self.end_us), first_us
+        while time_us < end_us - jitter_us:
+            yield time_us + (self.chance.below(jitter_us) if jitter_us else 0)
+            time_us += period_us
 
     def victims(self) -> list[str]:
         """Logins of the people without special rights whose hosts work as they should."""

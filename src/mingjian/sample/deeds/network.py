@@ -22,16 +22,34 @@ def fingerprint(name: str) -> str:
 
 
 def lookup(scene: Scene, time_us: int, host: Host, name: str, answer: str, mark: int = 0) -> None:
-    """A host asks the name server, which is the directory's host."""
+    """A host asks the name server for an address."""
+    ask(scene, time_us, host, Lookup(name, answer), mark)
+
+
+def ask(scene: Scene, time_us: int, host: Host, question: Lookup, mark: int = 0) -> None:
+    """A host asks the name server, which is the directory's host, for anything."""
     chance = scene.chance
     source_port = chance.between(49152, 65535)
     duration_us = chance.between(300, 38_000)
+    asked = 28 + len(question.query)
     flow = Flow(
-        host.address, source_port, scene.directory.address, 53, "udp", "dns", duration_us, 28 + len(name),
-        44 + 2 * len(name) if answer else 28 + len(name), "SF", "Dd",
+        host.address, source_port, scene.directory.address, 53, "udp", "dns", duration_us, asked,
+        asked + 16 + max(len(question.query), len(question.answer)) if question.answer else asked, "SF", "Dd",
     )  # fmt: skip
     uid = scene.sensor.flow(time_us, flow, mark)
-    scene.sensor.lookup(time_us, flow, uid, Lookup(name, answer), mark)
+    scene.sensor.lookup(time_us, flow, uid, question, mark)
+
+
+def enter(scene: Scene, time_us: int, login: str, source: str, lasts_us: int, mark: int = 0) -> str:
+    """Somebody comes in through the VPN; gives the address that they have inside."""
+    inner = f"10.{scene.organisation.number + 20}.200.{scene.chance.between(10, 250)}"
+    scene.inner[login] = inner
+    scene.vpn.session(time_us, login, source, inner, lasts_us, mark)
+    sent, received = scene.chance.size(1_500_000), scene.chance.size(4_000_000)
+    connect(
+        scene, time_us - 300_000, source, scene.organisation.public_address, 443, "ssl", lasts_us, sent, received, mark
+    )
+    return inner
 
 
 def connect(
@@ -63,6 +81,9 @@ def connect(
         state,
         history,
     )
+    firewall = scene.firewall
+    if firewall is not None and source.startswith("10.") and not target.startswith("10."):
+        firewall.traffic(time_us, flow, mark)
     return flow, scene.sensor.flow(time_us, flow, mark)
 
 

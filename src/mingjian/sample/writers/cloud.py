@@ -9,9 +9,11 @@ import msgspec
 from mingjian.sample.book import Lane
 from mingjian.sample.chance import Chance
 from mingjian.sample.moments import iso_s
-from mingjian.sample.templates import Plain, json_text
+from mingjian.sample.templates import Plain, Template, hole, json_text, template_of
 
 REGION: Final = "eu-central-1"
+TEMPLATES_MAX: Final = 2_000
+"""So many rendered calls with holes are kept; then all are forgotten. It only saves time."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,7 @@ class CloudTrail:
         self._append = lane.append
         self.chance = chance
         self.account = account
+        self._templates: dict[tuple[Caller, str, str, str, str, tuple[str, str] | None], Template] = {}
 
     def _identity(self, caller: Caller) -> Plain:
         account = self.account
@@ -77,10 +80,22 @@ class CloudTrail:
     ) -> None:
         """A call of the API."""
         chance = self.chance
+        key = (caller, service, name, repr(asked), repr(answered), error)
+        template = self._templates.get(key)
+        if template is None:
+            if len(self._templates) >= TEMPLATES_MAX:
+                self._templates.clear()
+            template = self._templates[key] = self._call(caller, service, name, asked, answered, error)
+        filled = (iso_s(time_us), chance.guid(), chance.guid())
+        self._append((time_us, template.fill(filled), mark))
+
+    def _call(
+        self, caller: Caller, service: str, name: str, asked: Plain, answered: Plain, error: tuple[str, str] | None
+    ) -> Template:
         record: dict[str, Plain] = {
             "eventVersion": "1.10",
             "userIdentity": self._identity(caller),
-            "eventTime": iso_s(time_us),
+            "eventTime": hole(0),
             "eventSource": f"{service}.amazonaws.com",
             "eventName": name,
             "awsRegion": "us-east-1" if service == "iam" else REGION,
@@ -92,8 +107,8 @@ class CloudTrail:
         record |= {
             "requestParameters": asked,
             "responseElements": answered,
-            "requestID": chance.guid(),
-            "eventID": chance.guid(),
+            "requestID": hole(1),
+            "eventID": hole(2),
             "readOnly": name.startswith(("Describe", "List", "Get", "Head")),
             "eventType": "AwsApiCall",
             "managementEvent": True,
@@ -105,7 +120,7 @@ class CloudTrail:
                 "clientProvidedHostHeader": f"{service}.{REGION}.amazonaws.com",
             },
         }
-        self._append((time_us, json_text(record), mark))
+        return template_of(json_text(record))
 
     def signed_in(self, time_us: int, caller: Caller, mark: int, *, with_mfa: bool) -> None:
         """Somebody signs in to the console."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from mingjian.sample.chance import Chance
+from mingjian.sample.chance import Chance, Numbers, Whole
 
 
 class Flow(NamedTuple):
@@ -56,6 +57,29 @@ class Tls(NamedTuple):
     """SHA-256 of the server's certificate."""
 
 
+class FlowKind(NamedTuple):
+    """What many flows have in common."""
+
+    port: int
+    protocol: str
+    service: str
+    state: str
+    history: str
+
+
+class Flows(NamedTuple):
+    """Many connections of everyday life, column by column. Bytes without an answer have no packets either."""
+
+    times_us: Whole
+    durations_us: Whole
+    sources: Sequence[str]
+    source_ports: Sequence[int]
+    targets: Sequence[str]
+    kinds: Sequence[FlowKind]
+    sent: Sequence[int]
+    received: Sequence[int]
+
+
 class Shared(NamedTuple):
     """A file that is opened or written over SMB."""
 
@@ -69,6 +93,14 @@ class Sensor(Protocol):
     """What every network sensor can be told. ``flow`` gives what the others need to refer to it."""
 
     chance: Chance
+
+    def many(self, flows: Flows, numbers: Numbers) -> Sequence[str]:
+        """Many connections of everyday life; gives their identifiers."""
+        ...
+
+    def many_lookups(self, flows: Flows, uids: Sequence[str], lookups: Sequence[Lookup], numbers: Numbers) -> None:
+        """What was asked in many exchanges with the name server."""
+        ...
 
     def flow(self, time_us: int, flow: Flow, mark: int) -> str:
         """A connection."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from mingjian.sample.book import Book
-from mingjian.sample.chance import Chance
-from mingjian.sample.moments import SECOND, iso_us
+from mingjian.sample.chance import Chance, Numbers, listed
+from mingjian.sample.moments import SECOND, iso_us, many
 from mingjian.sample.templates import json_inner
-from mingjian.sample.writers.flows import Flow, Lookup, Request, Shared, Tls
+from mingjian.sample.writers.flows import Flow, Flows, Lookup, Request, Shared, Tls
 
 _APPLICATIONS: Final = {"ssl": "tls", "http": "http", "dns": "dns", "smb": "smb", "ssh": "ssh", "smtp": "smtp",
                         "krb_tcp": "krb5"}  # fmt: skip
@@ -48,6 +49,48 @@ class SuricataSensor:
         )
         self._append((end_us, line, mark))
         return uid
+
+    def many(self, flows: Flows, numbers: Numbers) -> Sequence[str]:
+        """Many connections of everyday life; gives their flow ids."""
+        count = len(flows.kinds)
+        uids = [str(10**15 + high) for high in listed(numbers.below(count, 1 << 30) * (1 << 18))]
+        ends_us, zone = flows.times_us + flows.durations_us, self._zone
+        starts, ends = many(flows.times_us + self._zone_us, "iso_us"), many(ends_us + self._zone_us, "iso_us")
+        append = self._append
+        for end_us, uid, source, source_port, target, kind, age, sent, got, start, end in zip(
+            listed(ends_us), uids, flows.sources, flows.source_ports, flows.targets, flows.kinds,
+            listed(flows.durations_us // SECOND), flows.sent, flows.received, starts, ends, strict=True,
+        ):  # fmt: skip
+            packets, answers = sent // 1200 + 1, got // 1300 + 1 if got else 0
+            append((end_us, (
+                f'{{"timestamp":"{end}{zone}","flow_id":{uid},"in_iface":"eth1","event_type":"flow","src_ip":"{source}",'
+                f'"src_port":{source_port},"dest_ip":"{target}","dest_port":{kind.port},'
+                f'"proto":"{kind.protocol.upper()}","app_proto":"{_APPLICATIONS.get(kind.service, "failed")}",'
+                f'"flow":{{"pkts_toserver":{packets},"pkts_toclient":{answers},'
+                f'"bytes_toserver":{sent + 40 * packets},"bytes_toclient":{got + 40 * answers},'
+                f'"start":"{start}{zone}","end":"{end}{zone}","age":{age},'
+                f'"state":"{"closed" if kind.state == "SF" else "new"}","reason":"timeout","alerted":false}}}}'
+            ), 0))  # fmt: skip
+        return uids
+
+    def many_lookups(self, flows: Flows, uids: Sequence[str], lookups: Sequence[Lookup], numbers: Numbers) -> None:
+        """What was asked in many exchanges with the name server."""
+        ends_us, zone, append = flows.times_us + flows.durations_us, self._zone, self._append
+        for end_us, uid, source, source_port, target, (query, answer, ttl, _, kind), number, end in zip(
+            listed(ends_us), uids, flows.sources, flows.source_ports, flows.targets, lookups,
+            listed(numbers.below(len(uids), 65536)), many(ends_us + self._zone_us, "iso_us"), strict=True,
+        ):  # fmt: skip
+            answers = (
+                f',"answers":[{{"rrname":"{query}","rrtype":"{kind}","ttl":{ttl},"rdata":"{answer}"}}]'
+                if answer
+                else ""
+            )
+            append((end_us, (
+                f'{{"timestamp":"{end}{zone}","flow_id":{uid},"in_iface":"eth1","event_type":"dns","src_ip":"{source}",'
+                f'"src_port":{source_port},"dest_ip":"{target}","dest_port":53,"proto":"UDP","dns":{{"version":2,'
+                f'"type":"answer","id":{number},"flags":"8180","qr":true,"rd":true,"ra":true,"rrname":"{query}",'
+                f'"rrtype":"{kind}","rcode":"{"NOERROR" if answer else "NXDOMAIN"}"{answers}}}}}'
+            ), 0))  # fmt: skip
 
     def lookup(self, time_us: int, flow: Flow, uid: str, lookup: Lookup, mark: int) -> None:
         """The answer of a name server, with the question (EVE DNS version 2)."""

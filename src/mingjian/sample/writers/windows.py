@@ -10,13 +10,14 @@ Winlogbeat reference, exported fields; NXLog reference, im_msvistalog.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from mingjian.sample.book import Lane
-from mingjian.sample.chance import Chance
-from mingjian.sample.moments import MINUTE, both, iso_ms, plain
+from mingjian.sample.chance import Chance, Whole, listed
+from mingjian.sample.moments import MINUTE, both, iso_ms, many, plain
 from mingjian.sample.templates import Filled, Plain, Template, hole, json_text, number_hole, template_of
 from mingjian.sample.world import Host
 
@@ -37,12 +38,12 @@ class Provider(msgspec.Struct, frozen=True):
     version_tag: str = ""
 
 
-_SYSMON = Provider(
+SYSMON = Provider(
     "Microsoft-Windows-Sysmon/Operational", "Microsoft-Windows-Sysmon", "{5770385f-c22a-43e0-bf4c-06f5698ffbd9}"
 )
-_SECURITY = Provider("Security", "Microsoft-Windows-Security-Auditing", "{54849625-5478-4994-a5ba-3e3b0328c30d}")
+SECURITY = Provider("Security", "Microsoft-Windows-Security-Auditing", "{54849625-5478-4994-a5ba-3e3b0328c30d}")
 _EVENTLOG = Provider("Security", "Microsoft-Windows-Eventlog", "{fc65ddd8-d6ef-4962-83d5-6e5cfe9ce148}")
-_POWERSHELL = Provider(
+POWERSHELL = Provider(
     "Microsoft-Windows-PowerShell/Operational", "Microsoft-Windows-PowerShell", "{a0c1853b-5c40-4b15-8766-3cf1c58f985a}"
 )
 _SERVICES = Provider("System", "Service Control Manager", "{555908d1-a6d7-4695-8e1e-26931d2012f4}")
@@ -73,7 +74,7 @@ _PROCESS = "RuleName UtcTime ProcessGuid ProcessId Image"
 
 EVENTS: Final[dict[str, Event]] = {
     "process": Event(
-        _SYSMON,
+        SYSMON,
         1,
         5,
         1,
@@ -86,7 +87,7 @@ EVENTS: Final[dict[str, Event]] = {
         ),
     ),
     "connection": Event(
-        _SYSMON,
+        SYSMON,
         3,
         5,
         3,
@@ -98,7 +99,7 @@ EVENTS: Final[dict[str, Event]] = {
         ),
     ),
     "ended": Event(
-        _SYSMON,
+        SYSMON,
         5,
         3,
         5,
@@ -107,7 +108,7 @@ EVENTS: Final[dict[str, Event]] = {
         _fields(f"{_PROCESS} User"),
     ),
     "access": Event(
-        _SYSMON,
+        SYSMON,
         10,
         3,
         10,
@@ -119,7 +120,7 @@ EVENTS: Final[dict[str, Event]] = {
         ),
     ),
     "file": Event(
-        _SYSMON,
+        SYSMON,
         11,
         2,
         11,
@@ -128,7 +129,7 @@ EVENTS: Final[dict[str, Event]] = {
         _fields(f"{_PROCESS} TargetFilename CreationUtcTime User"),
     ),
     "registry": Event(
-        _SYSMON,
+        SYSMON,
         13,
         2,
         13,
@@ -137,7 +138,7 @@ EVENTS: Final[dict[str, Event]] = {
         _fields("RuleName EventType UtcTime ProcessGuid ProcessId Image TargetObject Details User"),
     ),
     "dns": Event(
-        _SYSMON,
+        SYSMON,
         22,
         5,
         22,
@@ -146,7 +147,7 @@ EVENTS: Final[dict[str, Event]] = {
         _fields("RuleName UtcTime ProcessGuid ProcessId QueryName QueryStatus QueryResults Image User"),
     ),
     "4624": Event(
-        _SECURITY,
+        SECURITY,
         4624,
         2,
         12544,
@@ -161,7 +162,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4625": Event(
-        _SECURITY,
+        SECURITY,
         4625,
         0,
         12544,
@@ -174,7 +175,7 @@ EVENTS: Final[dict[str, Event]] = {
         "failure",
     ),
     "4634": Event(
-        _SECURITY,
+        SECURITY,
         4634,
         0,
         12545,
@@ -184,7 +185,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4672": Event(
-        _SECURITY,
+        SECURITY,
         4672,
         0,
         12548,
@@ -194,7 +195,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4688": Event(
-        _SECURITY,
+        SECURITY,
         4688,
         2,
         13312,
@@ -207,7 +208,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4698": Event(
-        _SECURITY,
+        SECURITY,
         4698,
         1,
         12804,
@@ -220,7 +221,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4720": Event(
-        _SECURITY,
+        SECURITY,
         4720,
         0,
         13824,
@@ -235,7 +236,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4728": Event(
-        _SECURITY,
+        SECURITY,
         4728,
         0,
         13826,
@@ -245,7 +246,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4768": Event(
-        _SECURITY,
+        SECURITY,
         4768,
         0,
         14339,
@@ -258,7 +259,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4769": Event(
-        _SECURITY,
+        SECURITY,
         4769,
         0,
         14337,
@@ -271,7 +272,7 @@ EVENTS: Final[dict[str, Event]] = {
         "success",
     ),
     "4771": Event(
-        _SECURITY,
+        SECURITY,
         4771,
         0,
         14339,
@@ -284,7 +285,7 @@ EVENTS: Final[dict[str, Event]] = {
         "failure",
     ),
     "5140": Event(
-        _SECURITY,
+        SECURITY,
         5140,
         1,
         12808,
@@ -297,10 +298,10 @@ EVENTS: Final[dict[str, Event]] = {
         _EVENTLOG, 1102, 1, 104, "Log clear", "The audit log was cleared.", _fields(_SUBJECT), "success", True
     ),
     "4103": Event(
-        _POWERSHELL, 4103, 1, 106, "Executing Pipeline", "Command invocation", _fields("ContextInfo UserData Payload")
+        POWERSHELL, 4103, 1, 106, "Executing Pipeline", "Command invocation", _fields("ContextInfo UserData Payload")
     ),
     "4104": Event(
-        _POWERSHELL,
+        POWERSHELL,
         4104,
         1,
         2,
@@ -366,12 +367,34 @@ class WindowsLog:
         """Render an event of the kind ``key[0]`` with its constants, which may hold holes; other fields are ``-``."""
         if len(self._templates) >= TEMPLATES_MAX:
             self._templates.clear()
-        event = EVENTS[key[0]]
-        given = {"UtcTime": hole(_UTC), "CreationUtcTime": hole(_UTC), "RuleName": "-"} | constants
-        data = {name: given.get(name, "-") for name in event.fields}
-        made = _nxlog(event, data, self._collector) if self._is_nxlog else _winlogbeat(event, data)
-        template = self._templates[key] = template_of(json_text(made))
+        shape: Shape = "nxlog" if self._is_nxlog else "winlogbeat"
+        template = self._templates[key] = rendered(EVENTS[key[0]], constants, shape, self._collector)
         return template
+
+    def write_many(
+        self, times_us: Whole, delays_us: Whole, skews_us: Whole, hosts: Sequence[str], templates: Sequence[Template],
+        values: Sequence[tuple[str, ...]],
+    ) -> None:  # fmt: skip
+        """Write many events of everyday life, whose hosts are not silent then; one entry of each list for each.
+
+        The values begin with the thread, the full name of the host and its name in capitals.
+        """
+        written, received = times_us + skews_us, times_us + delays_us
+        isos, utcs, received_isos = many(written, "iso_ms"), many(written, "sysmon"), many(received, "iso_ms")
+        nothing = [""] * len(hosts)
+        is_nxlog, zone_us = self._is_nxlog, self._zone_us
+        locals_ = many(written + zone_us, "plain") if is_nxlog else nothing
+        received_locals = many(received + zone_us, "plain") if is_nxlog else nothing
+        records, first = self._records, self._first_record
+        append = self._append
+        for iso, utc, local, received_us, received_iso, received_local, host, template, more in zip(
+            isos, utcs, locals_, listed(received), received_isos, received_locals, hosts, templates, values,
+            strict=True,
+        ):  # fmt: skip
+            record = records[host] = records.get(host, first) + 1
+            append((
+                received_us, template.join((iso, utc, local, received_iso, received_local, str(record), *more)), 0
+            ))  # fmt: skip
 
     def write(self, host: Host, template: Template, time_us: int, mark: int, *values: Filled) -> None:
         """Write an event. ``values`` fill the caller's holes and are JSON texts already (``json_inner``)."""
@@ -389,18 +412,18 @@ class WindowsLog:
         iso, utc = both(written_us)
         thread = int(random() * 2000) * 4 + 1000
         filled = (
-            iso,
-            utc,
-            local,
-            iso_ms(received_us),
-            received_local,
-            record,
-            thread,
-            host.fqdn,
-            name.upper(),
-            *values,
-        )
-        self._append((received_us, template.text % template.take(filled), mark))
+            iso, utc, local, iso_ms(received_us), received_local, str(record), str(thread), host.fqdn, name.upper(),
+            *map(str, values),
+        )  # fmt: skip
+        self._append((received_us, template.join(filled), mark))
+
+
+def rendered(event: Event, constants: Constants, shape: Shape, collector: str) -> Template:
+    """An event with its constants, which may hold holes; fields without one are ``-``."""
+    given = {"UtcTime": hole(_UTC), "CreationUtcTime": hole(_UTC), "RuleName": "-"} | constants
+    data = {name: given.get(name, "-") for name in event.fields}
+    made = _nxlog(event, data, collector) if shape == "nxlog" else _winlogbeat(event, data)
+    return template_of(json_text(made))
 
 
 def _message(event: Event, data: Constants, line_end: str) -> str:
@@ -434,7 +457,7 @@ def _winlogbeat(event: Event, data: Constants) -> Plain:
         inside["event_data"] = data
     if event.outcome:
         inside["keywords"] = [f"Audit {event.outcome.title()}"]
-    elif provider in (_SYSMON, _POWERSHELL):
+    elif provider in (SYSMON, POWERSHELL):
         inside["user"] = {"domain": "NT AUTHORITY", "identifier": "S-1-5-18", "name": "SYSTEM", "type": "User"}
     about: dict[str, Plain] = {
         "action": event.category,
@@ -487,9 +510,9 @@ def _nxlog(event: Event, data: Constants, collector: str) -> Plain:
         "Category": event.category,
         "Opcode": "Info",
     }
-    if provider is _POWERSHELL:
+    if provider is POWERSHELL:
         made["ActivityID"] = "{5f1c6a20-8b1d-0000-9d2e-1c5f1d8bda01}"
-    if provider in (_SYSMON, _POWERSHELL):
+    if provider in (SYSMON, POWERSHELL):
         made |= {"Domain": "NT AUTHORITY", "AccountName": "SYSTEM", "UserID": "S-1-5-18", "AccountType": "User"}
     # NXLog has one level: a field of the event that has the name of one of its own wins.
     made |= data

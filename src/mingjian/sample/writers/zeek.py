@@ -6,13 +6,14 @@ package json-streaming-logs for ``_path`` and ``_write_ts``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from mingjian.sample.book import Book, Lane
-from mingjian.sample.chance import Chance
-from mingjian.sample.moments import SECOND, epoch_us, iso_ms, iso_us
+from mingjian.sample.chance import Chance, Numbers, listed
+from mingjian.sample.moments import SECOND, epoch_us, iso_ms, iso_us, many
 from mingjian.sample.templates import json_inner
-from mingjian.sample.writers.flows import Flow, Lookup, Request, Shared, Tls
+from mingjian.sample.writers.flows import Flow, Flows, Lookup, Request, Shared, Tls
 
 _ENDPOINTS: Final = "ts:time uid:string id.orig_h:addr id.orig_p:port id.resp_h:addr id.resp_p:port"
 _COLUMNS: Final[dict[str, str]] = {
@@ -117,6 +118,74 @@ class ZeekSensor:
             )
         self._conn.append((end_us, line, mark))
         return uid
+
+    def many(self, flows: Flows, numbers: Numbers) -> Sequence[str]:
+        """Many connections of everyday life; gives their identifiers."""
+        uids = numbers.letters(len(flows.kinds))
+        ends_us = flows.times_us + flows.durations_us
+        append, spans = self._conn.append, [span / SECOND for span in listed(flows.durations_us)]
+        rows = zip(
+            listed(ends_us), uids, flows.sources, flows.source_ports, flows.targets, flows.kinds, spans, flows.sent,
+            flows.received, many(flows.times_us, "iso_us" if self._is_json else "epoch_us"),
+            many(ends_us, "iso_us") if self._is_json else uids, strict=True,
+        )  # fmt: skip
+        if not self._is_json:
+            for end_us, uid, source, source_port, target, kind, span, sent, got, start, _ in rows:
+                packets, answers = sent // 1200 + 1, got // 1300 + 1 if got else 0
+                local = "T" if target.startswith("10.") else "F"
+                append((end_us, (
+                    f"{start}\tC{uid}\t{source}\t{source_port}\t{target}\t{kind.port}\t{kind.protocol}\t"
+                    f"{kind.service or '-'}\t{span:.6f}\t{sent}\t{got}\t{kind.state}\tT\t{local}\t0\t{kind.history}\t"
+                    f"{packets}\t{sent + 40 * packets}\t{answers}\t{got + 40 * answers}\t-"
+                ), 0))  # fmt: skip
+            return uids
+        for end_us, uid, source, source_port, target, kind, span, sent, got, start, end in rows:
+            packets, answers = sent // 1200 + 1, got // 1300 + 1 if got else 0
+            service = f'"service":"{kind.service}",' if kind.service else ""
+            local = "true" if target.startswith("10.") else "false"
+            append((end_us, (
+                f'{{"_path":"conn","_write_ts":"{end}Z","ts":"{start}Z","uid":"C{uid}","id.orig_h":"{source}",'
+                f'"id.orig_p":{source_port},"id.resp_h":"{target}","id.resp_p":{kind.port},"proto":"{kind.protocol}",'
+                f'{service}"duration":{span:.6f},"orig_bytes":{sent},"resp_bytes":{got},"conn_state":"{kind.state}",'
+                f'"local_orig":true,"local_resp":{local},"missed_bytes":0,"history":"{kind.history}",'
+                f'"orig_pkts":{packets},"orig_ip_bytes":{sent + 40 * packets},"resp_pkts":{answers},'
+                f'"resp_ip_bytes":{got + 40 * answers}}}'
+            ), 0))  # fmt: skip
+        return uids
+
+    def many_lookups(self, flows: Flows, uids: Sequence[str], lookups: Sequence[Lookup], numbers: Numbers) -> None:
+        """What was asked in many exchanges with the name server."""
+        ends_us, append = flows.times_us + flows.durations_us, self._dns.append
+        rows = zip(
+            listed(ends_us), uids, flows.sources, flows.source_ports, flows.targets,
+            [span / SECOND for span in listed(flows.durations_us)], lookups, listed(numbers.below(len(uids), 65536)),
+            many(flows.times_us, "iso_us" if self._is_json else "epoch_us"),
+            many(ends_us, "iso_us") if self._is_json else uids, strict=True,
+        )  # fmt: skip
+        for end_us, uid, source, source_port, target, rtt, (
+            query,
+            answer,
+            ttl,
+            type_,
+            type_name,
+        ), number, start, end in rows:
+            code, code_name = (0, "NOERROR") if answer else (3, "NXDOMAIN")
+            if self._is_json:
+                answers = f',"answers":["{answer}"],"TTLs":[{ttl}.0]' if answer else ""
+                line = (
+                    f'{{"_path":"dns","_write_ts":"{end}Z","ts":"{start}Z","uid":"C{uid}","id.orig_h":"{source}",'
+                    f'"id.orig_p":{source_port},"id.resp_h":"{target}","id.resp_p":53,"proto":"udp",'
+                    f'"trans_id":{number},"rtt":{rtt:.6f},"query":"{query}","qclass":1,"qclass_name":"C_INTERNET",'
+                    f'"qtype":{type_},"qtype_name":"{type_name}","rcode":{code},"rcode_name":"{code_name}","AA":false,'
+                    f'"TC":false,"RD":true,"RA":true,"Z":0{answers},"rejected":false}}'
+                )
+            else:
+                line = (
+                    f"{start}\tC{uid}\t{source}\t{source_port}\t{target}\t53\tudp\t{number}\t{rtt:.6f}\t{query}\t1\t"
+                    f"C_INTERNET\t{type_}\t{type_name}\t{code}\t{code_name}\tF\tF\tT\tT\t0\t{answer or '-'}\t"
+                    f"{f'{ttl}.000000' if answer else '-'}\tF"
+                )
+            append((end_us, line, 0))
 
     def lookup(self, time_us: int, flow: Flow, uid: str, lookup: Lookup, mark: int) -> None:
         """A question to a name server and its answer."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Final, NamedTuple, cast, overload
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from mingjian.store.sightings.columns import Array, Column, listed, numbers, plain, taken, texts
+from mingjian.store.sightings.columns import Array, Column, Mask, listed, numbers, plain, taken, texts
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.finding import NOTHING, Seen
-from mingjian.store.sightings.layout import Group, days_since_1970
-from mingjian.store.sightings.merging import FindReplaced, followed
+from mingjian.store.sightings.layout import GONE, Group, days_since_1970
+from mingjian.store.sightings.merging import FindReplaced, followed, none_replaced
 from mingjian.store.sightings.rows import (
     DAY_BITS,
     EPOCH_DAY,
@@ -43,7 +44,9 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds since 1970 UTC."""
     last_us: int | None
     segments: tuple[int, ...]
-    """Where these events are, rising; what retention has removed is not among them."""
+    """Where these events are, rising."""
+    is_partly_gone: bool
+    """Whether retention has removed some of these events, or all. They are counted all the same."""
 
 
 class Total(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ SIGHTINGS_SCHEMA: Final = pa.schema(
         pa.field("day", pa.int64()),
         *_NUMBERS,
         pa.field("segments", pa.list_(pa.int64()), nullable=False),
+        pa.field("is_partly_gone", pa.bool_(), nullable=False),
     ]
 )
 
@@ -139,11 +143,81 @@ def in_group_order(groups: Sequence[Group]) -> tuple[list[Group], Column]:
     return ordered, np.array([places[group] for group in groups], np.int64)
 
 
-def sightings_from(parts: Sequence[Seen], groups: Sequence[Group], replaced: FindReplaced) -> list[Sighting]:
+class RowSegments(NamedTuple):
+    """The segments of each of some rows."""
+
+    ids: Column
+    ends: Column
+    """Where in ``ids`` those of each row end."""
+    is_gone: Mask
+    """Of each row, whether there were more."""
+
+
+class Sightings(Sequence[Sighting]):
+    """Sightings in columns: what is made of a thousand of them costs nothing before somebody looks at it."""
+
+    def __init__(
+        self,
+        groups: Sequence[Group],
+        place: Column,
+        count: Column,
+        times: tuple[Column, Column],
+        segments: Callable[[], RowSegments],
+    ) -> None:
+        """Take parallel columns.
+
+        ``place`` is the number of the group and, in the last ``DAY_BITS``, the day; ``times`` first and last;
+        ``segments`` finds out which segments have the events now, once somebody looks at a sighting.
+        """
+        self._groups = groups
+        self._place = place
+        self._count = count
+        self._first, self._last = times
+        self._find_segments = segments
+
+    @cached_property
+    def _segments(self) -> RowSegments:
+        return self._find_segments()
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    @overload
+    def __getitem__(self, number: int) -> Sighting: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Sighting]: ...
+    def __getitem__(self, number: int | slice) -> Sighting | list[Sighting]:
+        """One, or a list of some."""
+        if isinstance(number, slice):
+            return [self[place] for place in range(*number.indices(len(self)))]
+        where = int(self._place[number])
+        group = self._groups[where >> DAY_BITS]
+        number %= len(self)
+        ids, ends, is_gone = self._segments
+        start = int(ends[number - 1]) if number else 0
+        return Sighting(
+            organisation=group.organisation,
+            source=group.source,
+            role=group.role,
+            day=days_since_1970(where & _DAY_MASK),
+            count=int(self._count[number]),
+            first_us=_first(int(self._first[number])),
+            last_us=_last(int(self._last[number])),
+            segments=tuple(plain(ids[start : int(ends[number])])),
+            is_partly_gone=bool(is_gone[number]),
+        )
+
+
+NO_SIGHTINGS: Final = Sightings(
+    (), NOTHING, NOTHING, (NOTHING, NOTHING), lambda: RowSegments(NOTHING, NOTHING, np.zeros(0, bool))
+)
+
+
+def sightings_from(parts: Sequence[Seen], groups: Sequence[Group], replaced: FindReplaced) -> Sightings:
     """The rows of one observable in several files, as sightings. ``groups`` are in the order of their numbers."""
-    place = np.concatenate([part.place for part in parts])
+    place = _together([part.place for part in parts])
     if not len(place):
-        return []
+        return NO_SIGHTINGS
     ordered, rank = in_group_order(groups)
     place = (rank[place >> DAY_BITS] << DAY_BITS) | (place & _DAY_MASK)
     order = sorted_order(place)
@@ -151,46 +225,41 @@ def sightings_from(parts: Sequence[Seen], groups: Sequence[Group], replaced: Fin
     starts = np.flatnonzero(is_new)
     row = np.empty(len(place), np.int64)
     row[order] = np.cumsum(is_new) - 1
-    segments = np.concatenate([part.segments for part in parts])
-    ids, ends = _segments(np.repeat(row, segments), np.concatenate([part.ids for part in parts]), len(starts), replaced)
-    columns = (
-        plain(place[order[starts]]),
-        plain(np.add.reduceat(np.concatenate([part.count for part in parts])[order], starts)),
-        plain(np.minimum.reduceat(np.concatenate([part.first for part in parts])[order], starts)),
-        plain(np.maximum.reduceat(np.concatenate([part.last for part in parts])[order], starts)),
-        ends[:-1],
-        ends[1:],
+    segment_row = np.repeat(row, _together([part.segments for part in parts]))
+    ids = _together([part.ids for part in parts])
+    return Sightings(
+        ordered,
+        place[order[starts]],
+        np.add.reduceat(_together([part.count for part in parts])[order], starts),
+        (
+            np.minimum.reduceat(_together([part.first for part in parts])[order], starts),
+            np.maximum.reduceat(_together([part.last for part in parts])[order], starts),
+        ),
+        lambda: segments_now(segment_row, ids, len(starts), replaced),
     )
-    of_row = [ordered[where >> DAY_BITS] for where in columns[0]]
-    return [
-        Sighting(
-            organisation=group.organisation,
-            source=group.source,
-            role=group.role,
-            day=days_since_1970(where & _DAY_MASK),
-            count=count,
-            first_us=_first(first),
-            last_us=_last(last),
-            segments=tuple(ids[start:end]),
-        )
-        for group, where, count, first, last, start, end in zip(of_row, *columns, strict=True)
-    ]
 
 
-def _segments(row: Column, ids: Column, rows: int, replaced: FindReplaced) -> tuple[list[int], list[int]]:
-    """The segments of every row that have its events now, each once and in order; and where those of each end."""
+def _together(columns: Sequence[Column]) -> Column:
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def segments_now(row: Column, ids: Column, rows: int, replaced: FindReplaced) -> RowSegments:
+    """The segments of every row that have its events now, each once and in order, from parallel rows and segments."""
     known, which = np.unique(ids, return_inverse=True)
-    segments = plain(known)
-    became = replaced(segments)
-    now = [followed(became, segment) for segment in segments]
-    live = sorted({segment for segment in now if segment is not None})
+    became = replaced([segment for segment in plain(known) if segment != GONE])
+    # What is gone stands at the first place.
+    now = [followed(became, segment) or GONE for segment in plain(known)]
+    live = sorted({GONE, *now})
     number = {segment: number for number, segment in enumerate(live)}
-    code = np.array([len(live) if segment is None else number[segment] for segment in now], np.int64)
-    pairs = np.sort(row * (len(live) + 1) + code[which])
-    pair_row, pair_code = np.divmod(pairs[changes(pairs)], len(live) + 1)
-    is_live = pair_code < len(live)
-    ends = np.searchsorted(pair_row[is_live], np.arange(rows + 1))
-    return plain(np.array(live, np.int64)[pair_code[is_live]]), plain(ends)
+    place = np.array([number[segment] for segment in now], np.int64)
+    pairs = np.sort(row * len(live) + place[which])
+    pair_row, pair_place = np.divmod(pairs[changes(pairs)], len(live))
+    is_gone = np.zeros(rows, bool)
+    is_gone[pair_row[pair_place == 0]] = True
+    pair_row, pair_place = pair_row[pair_place > 0], pair_place[pair_place > 0]
+    return RowSegments(
+        np.array(live, np.int64)[pair_place], np.searchsorted(pair_row, np.arange(rows), side="right"), is_gone
+    )
 
 
 def summed(row: Column, group: Column, count: Column, first: Column, last: Column) -> tuple[Column, ...]:
@@ -232,7 +301,8 @@ def table_of(schema: pa.Schema, columns: Sequence[Array]) -> pa.Table:
 
 
 def sightings_table(rows: Rows, kinds: Array, values: Array, groups: Sequence[Group], ids: Column) -> pa.Table:
-    """Rows as a table of ``SIGHTINGS_SCHEMA``; ``kinds`` and ``values`` are those of their keys."""
+    """Rows as a table of ``SIGHTINGS_SCHEMA``; ``kinds`` and ``values`` are those of their keys, ``ids`` are live."""
+    found = segments_now(np.repeat(np.arange(len(rows)), rows.segments), ids, len(rows), none_replaced)
     columns = [
         taken(kinds, rows.key),
         taken(values, rows.key),
@@ -240,7 +310,8 @@ def sightings_table(rows: Rows, kinds: Array, values: Array, groups: Sequence[Gr
         numbers(rows.day - EPOCH_DAY, rows.day == NO_DAY),
         numbers(rows.count),
         *of_times(rows.first, rows.last),
-        listed(np.concatenate(([0], np.cumsum(rows.segments))), numbers(ids)),
+        listed(np.concatenate(([0], found.ends)), numbers(found.ids)),
+        cast("Array", pa.array(found.is_gone)),
     ]
     return table_of(SIGHTINGS_SCHEMA, columns)
 

@@ -85,7 +85,11 @@ def _storage(what: str, path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot {what}: {error.strerror or error}", where=str(path)) from error
+        raise _failed(what, path, error) from error
+
+
+def _failed(what: str, path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot {what}: {error.strerror or error}", where=str(path))
 
 
 class DiskFolder:
@@ -146,13 +150,15 @@ class _DiskReading:
             self.size_bytes = os.fstat(self._descriptor).st_size
 
     def read_at(self, offset: int, size: int) -> bytes:
-        with _storage("read", self._path):
+        try:
             data = os.pread(self._descriptor, size, offset)
             while len(data) < size:
                 more = os.pread(self._descriptor, size - len(data), offset + len(data))
                 if not more:
                     raise StorageError(f"ends before byte {offset + size}", where=str(self._path))
                 data += more
+        except OSError as error:
+            raise _failed("read", self._path, error) from error
         return data
 
     def close(self) -> None:

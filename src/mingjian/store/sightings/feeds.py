@@ -61,10 +61,6 @@ class One:
     """A feed of one value."""
 
     def __init__(self, kind: ObservableKind, value: str) -> None:
-        self._key = key_of(kind, value)
-        self.hash = xxh64_of(self._key)
-
-    def key(self, needle: int) -> bytes:
-        """The key of the only needle, which is 0."""
-        assert needle == 0
-        return self._key
+        self.bytes = key_of(kind, value)
+        """Its key."""
+        self.hash = xxh64_of(self.bytes)

@@ -44,29 +44,54 @@ class Entries:
 
 def entries_of(reader: IndexReader, feed: Feed | One, organisations: Collection[int] | None) -> Iterator[Entries]:
     """The entries of the needles that are in a file, some thousand values at a time."""
-    needles, ordinals = _candidates(reader, feed)
+    if isinstance(feed, One):
+        yield from _entries_of_one(reader, feed, organisations)
+        return
+    needles, ordinals = reader.candidates(feed.hashes)
     if len(needles) > CANDIDATES_MAX:
         needles, ordinals = _without_crowds(reader, feed, needles, ordinals)
     order = np.argsort(ordinals, kind="stable")
     for start in range(0, len(order), HITS_AT_ONCE):
         some = order[start : start + HITS_AT_ONCE]
-        entries = _confirmed(reader, feed, needles[some], ordinals[some])
-        if organisations is not None:
-            groups = reader.groups
-            wanted = [groups[number].organisation in organisations for number in plain(entries.group)]
-            entries = entries.of(np.array(wanted, bool))
+        entries = _allowed(reader, _confirmed(reader, feed, needles[some], ordinals[some]), organisations)
         if len(entries.needle):
             yield entries
 
 
-def _candidates(reader: IndexReader, feed: Feed | One) -> tuple[Column, Column]:
-    if isinstance(feed, Feed):
-        return reader.candidates(feed.hashes)
-    ordinals = np.array(reader.candidates_of(feed.hash), np.int64)
-    return np.zeros(len(ordinals), np.int64), ordinals
+def _allowed(reader: IndexReader, entries: Entries, organisations: Collection[int] | None) -> Entries:
+    if organisations is None:
+        return entries
+    groups = reader.groups
+    wanted = [groups[number].organisation in organisations for number in plain(entries.group)]
+    return entries.of(np.array(wanted, bool))
 
 
-def _without_crowds(reader: IndexReader, feed: Feed | One, needles: Column, ordinals: Column) -> tuple[Column, Column]:
+def _entries_of_one(reader: IndexReader, one: One, organisations: Collection[int] | None) -> Iterator[Entries]:
+    """The same for one value, which long columns would only make slower."""
+    ordinals = reader.candidates_of(one.hash)
+    if len(ordinals) > CANDIDATES_MAX:
+        ordinals = [reader.lower_bound(one.bytes)]
+    for ordinal in ordinals:
+        number, place = divmod(ordinal, VALUES_PER_BLOCK)
+        if ordinal >= reader.footer.values or (block := reader.value_block(number)).key(place) != one.bytes:
+            continue
+        low = int(block.entries[:place].sum())
+        high = low + int(block.entries[place])
+        rows, before = block.rows[low:high], block.rows[:low]
+        total = int(np.count_nonzero(before >= TOTALLED_ROWS))
+        entries = Entries(
+            np.zeros(high - low, np.int64),
+            block.group[low:high],
+            reader.row_of_block(number) + int(before.sum()) + np.cumsum(rows) - rows,
+            rows,
+            block.totals[total : total + int(np.count_nonzero(rows >= TOTALLED_ROWS))],
+        )
+        entries = _allowed(reader, entries, organisations)
+        if len(entries.needle):
+            yield entries
+
+
+def _without_crowds(reader: IndexReader, feed: Feed, needles: Column, ordinals: Column) -> tuple[Column, Column]:
     """Values that share a hash with many others are looked up by their keys instead."""
     crowded, counts = np.unique(needles, return_counts=True)
     crowded = crowded[counts > CANDIDATES_MAX]
@@ -83,7 +108,7 @@ def _without_crowds(reader: IndexReader, feed: Feed | One, needles: Column, ordi
     return np.concatenate((needles[others], pairs[:, 0])), np.concatenate((ordinals[others], pairs[:, 1]))
 
 
-def _confirmed(reader: IndexReader, feed: Feed | One, needles: Column, ordinals: Column) -> Entries:
+def _confirmed(reader: IndexReader, feed: Feed, needles: Column, ordinals: Column) -> Entries:
     """The entries of those values (rising) whose keys are those of their needles."""
     found: list[ValueBlock] = []
     first_rows: list[int] = []

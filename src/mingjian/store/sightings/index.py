@@ -16,7 +16,7 @@ import pyarrow as pa
 from mingjian.model.sources import ObservableKind
 from mingjian.store.sightings import answers
 from mingjian.store.sightings import keys as key_forms
-from mingjian.store.sightings.answers import Found, Sighting, Totals
+from mingjian.store.sightings.answers import Found, Sightings, Totals
 from mingjian.store.sightings.columns import Column, Mask, Texts, as_mask, computed, kept, plain
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.disk import Folder
@@ -107,7 +107,7 @@ class SightingsIndex:
         organisations: Collection[int] | None = None,
         first_day: int | None = None,
         last_day: int | None = None,
-    ) -> list[Sighting]:
+    ) -> Sightings:
         """All sightings of one observable, in the order of organisation, source, role and day (undated ones first).
 
         ``value`` is canonical. If a first or last day (since 1970, both ends included) is given, only those of these
@@ -123,7 +123,7 @@ class SightingsIndex:
         for reader in self.readers:
             for entries in entries_of(reader, One(kind, value), organisations):
                 parts.append(seen(reader, entries, numbers, days))
-        return answers.sightings_from(parts, list(numbers), self.replaced) if parts else []
+        return answers.sightings_from(parts, list(numbers), self.replaced) if parts else answers.NO_SIGHTINGS
 
     def totals(
         self, kind: ObservableKind, value: str, *, organisations: Collection[int] | None = None

@@ -55,6 +55,8 @@ KEYS_PER_BUCKET_MAX: Final = 2048
 BUCKETS_TOGETHER: Final = 64
 PAGE_ITEMS: Final = 1024
 """Items of a section that share a checksum."""
+GONE: Final = 0
+"""Stands in files for every segment whose events retention has removed. No segment has this number."""
 VALUES_PER_FILE_MAX: Final = (1 << 32) - 1
 FILE_BYTES_MAX: Final = 1 << 38
 PACKED_BYTES_MAX: Final = (1 << 26) - 1

@@ -26,6 +26,7 @@ from mingjian.store.sightings.delta import new_name
 from mingjian.store.sightings.disk import Folder
 from mingjian.store.sightings.layout import (
     ASIDE,
+    GONE,
     PART,
     SUFFIX,
     Group,
@@ -133,8 +134,7 @@ def united(readers: Sequence[IndexReader], replaced: Replaced | None = None, *, 
         for place, unit in tables.units_us.items():
             units[place] = min(unit, units.get(place, unit))
         for place_day, ids in segments_by_day(tables).items():
-            found = {followed(replaced, segment) for segment in ids}
-            segments.setdefault(place_day, set()).update(segment for segment in found if segment is not None)
+            segments.setdefault(place_day, set()).update(followed(replaced, segment) or GONE for segment in ids)
     return tables_of(groups, units, {place_day: sorted(ids) for place_day, ids in segments.items()})
 
 
@@ -152,9 +152,7 @@ class _Numbering:
         rank: list[int] = []
         for place_day, ids in segments_by_day(own).items():
             after = new[place_day]
-            for segment in ids:
-                now = followed(replaced, segment)
-                rank.append(-1 if now is None else bisect_left(after, now))
+            rank += [bisect_left(after, followed(replaced, segment) or GONE) for segment in ids]
         self._rank: Column = np.array(rank, np.int64)
         self._is_new_order = any(followed(replaced, segment) != segment for segment in own.segment_ids.tolist())
 
@@ -165,9 +163,8 @@ class _Numbering:
         ranks = self._rank[np.repeat(starts, rows.segments) + rows.ranks]
         segments = rows.segments
         if self._is_new_order:
-            # Several segments may have become one, or none.
-            pairs = np.repeat(np.arange(len(rows)), segments)[ranks >= 0] << RANK_BITS | ranks[ranks >= 0]
-            pairs = np.unique(pairs)
+            # Several segments may have become one.
+            pairs = np.unique(np.repeat(np.arange(len(rows)), segments) << RANK_BITS | ranks)
             segments = np.bincount(pairs >> RANK_BITS, minlength=len(rows))
             ranks = pairs & (SEGMENTS_PER_DAY_MAX - 1)
         return replace(rows, group=self._group[rows.group], segments=segments, ranks=ranks)

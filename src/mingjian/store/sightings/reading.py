@@ -59,6 +59,7 @@ PORTION_ROWS: Final = 65_536
 CANDIDATES_MAX: Final = 8
 """If more values than this share a hash, somebody made them so; they are found by their keys instead."""
 
+_NOTHING: Final = np.zeros(0, np.int64)
 _MASK_32: Final = np.uint64(0xFFFF_FFFF)
 _T = TypeVar("_T")
 _K = TypeVar("_K")
@@ -133,6 +134,8 @@ class _Pages:
     def take(self, numbers: Column) -> Numbers:
         """Some items, in the order asked for."""
         pages, places = np.divmod(numbers, layout.PAGE_ITEMS)
+        if len(pages) and int(pages.min()) == int(pages.max()):
+            return self.page(int(pages[0]))[places]
         found = np.empty((len(numbers), self._section.width), np.uint64)
         for page in np.unique(pages).tolist():
             rows = np.flatnonzero(pages == page)
@@ -144,8 +147,11 @@ class _Pages:
         firsts = self._checks()[1]
         pages = np.maximum(np.searchsorted(firsts, numbers, side="right") - 1, 0)
         found = np.zeros(len(numbers), np.int64)
-        if not len(self):
+        if not len(self) or not len(numbers):
             return found
+        if int(pages.min()) == int(pages.max()):
+            page = int(pages[0])
+            return page * layout.PAGE_ITEMS + np.searchsorted(self.page(page)[:, 0], numbers)
         for page in np.unique(pages).tolist():
             rows = np.flatnonzero(pages == page)
             inside = np.searchsorted(self.page(page)[:, 0], numbers[rows])
@@ -413,10 +419,17 @@ class IndexReader:
 
     def rows(self, starts: Column, counts: Column, *, with_segments: bool = True) -> RowBlock:
         """The rows of several ranges, one range behind the other; without segments, as if they had none."""
-        wanted = ranges(starts, counts)
-        if len(wanted) and int(wanted.max()) >= self.footer.rows:
+        if not len(starts):
+            return RowBlock(*(np.zeros(0, np.int64) for _ in RowBlock.__slots__))
+        if int((starts + counts).max()) > self.footer.rows:
             raise damaged("a value has rows that are not there", self.name)
-        numbers = np.unique(wanted // ROWS_PER_BLOCK)
+        first, end = int(starts[0]), int(starts[-1] + counts[-1])
+        is_one_piece = end - first == int(counts.sum()) and not (starts[1:] < starts[:-1]).any()
+        wanted = _NOTHING if is_one_piece else ranges(starts, counts)
+        if is_one_piece:
+            numbers = np.arange(first // ROWS_PER_BLOCK, -(-end // ROWS_PER_BLOCK))
+        else:
+            numbers = np.unique(wanted // ROWS_PER_BLOCK)
         parts = [
             _remembered(
                 self._kept_rows,
@@ -426,12 +439,12 @@ class IndexReader:
             )
             for number in numbers.tolist()
         ]
-        if not parts:
-            return RowBlock(*(np.zeros(0, np.int64) for _ in RowBlock.__slots__))
-        if len(parts) == 1 and len(counts) == 1:
-            start = int(starts[0]) % ROWS_PER_BLOCK
-            return parts[0].part(start, start + int(counts[0]))
-        whole = RowBlock(*(np.concatenate([getattr(p, name) for p in parts]) for name in RowBlock.__slots__))
+        whole = parts[0]
+        if len(parts) > 1:
+            whole = RowBlock(*(np.concatenate([getattr(p, name) for p in parts]) for name in RowBlock.__slots__))
+        if is_one_piece:
+            start = first % ROWS_PER_BLOCK
+            return whole.part(start, start + end - first)
         inside = np.searchsorted(numbers, wanted // ROWS_PER_BLOCK) * ROWS_PER_BLOCK + wanted % ROWS_PER_BLOCK
         return whole.taken(inside)
 

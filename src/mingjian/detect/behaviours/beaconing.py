@@ -1,0 +1,390 @@
+"""Something that calls home: the same destination again and again, too regular for a person, over days and weeks.
+
+Needs: connections (flows, requests, sessions) with their times; better with bytes sent and with the destination's name.
+All connections of one pair of source and destination are looked at together, however long a time they span: a beacon
+that calls once a week is found once it has called ``BEATS_MIN`` times.
+
+Connections that follow each other at once are one *beat*. The *period* is the median pause between beats, or the lower
+quartile if that explains them better (more than half of the beats are missing). A pause of two or three periods is that
+many beats of which some are missing; a longer one is sleep (the host was off, the person on leave) and says nothing
+about the period. What counts: how little the pauses differ (median deviation and Bowley skewness, after missing beats
+are filled in), how few of them are sleep, how alike the sizes are, how evenly the beats fill hours, days or weeks, on
+how many of the days on which the source was there at all, how many beats, and how few others go there.
+
+Misses: destinations inside (everything calls the directory regularly); beacons that wait at random for anything between
+nothing and twice the period; beacons that go to another name or address each time; a beat hidden in the traffic of a
+site that the person uses anyway. Mistakes: updates, clocks, meters, chats and mail programs are beacons; those that
+many in the organisation have lose points, those of one host do not. Unlike elsewhere, being old is no excuse here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mingjian.detect.behaviours.facts import CONNECTIONS, checked
+from mingjian.detect.behaviours.findings import (
+    Finding,
+    Floats,
+    Ints,
+    Mask,
+    Scores,
+    in_order,
+    log_share_of,
+    share_of,
+    some_events,
+)
+from mingjian.detect.behaviours.grouping import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    WEEK,
+    Moments,
+    Texts,
+    counts_of,
+    largest,
+    medians,
+    numbered,
+    numbers_of,
+    order_by,
+    quantiles,
+    starts_of,
+    summed,
+    texts_of,
+)
+from mingjian.detect.behaviours.places import outside
+
+BEATS_MIN: Final = 6
+"""Five pauses: fewer are regular by chance too often."""
+BEATS_FULL: Final = 60
+AT_ONCE_US: Final = SECOND
+"""Connections closer than this are one beat …"""
+AT_ONCE_SHARE: Final = 0.05
+"""… and so are those closer than this share of the pause that nine of ten pauses do not pass …"""
+AT_ONCE_MOST_US: Final = 10 * SECOND
+"""… but not if they are further apart than this."""
+MISSING_MAX: Final = 3
+"""A pause of up to so many periods has beats missing in it; a longer one is sleep."""
+SPREAD: Final = (0.30, 0.03)
+"""Median deviation of the pauses by their median: chance gives about 0.3 after filling in, a jitter of 20 % gives 0.1."""
+PAUSES: Final = (0.60, 0.95)
+"""Share of the pauses that are no sleep: visits of people have long pauses between them."""
+SIZE_SPREAD: Final = (0.30, 0.0)
+SIZES_KNOWN: Final = 0.8
+"""Sizes are compared if so many beats have one."""
+EVEN_VARIATION: Final = (0.60, 0.10)
+"""Coefficient of variation of the beats in each hour (day, week) between others that have beats too."""
+DAYS: Final = (1.0, 14.0)
+"""Persistence counts from a day on and fully from two weeks on."""
+COMMON: Final = (0.10, 0.50)
+"""Share of the sources of an organisation that go there: an update service of everybody loses points."""
+
+SCORE_MIN: Final = 65
+"""What is reported. Chosen on the generated sector: see the reference of behaviours."""
+
+
+class Regularity(NamedTuple):
+    """How regular the beats of many pairs are. Every column has one value for each pair."""
+
+    beats: Ints
+    first: Ints
+    last: Ints
+    period_us: Floats
+    spread: Floats
+    """Median deviation of the pauses, missing beats filled in, by their median."""
+    skew: Floats
+    """Bowley's: 0 is even, −1 and 1 are not."""
+    awake: Floats
+    """Share of the pauses that are no sleep."""
+    missing: Floats
+    """Share of the expected beats that are missing in the pauses that are no sleep."""
+
+
+class _Beats(NamedTuple):
+    """Connections by pair and time; and those of them that begin a beat."""
+
+    pair: Ints
+    time: Ints
+    rows: Ints
+    """Where they stand in the table."""
+    begins: Mask
+
+
+def beacons(connections: pa.Table, own_domains: Mapping[str, Collection[str]] | None = None) -> list[Finding]:
+    """Find beacons in a table of ``CONNECTIONS``. Ordered by score, highest first.
+
+    ``own_domains``: organisation → its domains; what is below them is inside.
+
+    Raises:
+        SchemaError, LimitExceeded: it is not such a table.
+    """
+    table = checked(connections, CONNECTIONS)
+    if not table.num_rows:
+        return []
+    organisations, sources = texts_of(table.column("organisation")), texts_of(table.column("source"))
+    destinations = texts_of(table.column("destination"))
+    time, event = numbers_of(table.column("time_us")), numbers_of(table.column("event"))
+    leads_out = is_outward(organisations, destinations, own_domains or {})
+    pairs = numbered(organisations.codes, sources.codes, destinations.codes)
+    many = np.bincount(pairs)[pairs] >= BEATS_MIN
+    rows = np.flatnonzero(many & leads_out)
+    if not len(rows):
+        return []
+    beats = _beats(pairs[rows], time[rows], event[rows], rows)
+    beats = _of_enough(beats)
+    if not len(beats.pair):
+        return []
+    regularity = regularity_of(beats.pair[beats.begins], beats.time[beats.begins])
+    of_pair = beats.rows[starts_of(beats.pair)]
+    judged = _Judged(beats, regularity, organisations.codes, sources.codes, destinations.codes, time, of_pair)
+    scores = judged.scores(numbers_of(table.column("bytes_out"), -1))
+    ports = numbers_of(table.column("port"), -1)
+    starts = starts_of(beats.pair)
+    ends = starts + counts_of(starts, len(beats.pair))
+    found: list[Finding] = []
+    for place in np.flatnonzero(scores.total >= SCORE_MIN).tolist():
+        inside = beats.rows[starts[place] : ends[place]]
+        begun = beats.rows[starts[place] : ends[place]][beats.begins[starts[place] : ends[place]]]
+        row = int(of_pair[place])
+        found.append(
+            Finding(
+                behaviour="beaconing",
+                organisation=organisations.values[organisations.codes[row]],
+                entity_kind="source",
+                entity=sources.values[sources.codes[row]],
+                object=destinations.values[destinations.codes[row]],
+                values=tuple(str(port) for port in np.unique(ports[inside]).tolist()[:3] if port >= 0),
+                first_us=int(regularity.first[place]),
+                last_us=int(regularity.last[place]),
+                count=len(inside),
+                score=int(scores.total[place]),
+                terms=scores.terms(place),
+                caveats=judged.caveats(place),
+                events=some_events(event[begun]),
+            )
+        )
+    return in_order(found)
+
+
+def is_outward(organisations: Texts, destinations: Texts, own_domains: Mapping[str, Collection[str]]) -> Mask:
+    """Of every row, whether its destination is outside of its organisation."""
+    everywhere = outside(destinations.values)
+    found = everywhere[destinations.codes]
+    for code, organisation in enumerate(organisations.values):
+        own = own_domains.get(organisation)
+        if own:
+            rows = np.flatnonzero(organisations.codes == code)
+            found[rows] = outside(destinations.values, own)[destinations.codes[rows]]
+    return found
+
+
+def _beats(pair: Ints, time: Ints, event: Ints, rows: Ints) -> _Beats:
+    """Put connections in order, and tell beats from what belongs to the same beat."""
+    order = order_by(pair, time, event)
+    pair, time, rows = numbered(pair[order]), time[order], rows[order]
+    begins = _first_of(pair, time, np.full(len(pair), AT_ONCE_US, np.float64))
+    # The longer the usual pause, the longer a beat may last.
+    places = np.flatnonzero(begins)
+    pauses, of_pause = _pauses(pair[places], time[places])
+    in_rank = order_by(of_pause, pauses)
+    starts = starts_of(of_pause[in_rank])
+    counts = counts_of(starts, len(in_rank))
+    at_once = np.full(int(pair[-1]) + 1, float(AT_ONCE_US))
+    usual = quantiles(pauses[in_rank], starts, counts, 0.9)
+    at_once[of_pause[in_rank][starts]] = np.clip(usual * AT_ONCE_SHARE, AT_ONCE_US, AT_ONCE_MOST_US)
+    return _Beats(pair, time, rows, _first_of(pair, time, at_once[pair]))
+
+
+def _first_of(pair: Ints, time: Ints, at_once: Floats) -> Mask:
+    begins = np.ones(len(pair), np.bool_)
+    begins[1:] = (pair[1:] != pair[:-1]) | (time[1:] - time[:-1] >= at_once[1:])
+    return begins
+
+
+def _of_enough(beats: _Beats) -> _Beats:
+    """Only the pairs with enough beats, numbered anew."""
+    kept = (np.bincount(beats.pair, weights=beats.begins) >= BEATS_MIN)[beats.pair]
+    number = np.cumsum(np.bincount(beats.pair[kept], minlength=1) > 0) - 1
+    return _Beats(number[beats.pair[kept]], beats.time[kept], beats.rows[kept], beats.begins[kept])
+
+
+def _pauses(pair: Ints, time: Ints) -> tuple[Ints, Ints]:
+    """The pauses between beats of the same pair, and the pair of each."""
+    same = pair[1:] == pair[:-1]
+    return np.diff(time)[same], pair[1:][same]
+
+
+def regularity_of(pair: Ints, time: Ints) -> Regularity:
+    """How regular the beats of each pair are. Pairs are numbered from 0, beats in the order of pair and time.
+
+    Every pair has at least two beats.
+    """
+    starts = starts_of(pair)
+    counts = counts_of(starts, len(pair))
+    pauses, group = _pauses(pair, time)
+    order = order_by(group, pauses)
+    ranked = pauses[order]
+    begins = starts_of(group)
+    sizes = counts_of(begins, len(group))
+    halves = [_Folded(group, pauses, quantiles(ranked, begins, sizes, share)) for share in (0.5, 0.25)]
+    better = (halves[1].spread < halves[0].spread) & (halves[1].awake >= halves[0].awake)
+    columns = [
+        np.where(better, getattr(halves[1], name), getattr(halves[0], name))
+        for name in ("period", "spread", "skew", "awake", "missing")
+    ]
+    return Regularity(counts, time[starts], time[starts + counts - 1], *columns)
+
+
+class _Folded:
+    """Pauses with missing beats filled in, if the period is this."""
+
+    def __init__(self, group: Ints, pauses: Ints, period: Floats) -> None:
+        size = len(period)
+        self.period = np.maximum(period, 1.0)
+        periods = np.maximum(np.rint(pauses / self.period[group]), 1.0)
+        is_awake = periods <= MISSING_MAX
+        all_pauses = np.bincount(group, minlength=size)
+        awake = np.bincount(group, weights=is_awake, minlength=size)
+        self.awake = awake / all_pauses
+        expected = np.bincount(group, weights=periods * is_awake, minlength=size)
+        self.missing = 1 - awake / np.maximum(expected, 1)
+        # A millionth of a second is exact enough, and whole numbers are sorted faster.
+        filled = np.rint(pauses[is_awake] / periods[is_awake]).astype(np.int64)
+        of_group = group[is_awake]
+        order = order_by(of_group, filled)
+        ranked = filled[order]
+        starts = starts_of(of_group[order])
+        counts = counts_of(starts, len(ranked))
+        there = of_group[order][starts]
+        low, middle, high = (quantiles(ranked, starts, counts, share) for share in (0.25, 0.5, 0.75))
+        width = high - low
+        skew = np.where(width > 0, (low + high - 2 * middle) / np.where(width > 0, width, 1), 0.0)
+        self.skew = np.ones(size)
+        self.skew[there] = skew
+        whole = np.zeros(size)
+        whole[there] = middle
+        deviation = medians(of_group, np.abs(np.rint(filled - whole[of_group])).astype(np.int64), size)
+        self.spread = np.ones(size)
+        self.spread[there] = deviation[there] / np.maximum(middle, 1.0)
+
+
+class _Judged:
+    """Pairs with what counts for and against them."""
+
+    def __init__(
+        self,
+        beats: _Beats,
+        regularity: Regularity,
+        organisation: Ints,
+        source: Ints,
+        destination: Ints,
+        time: Ints,
+        of_pair: Ints,
+    ) -> None:
+        self._beats = beats
+        self._regularity = regularity
+        self._size = len(of_pair)
+        self._sizes_known = np.zeros(self._size, np.bool_)
+        self._prevalence(organisation, source, destination, of_pair)
+        self._presence(numbered(organisation, source), time, of_pair)
+
+    def scores(self, bytes_out: Ints) -> Scores:
+        """Add the terms up."""
+        beats, regularity = self._beats, self._regularity
+        scores = Scores(self._size)
+        regular = share_of(regularity.spread, *SPREAD)
+        scores.add("regular-pauses", 25, regular, regularity.spread)
+        scores.add("even-skew", 5, np.minimum(1 - np.abs(regularity.skew), regular), regularity.skew)
+        scores.add("few-long-pauses", 5, share_of(regularity.awake, *PAUSES), regularity.awake)
+        size_share, size_spread = self._sizes(bytes_out)
+        scores.add("alike-sizes", 10, size_share, size_spread)
+        variation = _variation(beats.pair[beats.begins], beats.time[beats.begins], regularity.period_us)
+        scores.add("even-over-time", 10, share_of(variation, *EVEN_VARIATION), variation)
+        days = (regularity.last - regularity.first) / DAY
+        scores.add("persistence", 20, self._coverage * log_share_of(days, *DAYS), self._coverage)
+        scores.add("beats", 10, log_share_of(regularity.beats, BEATS_MIN / 2, BEATS_FULL), regularity.beats)
+        scores.add("few-others-go-there", 15, self._rare, self._others)
+        scores.add("many-others-go-there", -15, share_of(self._common, *COMMON), self._common)
+        return scores
+
+    def caveats(self, place: int) -> tuple[str, ...]:
+        """What weakens a finding."""
+        found = {
+            "sizes-unknown": not self._sizes_known[place],
+            "beats-missing": self._regularity.missing[place] > 0.1,
+            "less-than-a-week": self._regularity.last[place] - self._regularity.first[place] < WEEK,
+        }
+        return tuple(name for name, is_so in found.items() if is_so)
+
+    def _sizes(self, bytes_out: Ints) -> tuple[Floats, Floats]:
+        """How alike the beats are in bytes sent. What is not known gets half."""
+        beats = self._beats
+        sizes = bytes_out[beats.rows]
+        starts = np.flatnonzero(beats.begins)
+        of_beat = beats.pair[starts]
+        is_known = largest(sizes, starts) >= 0
+        whole = summed(np.maximum(sizes, 0), starts)
+        share = np.bincount(of_beat, weights=is_known, minlength=self._size) / self._regularity.beats
+        self._sizes_known = share >= SIZES_KNOWN
+        middle = medians(of_beat[is_known], whole[is_known], self._size)
+        off = np.abs(np.rint(whole - np.nan_to_num(middle)[of_beat])).astype(np.int64)
+        deviation = medians(of_beat[is_known], off[is_known], self._size)
+        spread = np.nan_to_num(deviation) / np.maximum(np.nan_to_num(middle), 1.0)
+        return np.where(self._sizes_known, share_of(spread, *SIZE_SPREAD), 0.5), spread
+
+    def _prevalence(self, organisation: Ints, source: Ints, destination: Ints, of_pair: Ints) -> None:
+        """How many sources of the organisation go to the same destination."""
+        triple = numbered(organisation, source, destination)
+        rows = np.empty(int(triple.max()) + 1, np.int64)
+        rows[triple] = np.arange(len(triple))
+        goal = numbered(organisation, destination)
+        goers = np.bincount(goal[rows])[goal[of_pair]]
+        pair_rows = rows
+        who = numbered(organisation, source)
+        first_of_source = np.empty(int(who.max()) + 1, np.int64)
+        first_of_source[who[pair_rows]] = pair_rows
+        sources = np.bincount(organisation[first_of_source])[organisation[of_pair]]
+        self._others = goers - 1
+        self._common = np.where(sources > 2, goers / sources, 0.0)
+        self._rare = np.clip(1 - np.log(goers) / np.log(np.maximum(sources / 2, 2.0)), 0.0, 1.0)
+
+    def _presence(self, who: Ints, time: Ints, of_pair: Ints) -> None:
+        """On which share of its days (or of its periods, if these are longer) the source called."""
+        beats, regularity = self._beats, self._regularity
+        day = time // DAY
+        order = order_by(who, day)
+        firsts = order[starts_of(who[order], day[order])]
+        moments = Moments(who[firsts], day[firsts] * DAY)
+        start, end = moments.between(who[of_pair], regularity.first // DAY * DAY, regularity.last)
+        called = starts_of(beats.pair, beats.time // DAY)
+        days_called = np.bincount(beats.pair[called], minlength=self._size)
+        expected = (end - start) / np.maximum(regularity.period_us / DAY, 1.0)
+        self._coverage = np.minimum(days_called / np.maximum(expected, 1.0), 1.0)
+
+
+def _variation(pair: Ints, time: Ints, period: Floats) -> Floats:
+    """Coefficient of variation of the beats in each hour, day or week (three beats at least are expected in one)."""
+    length = np.where(period < 20 * MINUTE, HOUR, np.where(period < 8 * HOUR, DAY, WEEK)).astype(np.int64)
+    box = time // length[pair]
+    starts = starts_of(pair, box)
+    counts = counts_of(starts, len(pair))
+    of_box, number = pair[starts], box[starts]
+    # The first and the last of a row are cut short: only those between others count.
+    inner = np.zeros(len(starts), np.bool_)
+    inner[1:-1] = (
+        (of_box[1:-1] == of_box[:-2])
+        & (of_box[1:-1] == of_box[2:])
+        & (number[1:-1] - number[:-2] == 1)
+        & (number[2:] - number[1:-1] == 1)
+    )
+    size = len(period)
+    boxes = np.bincount(of_box[inner], minlength=size)
+    total = np.bincount(of_box[inner], weights=counts[inner], minlength=size)
+    squares = np.bincount(of_box[inner], weights=counts[inner] ** 2, minlength=size)
+    mean = total / np.maximum(boxes, 1)
+    variance = np.maximum(squares / np.maximum(boxes, 1) - mean**2, 0.0)
+    return np.where(boxes > 0, np.sqrt(variance) / np.maximum(mean, 1e-9), 1.0)

@@ -1,0 +1,203 @@
+"""Sorting and counting by groups over whole columns: what every behaviour is computed with.
+
+Whole-number keys only; texts become numbers in the order of the texts (``texts_of``), so that nothing depends on the
+order in which rows come. Ten million rows take about a second for each key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Ints: TypeAlias = "npt.NDArray[np.int64]"
+Floats: TypeAlias = "npt.NDArray[np.floating]"
+Mask: TypeAlias = "npt.NDArray[np.bool_]"
+Array: TypeAlias = "pa.Array[Any]"
+
+MS: Final = 1_000
+"""Microseconds."""
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+WEEK: Final = 7 * DAY
+
+_BITS: Final = 63
+
+
+class Texts(NamedTuple):
+    """A column of texts as numbers."""
+
+    codes: Ints
+    values: list[str]
+    """In their order: a smaller code is a smaller text. Some may not occur."""
+
+
+def texts_of(column: pa.ChunkedArray[Any]) -> Texts:
+    """Number the texts of a column; null is the empty text."""
+    whole = _one_dictionary(column)
+    values = cast("Array", whole.dictionary.cast(pa.large_string()))
+    indices = cast("Array", whole.indices.cast(pa.int64()))
+    places = indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+    texts = [text or "" for text in cast("list[str | None]", values.to_pylist())]
+    distinct = sorted({*texts, ""})
+    number = {text: code for code, text in enumerate(distinct)}
+    codes = np.array([number[text] for text in (*texts, "")], np.int64)
+    return Texts(codes[places], distinct)
+
+
+def _one_dictionary(column: pa.ChunkedArray[Any]) -> pa.DictionaryArray[Any, Any]:
+    encode = cast("Any", pc).dictionary_encode
+    if not pa.types.is_dictionary(column.type):
+        column = encode(column)
+    if column.num_chunks == 0:
+        return cast("pa.DictionaryArray[Any, Any]", encode(pa.array([], pa.string())))
+    return cast("pa.DictionaryArray[Any, Any]", column.unify_dictionaries().combine_chunks())
+
+
+def numbers_of(column: pa.ChunkedArray[Any], missing: int = 0) -> Ints:
+    """A column of whole numbers; ``missing`` stands for null."""
+    filled = column.cast(pa.int64()).fill_null(pa.scalar(missing)) if column.null_count else column.cast(pa.int64())
+    return cast("Ints", filled.to_numpy())
+
+
+def flags_of(column: pa.ChunkedArray[Any]) -> Mask:
+    """A column of truth values; null is false."""
+    return cast("Mask", column.fill_null(pa.scalar(value=False)).to_numpy())
+
+
+def order_by(*keys: Ints) -> Ints:
+    """The rows in rising order of the keys, the first key foremost; rows alike in all of them keep their order.
+
+    Each pass packs a piece of the key and the row into one number: sorting numbers is much faster than arguing about
+    rows.
+
+    >>> order_by(np.array([2, 1, 1]), np.array([0, 9, 3])).tolist()
+    [2, 1, 0]
+    """
+    size = len(keys[0])
+    order = np.arange(size, dtype=np.int64)
+    if size < 2:
+        return order
+    row_bits = size.bit_length()
+    width = _BITS - row_bits
+    rows = np.arange(size, dtype=np.int64)
+    for key in reversed(keys):
+        low = int(key.min())
+        span = int(key.max()) - low
+        for shift in range(0, max(span.bit_length(), 1), width):
+            piece = ((key[order] - low) >> shift) & ((1 << width) - 1)
+            packed = (piece << row_bits) | rows
+            packed.sort()
+            order = order[packed & ((1 << row_bits) - 1)]
+    return order
+
+
+def starts_of(*keys: Ints) -> Ints:
+    """Where groups begin in columns that are sorted by these keys."""
+    if not len(keys[0]):
+        return np.zeros(0, np.int64)
+    is_new = np.ones(len(keys[0]), np.bool_)
+    is_new[1:] = False
+    for key in keys:
+        is_new[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(is_new).astype(np.int64)
+
+
+def counts_of(starts: Ints, size: int) -> Ints:
+    """How many rows the groups have that begin there."""
+    return np.diff(starts, append=size)
+
+
+def spread_over(counts: Ints) -> Ints:
+    """For every row the number of its group."""
+    return np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+
+
+def summed(values: Ints, starts: Ints) -> Ints:
+    """The sum of each group."""
+    return cast("Ints", np.add.reduceat(values, starts)) if len(starts) else np.zeros(0, np.int64)
+
+
+def smallest(values: Ints, starts: Ints) -> Ints:
+    """The smallest value of each group."""
+    return cast("Ints", np.minimum.reduceat(values, starts)) if len(starts) else np.zeros(0, np.int64)
+
+
+def largest(values: Ints, starts: Ints) -> Ints:
+    """The largest value of each group."""
+    return cast("Ints", np.maximum.reduceat(values, starts)) if len(starts) else np.zeros(0, np.int64)
+
+
+def numbered(*keys: Ints) -> Ints:
+    """One number for each combination of keys, rising with them from 0.
+
+    >>> numbered(np.array([5, 5, 1]), np.array([1, 0, 7])).tolist()
+    [2, 1, 0]
+    """
+    size = len(keys[0])
+    order = order_by(*keys)
+    starts = starts_of(*(key[order] for key in keys))
+    found = np.empty(size, np.int64)
+    found[order] = spread_over(counts_of(starts, size))
+    return found
+
+
+def distinct_counts(group: Ints, value: Ints, groups: int) -> Ints:
+    """How many distinct values each group has."""
+    order = order_by(group, value)
+    starts = starts_of(group[order], value[order])
+    return np.bincount(group[order][starts], minlength=groups).astype(np.int64)
+
+
+def quantiles(sorted_values: Floats | Ints, starts: Ints, counts: Ints, share: float) -> Floats:
+    """A quantile of each group, whose values are sorted; between two values by their distance.
+
+    >>> quantiles(np.array([1, 2, 9]), np.array([0]), np.array([3]), 0.5).tolist()
+    [2.0]
+    """
+    place = starts + (counts - 1) * share
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, starts + counts - 1)
+    below = sorted_values[low].astype(np.float64)
+    return below + (sorted_values[high] - below) * (place - low)
+
+
+def medians(group: Ints, values: Floats | Ints, groups: int) -> Floats:
+    """The median of each group, whatever the order of rows; not a number for a group without rows."""
+    found = np.full(groups, np.nan)
+    if len(group):
+        order = np.lexsort((values, group)) if values.dtype.kind == "f" else order_by(group, cast("Ints", values))
+        starts = starts_of(group[order])
+        found[group[order][starts]] = quantiles(values[order], starts, counts_of(starts, len(group)), 0.5)
+    return found
+
+
+class Moments:
+    """Rows of some keys in the order of time, for the question how many of a key lie between two times.
+
+    Times are compared in milliseconds: that leaves room for keys in one number.
+    """
+
+    def __init__(self, key: Ints, time_us: Ints) -> None:
+        """Take whole-number keys from 0, and the times of the rows."""
+        self._low_ms = int(time_us.min()) // MS if len(time_us) else 0
+        span_ms = (int(time_us.max()) // MS - self._low_ms) if len(time_us) else 0
+        self._shift = max((span_ms + 2).bit_length(), 1)
+        packed = self._packed(key, time_us)
+        self.order: Ints = order_by(packed)
+        """The rows in the order of key and time."""
+        self._sorted = packed[self.order]
+
+    def _packed(self, key: Ints, time_us: Ints) -> Ints:
+        return (key << self._shift) | np.clip(time_us // MS - self._low_ms + 1, 0, (1 << self._shift) - 1)
+
+    def between(self, key: Ints, from_us: Ints, until_us: Ints) -> tuple[Ints, Ints]:
+        """Where in ``order`` the rows of a key from one time up to another (both included) begin and end."""
+        start = np.searchsorted(self._sorted, self._packed(key, from_us), side="left")
+        end = np.searchsorted(self._sorted, self._packed(key, until_us), side="right")
+        return start.astype(np.int64), np.maximum(start, end).astype(np.int64)

@@ -1,0 +1,352 @@
+"""The processes that do the work of an ingest: units and flushes in, in order; parts out, epoch by epoch.
+
+Bytes go to a process through memory that both share, one *slot* for each: while it works on one portion the next one
+is already waiting. Everything else travels as MessagePack; nothing is pickled. Units go to whichever process is free;
+a flush goes to all of them, and when the last one has answered, the epoch is handed over: in order, always whole.
+
+Where processes cannot be forked (anywhere but on Linux), or with one process, the work is done here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Final, TypeAlias
+
+import msgspec
+
+from mingjian.errors import StateError, StorageError
+from mingjian.hunt.gathering import Gatherer
+from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, Pause
+from mingjian.hunt.patience import Say
+
+SLOT_BYTES: Final = 10 * 1024 * 1024
+IDS_AT_ONCE: Final = 256
+"""So many numbers for segments a process is given at a time."""
+_GARBAGE_THRESHOLD: Final = 200_000
+"""Records are trees without cycles: looking for cycles among them often is time lost."""
+_PR_SET_PDEATHSIG: Final = 1
+"""Linux, prctl(2)."""
+
+Reserve: TypeAlias = "Callable[[int], range]"
+"""Gives out so many numbers for segments."""
+MakeGatherer: TypeAlias = "Callable[[Callable[[], int], Callable[[Part], None], Say], Gatherer]"
+"""Makes the one who does the work from: what numbers a segment, takes a part, hears of trouble."""
+OnEpoch: TypeAlias = "Callable[[int, list[Part]], None]"
+"""Takes all parts of an epoch."""
+
+
+class _Slot(msgspec.Struct, frozen=True, tag=True):
+    """Data lie in the shared memory."""
+
+    size: int
+
+
+class _Ids(msgspec.Struct, frozen=True, tag=True):
+    """Numbers for segments."""
+
+    start: int
+    stop: int
+
+
+_Order: TypeAlias = Begin | End | Flush | _Slot | _Ids
+
+
+class _Freed(msgspec.Struct, frozen=True, tag=True):
+    """The slot may be filled again."""
+
+
+class _Want(msgspec.Struct, frozen=True, tag=True):
+    """Numbers for segments are needed."""
+
+
+class _Trouble(msgspec.Struct, frozen=True, tag=True):
+    """The disk is full, or with an empty text: no longer."""
+
+    text: str
+
+
+class _Failed(msgspec.Struct, frozen=True, tag=True):
+    """It cannot be kept, and waiting does not help."""
+
+    what: str
+    where: str
+    hint: str
+
+
+_Answer: TypeAlias = Part | _Freed | _Want | _Trouble | _Failed
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Numbers:
+    """Numbers for segments, fetched in portions."""
+
+    def __init__(self, reserve: Reserve) -> None:
+        self._reserve = reserve
+        self._left: Iterator[int] = iter(())
+
+    def __call__(self) -> int:
+        """Give the next one."""
+        number = next(self._left, None)
+        if number is None:
+            self._left = iter(self._reserve(IDS_AT_ONCE))
+            number = next(self._left)
+        return number
+
+
+def run(
+    messages: Iterator[Message],
+    jobs: int,
+    make: MakeGatherer,
+    *,
+    reserve: Reserve,
+    on_epoch: OnEpoch,
+    say: Say,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Let the work be done. ``messages`` are asked for as they can be handed on; a last flush is the caller's.
+
+    Raises:
+        StateError: a process ended before it was told to, for example for lack of memory.
+        StorageError: something cannot be kept, and waiting does not help.
+    """
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+    if jobs > 1 and sys.platform == "linux":
+        _Crew(jobs, make, reserve, on_epoch, say).run(messages)
+    else:
+        _alone(messages, make, reserve, on_epoch, say, sleep)
+
+
+def _alone(
+    messages: Iterator[Message],
+    make: MakeGatherer,
+    reserve: Reserve,
+    on_epoch: OnEpoch,
+    say: Say,
+    sleep: Callable[[float], None],
+) -> None:
+    def without_pauses() -> Iterator[Message]:
+        for message in messages:
+            if isinstance(message, Pause):
+                sleep(message.seconds)
+            else:
+                yield message
+
+    make(Numbers(reserve), lambda part: on_epoch(part.epoch, [part]), say).work(without_pauses())
+
+
+class _Worker:
+    """One process, as the others see it."""
+
+    def __init__(self, connection: Connection, process: BaseProcess, memory: mmap.mmap) -> None:
+        self.connection = connection
+        self.process = process
+        self.memory = memory
+        self.is_free = True
+        """Its slot is empty."""
+        self.handed = 0
+        """Bytes that it was given."""
+
+    def send(self, order: _Order) -> None:
+        """Send an order. They are short and few: the pipe always has room for them."""
+        try:
+            self.connection.send_bytes(_encode(order))
+        except BrokenPipeError:
+            raise _ended(self.process) from None
+
+
+class _Crew:
+    def __init__(self, jobs: int, make: MakeGatherer, reserve: Reserve, on_epoch: OnEpoch, say: Say) -> None:
+        self._jobs = jobs
+        self._make = make
+        self._reserve = reserve
+        self._on_epoch = on_epoch
+        self._say = say
+        self._workers: dict[Connection, _Worker] = {}
+        self._parts: dict[int, list[Part]] = {}
+        self._open_epochs: deque[int] = deque()
+        self._decode = msgspec.msgpack.Decoder(_Answer).decode
+
+    def run(self, messages: Iterator[Message]) -> None:
+        """Hand all messages on and all epochs over."""
+        gc.freeze()
+        try:
+            self._start()
+            current: _Worker | None = None
+            for message in messages:
+                match message:
+                    case Begin():
+                        current = self._free_worker()
+                        current.send(message)
+                    case Data(data):
+                        assert current is not None
+                        self._hand(current, data)
+                    case End():
+                        assert current is not None
+                        current.send(message)
+                    case Flush(epoch):
+                        self._open_epochs.append(epoch)
+                        self._parts[epoch] = []
+                        for worker in self._workers.values():
+                            worker.send(message)
+                    case Drain():
+                        while self._open_epochs:
+                            self._listen(None)
+                    case Pause(seconds):
+                        self._listen(seconds)
+            while self._open_epochs:
+                self._listen(None)
+        finally:
+            self._stop()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("fork")
+        for _ in range(self._jobs):
+            ours, theirs = context.Pipe()
+            memory = mmap.mmap(-1, SLOT_BYTES)
+            inherited = [*self._workers, ours]
+            process = context.Process(
+                target=_work, args=(theirs, inherited, memory, self._make, os.getpid()), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._workers[ours] = _Worker(ours, process, memory)
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.connection.close()
+            worker.process.terminate()
+        for worker in self._workers.values():
+            worker.process.join()
+            worker.memory.close()
+        self._workers.clear()
+
+    def _free_worker(self) -> _Worker:
+        while True:
+            free = [worker for worker in self._workers.values() if worker.is_free]
+            if free:
+                return min(free, key=lambda worker: worker.handed)
+            self._listen(None)
+
+    def _hand(self, worker: _Worker, data: bytes) -> None:
+        for start in range(0, len(data), SLOT_BYTES):
+            while not worker.is_free:
+                self._listen(None)
+            portion = memoryview(data)[start : start + SLOT_BYTES]
+            worker.memory[: len(portion)] = portion
+            worker.is_free = False
+            worker.handed += len(portion)
+            worker.send(_Slot(len(portion)))
+
+    def _listen(self, timeout_s: float | None) -> None:
+        """Take what was answered; wait for it, but not longer than this."""
+        for connection in wait(list(self._workers), timeout_s):
+            assert isinstance(connection, Connection)
+            worker = self._workers[connection]
+            try:
+                answer: _Answer = self._decode(connection.recv_bytes())
+            except (EOFError, ConnectionResetError):
+                raise _ended(worker.process) from None
+            match answer:
+                case Part():
+                    self._take(answer)
+                case _Freed():
+                    worker.is_free = True
+                case _Want():
+                    numbers = self._reserve(IDS_AT_ONCE)
+                    worker.send(_Ids(numbers.start, numbers.stop))
+                case _Trouble(text):
+                    self._say(text)
+                case _Failed(what, where, hint):
+                    raise StorageError(what, where=where, hint=hint)
+
+    def _take(self, part: Part) -> None:
+        parts = self._parts[part.epoch]
+        parts.append(part)
+        # Every process answers the epochs in their order, so the first of them is complete first.
+        if len(parts) == len(self._workers):
+            assert self._open_epochs[0] == part.epoch
+            self._open_epochs.popleft()
+            del self._parts[part.epoch]
+            self._on_epoch(part.epoch, parts)
+
+
+def _ended(process: BaseProcess) -> StateError:
+    process.join()
+    code = process.exitcode or 0
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return StateError(f"a worker process ended before its work was done ({how})", hint="try --jobs 1")
+
+
+# --- in the process that does the work -------------------------------------------------------------------------------
+
+
+class _Desk:
+    """Where a process gets its orders and puts its answers."""
+
+    def __init__(self, connection: Connection, memory: mmap.mmap) -> None:
+        self._connection = connection
+        self._memory = memory
+        self._waiting: deque[_Order] = deque()
+        self._decode = msgspec.msgpack.Decoder(_Order).decode
+
+    def orders(self) -> Iterator[Message]:
+        """All orders, until there are no more."""
+        while True:
+            try:
+                order: _Order = self._waiting.popleft() if self._waiting else self._received()
+            except EOFError:
+                return
+            match order:
+                case _Slot(size):
+                    data = self._memory[:size]
+                    self.answer(_Freed())
+                    yield Data(data)
+                case Begin() | End() | Flush():
+                    yield order
+                case _Ids():
+                    raise AssertionError("numbers come only when they are asked for")
+
+    def reserve(self, count: int) -> range:
+        """Ask for numbers for segments."""
+        self.answer(_Want())
+        while not isinstance(order := self._received(), _Ids):
+            self._waiting.append(order)
+        return range(order.start, order.stop)
+
+    def answer(self, answer: _Answer) -> None:
+        """Send an answer."""
+        self._connection.send_bytes(_encode(answer))
+
+    def _received(self) -> _Order:
+        return self._decode(self._connection.recv_bytes())
+
+
+def _work(
+    connection: Connection, inherited: list[Connection], memory: mmap.mmap, make: MakeGatherer, parent: int
+) -> None:
+    """A process's life. It ends with the one that started it, however that ends."""
+    for other in inherited:
+        other.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    desk = _Desk(connection, memory)
+    try:
+        make(Numbers(desk.reserve), desk.answer, lambda text: desk.answer(_Trouble(text))).work(desk.orders())
+    except StorageError as error:
+        desk.answer(_Failed(error.what, error.where, error.hint))
+    except BrokenPipeError:
+        # Nobody wants to know any more: whoever started us has ended or given up.
+        return

@@ -1,0 +1,465 @@
+"""One process's share of an ingest: units in; segments, sightings, detections and what goes with them out.
+
+Records are collected per view until there are enough of them to be worth a look. Each look runs the rules, reads times,
+hosts and observables column by column, and puts the records into the segments that grow in memory. A flush writes all
+of it to the disk and hands it over; it counts when somebody commits it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+
+from mingjian.detect.engine import Reading
+from mingjian.detect.leaves import leaves, text_of
+from mingjian.detect.words import atom_in_words
+from mingjian.formats import registry
+from mingjian.formats.records import RecordBlock
+from mingjian.hunt.arrival import Watch
+from mingjian.hunt.decoded import DecodedBlock
+from mingjian.hunt.parts import Begin, Counted, Data, End, Flush, Message, Part, Unit
+from mingjian.hunt.patience import Say, insist
+from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
+from mingjian.model.blocks import Block, Piece, Quarantined
+from mingjian.model.detections import Detection
+from mingjian.model.sources import View
+from mingjian.sources.columnwise import Envelopes, Observer, envelopes
+from mingjian.sources.router import Router
+from mingjian.store.arrow import with_dictionary
+from mingjian.store.catalogue import HostDay, Organisation
+from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
+from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, by_day
+from mingjian.store.sightings.delta import write_delta
+from mingjian.store.sightings.disk import DiskFolder
+from mingjian.store.tables import storable
+from mingjian.store.writing import write_segment
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Numbers: TypeAlias = "npt.NDArray[np.int64]"
+Mask: TypeAlias = "npt.NDArray[np.bool_]"
+
+LOOK_ROWS: Final = 8192
+"""A view is looked at when so many of its records are waiting …"""
+WAITING_ROWS_MAX: Final = 32_768
+"""… or when so many of all views are: then the fullest views, until half of them is gone."""
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""… or when so many bytes were read since everything was last looked at."""
+BUILDERS_MAX: Final = 4096
+"""So many segments grow at the same time; then all of them are written."""
+BUILDER_BYTES_MAX: Final = 128 * 1024 * 1024
+"""All growing segments together take about so much memory; then they are written."""
+SEGMENT_ROWS_MAX: Final = 500_000
+"""A segment that has so many records is written."""
+OBSERVABLES_MAX: Final = 400_000
+"""So many different observables are collected; then they are written."""
+OBSERVATIONS_MAX: Final = 4_000_000
+HOSTS_MAX: Final = 50_000
+"""So many hosts by stream and day are counted by name between two flushes; the others together, as ``HOST_OTHERS``."""
+HOST_OTHERS: Final = "*"
+NUMBER_MAX: Final = 2**63 - 1
+"""Record numbers beyond (EVTX has unsigned ones) lose their first bit."""
+
+
+class Home(NamedTuple):
+    """Where what is made is put."""
+
+    lake: Path
+    sightings: Path
+    organisation: Organisation
+    keep_raw: bool
+
+
+class _Origin(NamedTuple):
+    """Where a block is from."""
+
+    input_id: int
+    file: str
+
+
+class _Waiting:
+    """Blocks of one view that have not been looked at."""
+
+    def __init__(self) -> None:
+        self.origins: list[_Origin] = []
+        self.blocks: list[Block] = []
+        self.rows = 0
+
+    def add(self, origin: _Origin, block: Block) -> None:
+        self.origins.append(origin)
+        self.blocks.append(block)
+        self.rows += len(block.numbers)
+
+
+class _Observations:
+    """Observations since the last flush, in columns."""
+
+    def __init__(self) -> None:
+        self.observer = Observer()
+        self.sources: dict[str, int] = {}
+        self.columns: dict[str, list[Numbers]] = {}
+        self.count = 0
+        self.events = 0
+
+    def add(self, view: View, block: Block, times: Numbers, untimed: Mask, segments: Numbers) -> None:
+        """Take what is in the records of a block. ``segments``: where each of them is."""
+        found = self.observer.observed(view, block)
+        rows = found.rows
+        source = self.sources.setdefault(view.stream.source, len(self.sources))
+        columns = {
+            "observable": found.observables,
+            "role": found.roles,
+            "source": np.full(len(rows), source, np.int64),
+            "segment": segments[rows],
+            "time_us": times[rows],
+            "untimed": untimed[rows].astype(np.int64),
+            "event": rows + self.events,
+        }
+        for name, column in columns.items():
+            self.columns.setdefault(name, []).append(column)
+        self.count += len(rows)
+        self.events += len(block.numbers)
+
+    def table(self) -> pa.Table:
+        """All of them, as ``sightings.delta`` wants them."""
+        joined = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        kinds = sorted(set(self.observer.kinds))
+        kind_codes = np.array([kinds.index(kind) for kind in self.observer.kinds], np.int64)
+        observable = joined["observable"]
+        arrays = {
+            "kind": _coded(kind_codes[observable], kinds),
+            "value": _coded(observable, self.observer.values),
+            "role": _coded(joined["role"], self.observer.roles),
+            "source": _coded(joined["source"], list(self.sources)),
+            "segment": _plain(joined["segment"]),
+            "time_us": cast("pa.Array[Any]", pa.array(joined["time_us"], mask=joined["untimed"].astype(np.bool_))),
+            "event": _plain(joined["event"]),
+        }
+        return pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
+
+
+def _plain(numbers: Numbers) -> pa.Array[Any]:
+    return cast("pa.Array[Any]", pa.array(numbers))
+
+
+def _coded(codes: Numbers, texts: Sequence[str]) -> pa.Array[Any]:
+    return with_dictionary(texts, codes.astype(np.int32, copy=False))
+
+
+class _Growing(NamedTuple):
+    """A segment that grows, and its number."""
+
+    id: int
+    builder: SegmentBuilder
+
+
+class Gatherer:
+    """Does the work. Not for several threads at once."""
+
+    def __init__(
+        self,
+        home: Home,
+        watch: Watch,
+        router: Router,
+        *,
+        reserve: Callable[[], int],
+        deliver: Callable[[Part], None],
+        say: Say,
+    ) -> None:
+        """``reserve`` numbers a new segment, ``deliver`` takes what a flush gave, ``say`` hears of trouble."""
+        self._home = home
+        self._watch = watch
+        self._router = router
+        self._reserve = reserve
+        self._deliver = deliver
+        self._say = say
+        self._waiting: dict[View, _Waiting] = {}
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._growing: dict[SegmentKey, _Growing] = {}
+        self._observations = _Observations()
+        self._hosts: dict[tuple[str, int, str], list[int]] = {}
+        self._counted: dict[int, Counted] = {}
+        self._part = Part(epoch=0)
+
+    def work(self, messages: Iterator[Message]) -> None:
+        """Follow orders until there are no more.
+
+        Raises:
+            StorageError: something cannot be kept, and waiting does not help.
+        """
+        for message in messages:
+            match message:
+                case Begin(unit):
+                    self._read(unit, messages)
+                case Flush(epoch):
+                    self._flush(epoch)
+                case _:
+                    pass
+
+    # --- reading
+
+    def _read(self, unit: Unit, messages: Iterator[Message]) -> None:
+        format_ = next(each for each in registry.FORMATS if each.name == unit.format)
+        origin = _Origin(unit.input_id, unit.file)
+        piece = Piece(
+            file=unit.file,
+            chunks=self._chunks(messages),
+            first_number=unit.first_number,
+            first_offset=unit.first_offset,
+            first_paths=self._first_paths,
+            modified_at_s=unit.modified_at_s,
+        )
+        records = unplaced = 0
+        for found in format_.read(piece):
+            if isinstance(found, Quarantined):
+                if found.offset >= 0:
+                    is_known = found.offset < unit.known_bytes
+                else:
+                    unplaced += 1
+                    is_known = unplaced <= unit.skip_quarantined
+                if not is_known:
+                    self._part.quarantined.append((unit.input_id, found))
+            else:
+                count = len(found.numbers)
+                skip = min(max(0, unit.skip_records - records), count)
+                records += count
+                if skip < count:
+                    self._take(origin, found.take(range(skip, count)) if skip else found)
+            if unit.counts:
+                self._counted[unit.input_id] = Counted(records, unplaced)
+
+    def _chunks(self, messages: Iterator[Message]) -> Iterator[bytes]:
+        """The data of a unit. What was read so far may have to be flushed in its middle."""
+        for message in messages:
+            match message:
+                case Data(data):
+                    self._waiting_bytes += len(data)
+                    yield data
+                case End():
+                    return
+                case Flush(epoch):
+                    self._flush(epoch)
+                case _:
+                    pass
+
+    def _first_paths(self, sample: Block) -> tuple[str, ...]:
+        """What routing looks at: everything else is decoded with the whole record."""
+        return self._router.first_paths(sample)
+
+    def _take(self, origin: _Origin, block: Block) -> None:
+        if isinstance(block, RecordBlock) and block.numbers and max(block.numbers) > NUMBER_MAX:
+            block.numbers = [number & NUMBER_MAX for number in block.numbers]
+        self._part.events += len(block.numbers)
+        for portion in self._router.route(block):
+            waiting = self._waiting.setdefault(portion.view, _Waiting())
+            taken = block if portion.rows is None else block.take(portion.rows)
+            waiting.add(origin, taken)
+            self._waiting_rows += len(taken.numbers)
+            if waiting.rows >= LOOK_ROWS:
+                self._look(portion.view)
+        if self._waiting_bytes > WAITING_BYTES_MAX:
+            self._look_at_all()
+        if self._waiting_rows > WAITING_ROWS_MAX:
+            for view in sorted(self._waiting, key=lambda view: -self._waiting[view].rows):
+                self._look(view)
+                if self._waiting_rows <= WAITING_ROWS_MAX // 2:
+                    break
+
+    # --- looking
+
+    def _look_at_all(self) -> None:
+        for view in list(self._waiting):
+            self._look(view)
+        self._waiting_bytes = 0
+
+    def _look(self, view: View) -> None:
+        waiting = self._waiting.pop(view)
+        self._waiting_rows -= waiting.rows
+        block = DecodedBlock(waiting.blocks)
+        about = envelopes(view, block)
+        segments = self._build(view, block, waiting.origins, about)
+        untimed = np.array([time_us is None for time_us in about.times_us], np.bool_)
+        times = np.array([0 if time_us is None else time_us for time_us in about.times_us], np.int64)
+        self._observations.add(view, block, times, untimed, segments)
+        self._count_hosts(view, about.hosts, times, untimed)
+        self._match(view, block, waiting.origins, about, segments)
+        if self._is_full():
+            self._write()
+
+    def _build(self, view: View, block: DecodedBlock, origins: Sequence[_Origin], about: Envelopes) -> Numbers:
+        """Put the records into segments; give the number of the segment of each."""
+        segments = np.empty(len(block.numbers), np.int64)
+        for origin, rows in zip(origins, block.shares(), strict=True):
+            whole = Rows(block, rows, about.times_us[rows.start : rows.stop], origin.input_id)
+            for day, part in by_day(whole).items():
+                growing = self._growing_segment(
+                    SegmentKey(
+                        organisation=self._home.organisation.id,
+                        stream=view.stream.name,
+                        layout=view.layout.name,
+                        format=block.format,
+                        day=day,
+                    )
+                )
+                growing.builder.add(part)
+                segments[np.asarray(part.rows)] = growing.id
+                if growing.builder.rows >= SEGMENT_ROWS_MAX:
+                    self._write_segment(growing)
+        return segments
+
+    def _growing_segment(self, key: SegmentKey) -> _Growing:
+        growing = self._growing.get(key)
+        if growing is None:
+            builder = SegmentBuilder(key, keep_raw=self._home.keep_raw)
+            growing = self._growing[key] = _Growing(self._reserve(), builder)
+        return growing
+
+    def _count_hosts(self, view: View, hosts: Sequence[str], times: Numbers, untimed: Mask) -> None:
+        codes = {host: code for code, host in enumerate(dict.fromkeys(hosts))}
+        names = list(codes)
+        if not (len(names) > 1 or names[0]):
+            return
+        code = np.array([codes[host] for host in hosts], np.int64)
+        counted = ~untimed & (code != codes.get("", -1))
+        code, times = code[counted], times[counted]
+        together = (times // US_PER_DAY) * len(names) + code
+        order = np.lexsort((times, together))
+        together, times = together[order], times[order]
+        starts = np.flatnonzero(np.append(True, together[1:] != together[:-1])[: len(together)])
+        ends = np.append(starts[1:], len(together))
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            day, place = divmod(int(together[start]), len(names))
+            self._count_host((view.stream.name, day, names[place]), end - start, int(times[start]), int(times[end - 1]))
+
+    def _count_host(self, key: tuple[str, int, str], rows: int, first_us: int, last_us: int) -> None:
+        if key not in self._hosts and len(self._hosts) >= HOSTS_MAX:
+            key = (key[0], key[1], HOST_OTHERS)
+        known = self._hosts.get(key)
+        if known is None:
+            self._hosts[key] = [rows, first_us, last_us]
+        else:
+            known[:] = known[0] + rows, min(known[1], first_us), max(known[2], last_us)
+
+    # --- matching
+
+    def _match(
+        self, view: View, block: DecodedBlock, origins: Sequence[_Origin], about: Envelopes, segments: Numbers
+    ) -> None:
+        engine = self._watch.engine
+        origin_of = _OriginOf(origins, block.shares())
+        readings: dict[int, Reading] = {}
+        for index, row in engine.match(view, block):
+            record = block.record(row)
+            reading = readings.get(row)
+            if reading is None:
+                reading = readings[row] = Reading(engine, view, record)
+            rule = engine.rules[index]
+            origin = origin_of(row)
+            wanted = self._watch.wanted_fields.get(rule.id)
+            if wanted is not None:
+                values = {field: tuple(map(text_of, leaves(view.value(record, field)))) for field in wanted}
+                self._part.matches.append(
+                    CountedMatch(
+                        version_id=self._watch.rule_set.versions[rule.id],
+                        time_us=about.times_us[row],
+                        input_id=origin.input_id,
+                        record=block.numbers[row],
+                        host=storable(about.hosts[row]),
+                        account=storable(about.accounts[row]),
+                        fields=counted_fields(values),
+                    )
+                )
+            if rule.hidden:
+                continue
+            segment = int(segments[row])
+            self._part.results[segment] = self._part.results.get(segment, 0) + 1
+            evidence = engine.evidence(index, reading)
+            self._part.detections.append(
+                FoundDetection(
+                    content=self._watch.contents[rule.id],
+                    version_id=self._watch.rule_set.versions[rule.id],
+                    input_id=origin.input_id,
+                    day=None if (time_us := about.times_us[row]) is None else time_us // US_PER_DAY,
+                    detection=Detection(
+                        time_us=time_us,
+                        level=rule.level,
+                        rule_id=rule.id,
+                        rule_title=rule.title,
+                        attack=rule.attack,
+                        host=storable(about.hosts[row]),
+                        account=storable(about.accounts[row]),
+                        stream=view.stream.name,
+                        file=storable(origin.file),
+                        record=block.numbers[row],
+                        matched={
+                            storable(field): storable(text[:MATCHED_CHARACTERS_MAX])
+                            for field, text in evidence.matched.items()
+                        },
+                        atoms=tuple(storable(atom_in_words(atom)) for atom in evidence.atoms),
+                    ),
+                )
+            )
+
+    # --- writing
+
+    def _is_full(self) -> bool:
+        seen = self._observations
+        return (
+            len(self._growing) > BUILDERS_MAX
+            or len(seen.observer.values) > OBSERVABLES_MAX
+            or seen.count > OBSERVATIONS_MAX
+            or sum(growing.builder.size_bytes() for growing in self._growing.values()) > BUILDER_BYTES_MAX
+        )
+
+    def _flush(self, epoch: int) -> None:
+        self._look_at_all()
+        self._write()
+        part, self._part = self._part, Part(epoch=0)
+        part.epoch = epoch
+        part.hosts = [
+            HostDay(stream=stream, day=day, host=storable(host), rows=rows, first_us=first_us, last_us=last_us)
+            for (stream, day, host), (rows, first_us, last_us) in self._hosts.items()
+        ]
+        part.counted = dict(self._counted)
+        self._hosts.clear()
+        self._counted.clear()
+        self._deliver(part)
+
+    def _write(self) -> None:
+        """Write all segments that grow, and the observations in them."""
+        for growing in list(self._growing.values()):
+            self._write_segment(growing)
+        if self._observations.count:
+            table = self._observations.table()
+            folder = DiskFolder(self._home.sightings)
+            organisation = int(self._home.organisation.id)
+            file = insist(lambda: write_delta(folder, table, organisation), self._say)
+            if file is not None:
+                self._part.indexes.append(file)
+        self._observations = _Observations()
+
+    def _write_segment(self, growing: _Growing) -> None:
+        home = self._home
+        written = insist(
+            lambda: write_segment(home.lake, home.organisation.public_id, growing.builder, growing.id), self._say
+        )
+        self._part.segments.append(written)
+        del self._growing[growing.builder.key]
+
+
+class _OriginOf:
+    """Where a row is from."""
+
+    def __init__(self, origins: Sequence[_Origin], shares: Sequence[range]) -> None:
+        self._origins = origins
+        self._starts = [share.start for share in shares]
+
+    def __call__(self, row: int) -> _Origin:
+        return self._origins[bisect_right(self._starts, row) - 1]

@@ -1,0 +1,276 @@
+"""Rules over segments: which segments can match at all, and what is found in one of them.
+
+A segment is passed over without being opened if no stream of its name can feed any of the rules; it is closed again
+without reading a column if it has none of the columns that a rule needs. What is left is evaluated over dictionaries
+(``detect.encoded``). A finding is what ``mingjian detect`` would have reported for the same event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from mingjian.detect.correlation import Match
+from mingjian.detect.encoded import EncodedEngine
+from mingjian.detect.engine import Engine, Reading
+from mingjian.detect.leaves import leaves, text_of
+from mingjian.detect.words import atom_in_words
+from mingjian.errors import NotFound
+from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
+from mingjian.model.detections import Detection
+from mingjian.model.rules import LogSource, Rule
+from mingjian.model.sources import View
+from mingjian.model.values import Record
+from mingjian.sources.definitions import PLACEHOLDER, SourceBook
+from mingjian.sources.envelope import Envelope, envelope
+from mingjian.sources.router import Router
+from mingjian.store.blocks import Segment, SegmentBlock
+from mingjian.store.catalogue import SegmentRow, input_by_id
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.workspace import Workspace
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A detection in history, and where its event is."""
+
+    detection: Detection
+    rule: int
+    """Index of the rule in the engine."""
+    organisation: OrganisationId
+    segment_id: int
+    input_id: int
+    day: int | None
+
+
+class Fed(msgspec.Struct, frozen=True, kw_only=True):
+    """A match that correlations count, and where its event is."""
+
+    match: Match
+    host: str
+    account: str
+    organisation: OrganisationId
+    input_id: int
+
+
+class Findings(msgspec.Struct, kw_only=True):
+    """What was found in one segment."""
+
+    segment: SegmentRow
+    rows: int = 0
+    """So many events were looked at; 0 if nothing of the segment had to be read."""
+    found: list[Found] = []
+    fed: list[Fed] = []
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hunt is about to look at."""
+
+    segments: int
+    rows: int
+    bytes: int
+    candidates: tuple[SegmentRow, ...]
+    """The segments whose stream can feed one of the rules, in the order given."""
+
+    @property
+    def candidate_rows(self) -> int:
+        """How many events these segments have."""
+        return sum(row.rows for row in self.candidates)
+
+    @property
+    def candidate_bytes(self) -> int:
+        """How many bytes these segments have."""
+        return sum(row.bytes for row in self.candidates)
+
+
+class History:
+    """Runs the rules of an engine over segments. Not for several threads at once."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        scope: Scope,
+        engine: Engine,
+        sources: SourceBook,
+        *,
+        wanted_fields: Mapping[str, Sequence[str]] | None = None,
+        explain: bool = False,
+    ) -> None:
+        """Take an engine. ``wanted_fields``: rule → fields whose values correlations need of each of its matches."""
+        self._workspace = workspace
+        self._scope = scope
+        self._engine = engine
+        self._encoded = EncodedEngine(engine)
+        self._router = Router(sources)
+        self._feeding = _Feeding(sources)
+        self._wanted_fields = wanted_fields or {}
+        self._explain = explain
+        self._views: dict[tuple[str, str, str], View] = {}
+        self._files: dict[int, str] = {}
+        self._feedable: dict[tuple[str, frozenset[int] | None], bool] = {}
+
+    def estimate(self, rows: Sequence[SegmentRow], rules: frozenset[int] | None = None) -> Estimate:
+        """Say what running the rules (or some of them) over segments means."""
+        return Estimate(
+            segments=len(rows),
+            rows=sum(row.rows for row in rows),
+            bytes=sum(row.bytes for row in rows),
+            candidates=tuple(row for row in rows if self.can_feed(row, rules)),
+        )
+
+    def can_feed(self, row: SegmentRow, rules: frozenset[int] | None = None) -> bool:
+        """Whether a segment can feed one of the rules, going by the name of its stream."""
+        key = (row.key.stream, rules)
+        known = self._feedable.get(key)
+        if known is None:
+            chosen = self._engine.rules if rules is None else [self._engine.rules[index] for index in rules]
+            wanted = {rule.logsource for rule in chosen}
+            known = self._feedable[key] = any(self._feeding.can_feed(row.key.stream, each) for each in wanted)
+        return known
+
+    def feeds(self, stream: str, wanted: LogSource) -> bool:
+        """Whether a rule with a log source looks at a stream."""
+        return self._feeding.can_feed(stream, wanted)
+
+    def scan(self, row: SegmentRow, rules: frozenset[int] | None = None) -> Findings:
+        """Run the rules (or some of them) over one segment.
+
+        Raises:
+            StorageError: the segment is damaged, or not there any more: then another one has its events.
+        """
+        findings = Findings(segment=row)
+        if not self.can_feed(row, rules):
+            return findings
+        with Segment(self._workspace.lake / row.path, checks=row.checks) as segment:
+            for block in segment.blocks():
+                for view, part in self._portions(row, block):
+                    self._look(findings, view, part, rules)
+        return findings
+
+    def _portions(self, row: SegmentRow, block: SegmentBlock) -> Iterable[tuple[View, SegmentBlock]]:
+        """The views of a block: the one that all its records were put under, or whatever holds for them today."""
+        if self._feeding.is_settled(row.key.stream):
+            key = (row.key.stream, row.key.layout, row.key.format)
+            view = self._views.get(key)
+            if view is None:
+                (portion,) = self._router.route(block.take([0]))
+                if (portion.view.stream.name, portion.view.layout.name) == key[:2]:
+                    view = self._views[key] = portion.view
+            if view is not None:
+                return [(view, block)]
+        return [
+            (portion.view, block if portion.rows is None else block.take(portion.rows))
+            for portion in self._router.route(block)
+        ]
+
+    def _look(self, findings: Findings, view: View, block: SegmentBlock, rules: frozenset[int] | None) -> None:
+        if not self._encoded.applicable(view, rules) or not self._encoded.can_match(view, block.is_there, rules):
+            return
+        findings.rows += len(block)
+        events: dict[int, _Event] = {}
+        for index, place in self._encoded.match(view, block, rules):
+            event = events.get(place)
+            if event is None:
+                record = block.record(place)
+                event = events[place] = _Event(
+                    record,
+                    envelope(view, record),
+                    Reading(self._engine, view, record),
+                    int(block.inputs[place]),
+                    block.numbers[place],
+                )
+            self._report(findings, view, self._engine.rules[index], index, event)
+
+    def _report(self, findings: Findings, view: View, rule: Rule, index: int, event: _Event) -> None:
+        key = findings.segment.key
+        file = self._file(event.input_id)
+        wanted = self._wanted_fields.get(rule.id)
+        if wanted is not None:
+            values = tuple(tuple(map(text_of, leaves(view.value(event.record, field)))) for field in wanted)
+            match = Match(event.about.time_us, rule.id, file, event.number, values)
+            findings.fed.append(
+                Fed(
+                    match=match,
+                    host=event.about.host,
+                    account=event.about.account,
+                    organisation=key.organisation,
+                    input_id=event.input_id,
+                )
+            )
+        if rule.hidden:
+            return
+        evidence = self._engine.evidence(index, event.reading)
+        detection = Detection(
+            time_us=event.about.time_us,
+            level=rule.level,
+            rule_id=rule.id,
+            rule_title=rule.title,
+            attack=rule.attack,
+            host=event.about.host,
+            account=event.about.account,
+            stream=view.stream.name,
+            file=file,
+            record=event.number,
+            matched={field: text[:MATCHED_CHARACTERS_MAX] for field, text in evidence.matched.items()},
+            atoms=tuple(map(atom_in_words, evidence.atoms)) if self._explain else (),
+        )
+        findings.found.append(
+            Found(
+                detection=detection,
+                rule=index,
+                organisation=key.organisation,
+                segment_id=findings.segment.id,
+                input_id=event.input_id,
+                day=key.day,
+            )
+        )
+
+    def _file(self, input_id: int) -> str:
+        """The name under which an input was first met."""
+        name = self._files.get(input_id)
+        if name is None:
+            try:
+                name = input_by_id(self._workspace, self._scope, input_id).name
+            except NotFound:
+                name = ""
+            self._files[input_id] = name
+        return name
+
+
+class _Event(NamedTuple):
+    record: Record
+    about: Envelope
+    reading: Reading
+    input_id: int
+    number: int
+
+
+class _Feeding:
+    """Which streams can feed which log sources, going by their names."""
+
+    def __init__(self, sources: SourceBook) -> None:
+        self._templates = [(_as_pattern(stream.name), stream.logsources) for stream in sources.streams()]
+        self._declared: dict[str, tuple[LogSource, ...] | None] = {}
+
+    def can_feed(self, stream: str, wanted: LogSource) -> bool:
+        """Whether a rule with a log source may look at a stream. Of a stream without a definition, all may."""
+        declared = self._of(stream)
+        return declared is None or wanted == LogSource() or any(own.satisfies(wanted) for own in declared)
+
+    def is_settled(self, stream: str) -> bool:
+        """Whether a definition names the stream. If none does, one that came since may know what it is."""
+        return self._of(stream) is not None
+
+    def _of(self, stream: str) -> tuple[LogSource, ...] | None:
+        if stream not in self._declared:
+            fitting = [logsources for pattern, logsources in self._templates if pattern.fullmatch(stream)]
+            every = dict.fromkeys(each for logsources in fitting for each in logsources)
+            self._declared[stream] = tuple(every) if fitting else None
+        return self._declared[stream]
+
+
+def _as_pattern(template: str) -> re.Pattern[str]:
+    parts = PLACEHOLDER.split(template)
+    return re.compile("[^/]*".join(map(re.escape, parts[::2])))

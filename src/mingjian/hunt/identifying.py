@@ -1,0 +1,75 @@
+"""Which input a content is: one that came in before, how far that one has come, or a new one.
+
+A content is the same input as one that is known if everything up to the place that was committed is the same, by its
+digest; name, place and compression do not matter. What lies behind that place is new. A shorter copy is known, too, if
+it ends where the input was once committed. A content whose old part has changed is a new input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from mingjian.sources.contents import Tracker, digest_of
+from mingjian.store.catalogue import (
+    HEAD_BYTES,
+    KnownInput,
+    committed_offsets,
+    inputs_committed_at,
+    known_inputs,
+    short_heads,
+)
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.workspace import Workspace
+
+NEW: Final = None
+
+
+class Verdict(NamedTuple):
+    """What a content is."""
+
+    known: KnownInput | None
+    """The input that it is; None if it is new. (One of which nothing is in the store yet may be given, too.)"""
+    is_shorter: bool = False
+    """It ends before the place up to which the input is in the store."""
+    is_here: bool = True
+    """The tracker stands where the new part begins. Else the content has to be gone through anew."""
+
+
+def candidates(workspace: Workspace, scope: Scope, organisation: OrganisationId, head: bytes) -> list[KnownInput]:
+    """The inputs that a content may be that begins with these bytes (``HEAD_BYTES`` of them, if there are so many)."""
+    found = {each.id: each for each in known_inputs(workspace, scope, organisation, digest_of(head))}
+    for size in short_heads(workspace, scope, organisation):
+        if size < len(head):
+            several = known_inputs(workspace, scope, organisation, digest_of(head[:size]))
+            found |= {each.id: each for each in several if each.head_bytes == size}
+    if len(head) < HEAD_BYTES:
+        several = inputs_committed_at(workspace, scope, organisation, len(head), digest_of(head))
+        found |= {each.id: each for each in several}
+    return list(found.values())
+
+
+def verdict_on(workspace: Workspace, scope: Scope, several: Sequence[KnownInput], tracker: Tracker) -> Verdict:
+    """Compare a content, from its beginning, with the inputs that it may be.
+
+    Reads as much of it as is needed to be sure. Raises: OSError.
+    """
+    matched: KnownInput | None = None
+    begun = sorted((each for each in several if each.offset), key=lambda each: (each.offset, -each.id))
+    for each in begun:
+        tracker.pass_over(each.offset)
+        if tracker.offset < each.offset:
+            break
+        if tracker.digest() == each.digest:
+            matched = each
+    if matched is not None and matched.offset == tracker.offset:
+        return Verdict(matched)
+    longer = [each for each in begun if each.offset > tracker.offset]
+    for each in longer:
+        ends = committed_offsets(workspace, scope, each.id)
+        if any(end.offset == tracker.offset and end.digest == tracker.digest() for end in ends):
+            return Verdict(each, is_shorter=True)
+    if matched is not None:
+        return Verdict(matched, is_here=False)
+    untouched = next((each for each in several if not each.offset), None)
+    return Verdict(untouched, is_here=tracker.offset == 0)

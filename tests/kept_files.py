@@ -1,0 +1,99 @@
+"""Log files put into a lake, plainly: what ingest does, without what makes it quick and safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lakes import OPERATOR, written
+from mingjian.formats import registry
+from mingjian.formats.containers import open_members
+from mingjian.model.blocks import Piece, Quarantined
+from mingjian.sources.envelope import envelope
+from mingjian.sources.router import Router
+from mingjian.store.catalogue import Batch, HostDay, Organisation, commit_batch, register_input
+from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, WrittenSegment, by_day
+from mingjian.store.workspace import Workspace
+
+
+def keep_files(
+    workspace: Workspace, organisation: Organisation, paths: Iterable[Path], router: Router, *, by_days: bool = True
+) -> tuple[int, list[WrittenSegment]]:
+    """Commit the events of files, each file with segments of its own; give their number and the segments."""
+    events = 0
+    kept: list[WrittenSegment] = []
+    for path in paths:
+        segments, count, quarantined, hosts = _of_file(workspace, organisation, path, router, by_days)
+        events += count
+        batch = Batch(
+            organisation=organisation.id,
+            segments=segments,
+            quarantined=[(None, each) for each in quarantined],
+            hosts=list(hosts.values()),
+        )
+        commit_batch(workspace, OPERATOR, batch)
+        kept += segments
+    return events, kept
+
+
+def _of_file(
+    workspace: Workspace, organisation: Organisation, path: Path, router: Router, by_days: bool
+) -> tuple[list[WrittenSegment], int, list[Quarantined], dict[tuple[str, int, str], HostDay]]:
+    builders: dict[SegmentKey, SegmentBuilder] = {}
+    quarantined: list[Quarantined] = []
+    hosts: dict[tuple[str, int, str], HostDay] = {}
+    inputs: dict[str, int] = {}
+    count = 0
+    with path.open("rb") as stream:
+        for member in open_members(str(path), stream, modified_at_s=path.stat().st_mtime):
+            if isinstance(member, Quarantined):
+                quarantined.append(member)
+                continue
+            piece = Piece(file=member.name, chunks=member.chunks, modified_at_s=member.modified_at_s)
+            for block in registry.read(piece):
+                if isinstance(block, Quarantined):
+                    quarantined.append(block)
+                    continue
+                number = inputs.get(member.name)
+                if number is None:
+                    number = inputs[member.name] = register_input(
+                        workspace,
+                        OPERATOR,
+                        organisation.id,
+                        head_digest=b"x",
+                        head_bytes=1,
+                        kind="file",
+                        name=member.name,
+                    ).id
+                count += len(block.numbers)
+                for portion in router.route(block):
+                    rows = list(range(len(block.numbers)) if portion.rows is None else portion.rows)
+                    abouts = [envelope(portion.view, block.record(row)) for row in rows]
+                    times = [about.time_us for about in abouts]
+                    for about in abouts:
+                        if about.time_us is not None:
+                            _count(hosts, portion.view.stream.name, about.host, about.time_us)
+                    taken = Rows(block, rows, times, number)
+                    for day, part in (by_day(taken) if by_days else {None: taken}).items():
+                        key = SegmentKey(
+                            organisation=organisation.id,
+                            stream=portion.view.stream.name,
+                            layout=portion.view.layout.name,
+                            format=block.format,
+                            day=day,
+                        )
+                        builders.setdefault(key, SegmentBuilder(key)).add(part)
+    return [written(workspace, organisation, builder) for builder in builders.values()], count, quarantined, hosts
+
+
+def _count(hosts: dict[tuple[str, int, str], HostDay], stream: str, host: str, time_us: int) -> None:
+    day = time_us // US_PER_DAY
+    before = hosts.get((stream, day, host))
+    hosts[stream, day, host] = HostDay(
+        stream=stream,
+        day=day,
+        host=host,
+        rows=1 + (before.rows if before else 0),
+        first_us=min(time_us, before.first_us if before else time_us),
+        last_us=max(time_us, before.last_us if before else time_us),
+    )

@@ -1,0 +1,41 @@
+"""Finding texts in all distinct values of a column at once."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mingjian.detect.leaves import fold
+from mingjian.store import searching
+from mingjian.store.searching import may_hold
+
+LETTERS = st.text(alphabet="abAB\u212akſs\0\\*(é", max_size=6)
+
+
+@given(st.lists(LETTERS, max_size=8), st.lists(st.text(alphabet="abks\\*(", min_size=1, max_size=3), max_size=3))
+def test_what_holds_a_needle_is_named(texts: list[str], needles: list[str]) -> None:
+    array = pa.array(texts, pa.string())
+    for column in (array, array.dictionary_encode()):
+        distinct = (
+            column.dictionary.to_pylist() if isinstance(column, pa.DictionaryArray) else list(dict.fromkeys(texts))
+        )
+        hits = may_hold(column, needles)
+        assert len(hits) == len(distinct)
+        for text, hit in zip(distinct, hits.tolist(), strict=True):
+            assert hit or not any(fold(needle) in fold(text) for needle in needles)
+
+
+def test_what_holds_no_needle_is_not_named_and_cuts_do_not_matter() -> None:
+    array = pa.array(["no", "Abc", "xab", "c", "", "ABC abc"]).dictionary_encode()
+    assert may_hold(array, ["abc"]).tolist() == [False, True, False, True, False, True]
+    assert may_hold(array.slice(1, 2), ["bc"]).tolist() == may_hold(array, ["bc"]).tolist()
+
+
+def test_an_empty_column_names_nothing() -> None:
+    assert may_hold(pa.array([], pa.string()), ["a"]).tolist() == []
+    assert may_hold(pa.array([None, None], pa.string()), ["a"]).tolist() == []
+
+
+def test_where_there_is_too_much_to_find_everything_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "FINDS_MAX", 3)
+    assert may_hold(pa.array(["aaaa", "b"]), ["a"]).tolist() == [True, True]
