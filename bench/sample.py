@@ -64,6 +64,11 @@ def speed(shares: list[float], events: int, repeat: int, folder: Path) -> None:
             remove(output)
         made, cpu, wall = best
         floor = min(_floor(made.records, made.bytes // made.records, folder) for _ in range(repeat))
+        mean, a_second = made.bytes / made.records, made.records / cpu
+        print(
+            f"{share:5.2f} {made.records:9,} {made.bytes / 1e6:6.0f} {mean:11.0f} {cpu:6.2f} {wall:6.2f} "
+            f"{a_second:13,.0f} {made.bytes / 1e6 / cpu:5.0f} {made.records / floor:9,.0f}"
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak memory of all this: {peak:.0f} MB")
 

@@ -1,5 +1,6 @@
 """Tables of facts with known answers, for tests of behaviours."""
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 
@@ -26,7 +27,7 @@ def shuffled(facts: pa.Table, seed: int, cuts: int, *, dictionaries: bool = Fals
     chance.shuffle(places)
     bounds = sorted([0, len(places), *(chance.randint(0, len(places)) for _ in range(cuts))])
     mixed = facts.take(places)
-    parts = [mixed.slice(low, high - low) for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [mixed.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
     if dictionaries:
         parts = [_with_dictionaries(part) for part in parts]
     return pa.concat_tables(parts)

@@ -79,7 +79,7 @@ class LimitExceeded(InputError):
     code = "limit-exceeded"
 
     def __init__(self, limit: str, bound: float, *, where: str = "", hint: str = "") -> None:
-        super().__init__(f"more than {limit} allows ({bound:g})", where=where, hint=hint)
+        super().__init__(f"more than {limit} allows ({bound:,})", where=where, hint=hint)
         self.limit = limit
         self.bound = bound
 

@@ -8,7 +8,7 @@ without reading a column if it has none of the columns that a rule needs. What i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -143,11 +143,19 @@ class History:
         findings = Findings(segment=row)
         if not self.can_feed(row, rules):
             return findings
+        for view, block in self.blocks(row):
+            self._look(findings, view, block, rules)
+        return findings
+
+    def blocks(self, row: SegmentRow) -> Iterator[tuple[View, SegmentBlock]]:
+        """The events of a segment with the view under which they are looked at.
+
+        Raises:
+            StorageError: the segment is damaged, or not there any more.
+        """
         with Segment(self._workspace.lake / row.path, checks=row.checks) as segment:
             for block in segment.blocks():
-                for view, part in self._portions(row, block):
-                    self._look(findings, view, part, rules)
-        return findings
+                yield from self._portions(row, block)
 
     def _portions(self, row: SegmentRow, block: SegmentBlock) -> Iterable[tuple[View, SegmentBlock]]:
         """The views of a block: the one that all its records were put under, or whatever holds for them today."""
@@ -185,7 +193,7 @@ class History:
 
     def _report(self, findings: Findings, view: View, rule: Rule, index: int, event: _Event) -> None:
         key = findings.segment.key
-        file = self._file(event.input_id)
+        file = self.file_of(event.input_id)
         wanted = self._wanted_fields.get(rule.id)
         if wanted is not None:
             values = tuple(tuple(map(text_of, leaves(view.value(event.record, field)))) for field in wanted)
@@ -227,7 +235,7 @@ class History:
             )
         )
 
-    def _file(self, input_id: int) -> str:
+    def file_of(self, input_id: int) -> str:
         """The name under which an input was first met."""
         name = self._files.get(input_id)
         if name is None:

@@ -1,4 +1,4 @@
-"""Rules over all of history, by and by: what is new is run over whatever it was not run over yet, newest first.
+"""Rules and indicators over all of history: what is new is run over whatever it was not run over yet, newest first.
 
 The results of a few segments are committed together with the coverage that says so, in one transaction: killed at any
 moment, a hunt goes on where it was and finds nothing twice. It takes no lock that ingest needs, and reads with one
@@ -8,23 +8,27 @@ process; whoever starts it decides how nicely.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import pyarrow as pa
 
 from mingjian.detect.correlation import Match, needed_fields
+from mingjian.detect.engine import Engine
 from mingjian.errors import StorageError
 from mingjian.hunt.automata import engine_for
 from mingjian.hunt.correlating import correlate
 from mingjian.hunt.history import Fed, Findings, History
+from mingjian.hunt.indicating import Lookout
 from mingjian.model.rules import Correlation, Rule
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import jobs
-from mingjian.store.catalogue import Extra, SegmentRow, organisations
-from mingjian.store.coverage import ran_rules, still_live, uncovered_by_rules
+from mingjian.store.catalogue import Extra, SegmentRow, live_segments, organisations
+from mingjian.store.coverage import ran_indicators, ran_rules, still_live, uncovered_by_rules
 from mingjian.store.detections import (
     CountedMatch,
     FoundDetection,
@@ -35,10 +39,15 @@ from mingjian.store.detections import (
     matches_in_order,
     set_correlated,
 )
+from mingjian.store.indicatormatching import IndicatorMatcher
+from mingjian.store.indicators import indicators_of
+from mingjian.store.indicatortables import ROW_SCHEMA
 from mingjian.store.jobs import Job
 from mingjian.store.rules import RuleSet, live_rules, rule_set, set_of, version_key
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
+from mingjian.store.sightings.live import open_index
+from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
 
 GROUP_SEGMENTS: Final = 64
@@ -91,7 +100,7 @@ class Retro:
         self._should_stop = should_stop
 
     def run_pending(self) -> list[JobOutcome] | None:
-        """Run every job of rules that waits, also those that come meanwhile; None if another process is at it.
+        """Run every job that waits, also those that come meanwhile; None if another process is at it.
 
         Raises:
             Stopped: somebody asked for an end.
@@ -102,9 +111,46 @@ class Retro:
             if not ours:
                 return None
             while (job := jobs.next_job(self._workspace, self._scope)) is not None:
-                if job.kind == "rules":
-                    done.append(self.run(job))
+                done.append(self.run(job) if job.kind == "rules" else self.run_indicators(job))
         return done
+
+    def run_indicators(self, job: Job) -> JobOutcome:
+        """Run one job of indicators: one look into the index, then the events behind what it found."""
+        assert job.indicator_set_id is not None
+        started = time.monotonic()
+        asked = job.indicator_set_id
+        # What is live now is in the index that is opened after it.
+        rows = live_segments(self._workspace, self._scope, organisation=job.organisation)
+        tables = indicators_of(self._workspace, self._scope, asked)
+        matcher = IndicatorMatcher(pa.concat_tables([ROW_SCHEMA.empty_table(), *tables]), WarningLists(), [asked])
+        history = History(self._workspace, self._scope, Engine(()), self._sources)
+        with closing(open_index(self._workspace, self._scope)) as index:
+            lookout = Lookout(self._workspace, self._scope, index, matcher, history, organisation=job.organisation)
+            outcome = lookout.look()
+        damaged = {row.id for row in outcome.damaged}
+        covered = [row.id for row in rows if row.id not in damaged]
+        found: dict[OrganisationId, list[FoundDetection]] = defaultdict(list)
+        results: Counter[int] = Counter()
+        for organisation, segment, each in outcome.found:
+            found[organisation].append(each)
+            results[segment] += 1
+        now = self._workspace.clock_us()
+        extras = [add(organisation, several, "hunt", now) for organisation, several in found.items()]
+        extras.append(ran_indicators(covered, asked, results, now))
+        extras.append(jobs.progressed(job.id, total=len(rows), done=len(covered), results=len(outcome.found)))
+        with self._workspace.begin() as connection:
+            for extra in extras:
+                extra(connection)
+        error = "" if not damaged else f"{len(damaged)} segments cannot be read"
+        jobs.finish(self._workspace, self._scope, job.id, "failed" if error else "done", error)
+        return JobOutcome(
+            job=jobs.job_by_id(self._workspace, self._scope, job.id),
+            segments=len(covered),
+            rows=sum(row.rows for row in rows),
+            results=len(outcome.found),
+            damaged=tuple(outcome.damaged),
+            seconds=time.monotonic() - started,
+        )
 
     def run(self, job: Job) -> JobOutcome:
         """Run one job of rules to its end."""

@@ -194,10 +194,16 @@ class Listening:
                 else:
                     tasks.append(asyncio.create_task(self._accept(listener, bound, context)))
             ready()
+            told = asyncio.create_task(self._ending.wait())
             try:
-                await self._ending.wait()
+                await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._ending.set()
                 await self._end(tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    # None of them ends by itself: this is a bug of ours, and is to be seen.
+                    task.result()
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         """Accept nothing more, and give the open connections ``GRACE_S`` to end."""
@@ -478,8 +484,9 @@ def _bound(listener: Listener) -> Generator[socket.socket]:
 class Running:
     """Listeners at work in a thread of their own."""
 
-    def __init__(self, listening: Listening) -> None:
+    def __init__(self, listening: Listening, thread: threading.Thread) -> None:
         self._listening = listening
+        self._thread = thread
 
     @property
     def addresses(self) -> list[tuple[str, str, int]]:
@@ -489,6 +496,8 @@ class Running:
     @property
     def trouble(self) -> str | None:
         """Why nothing is acknowledged just now (the disk is full …); None if all is well."""
+        if not self._thread.is_alive():
+            return "the listeners have ended: standard error says why"
         return self._listening.journals.trouble
 
     def counts(self) -> dict[str, int]:
@@ -535,9 +544,9 @@ def listening(
         raise failed[0]
     server, loop = made[0]
     try:
-        yield Running(server)
+        yield Running(server, thread)
     finally:
-        if thread.is_alive():
+        with suppress(RuntimeError):  # the loop may have ended
             loop.call_soon_threadsafe(server.stop)
         thread.join()
 

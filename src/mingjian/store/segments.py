@@ -82,7 +82,7 @@ class WrittenSegment(msgspec.Struct, frozen=True, kw_only=True):
     last_us: int | None
     content_hash: Digest
     """BLAKE2b (32 bytes) of the file."""
-    checks: bytes
+    checks: Digest
     """The checksums of its stripes (``store.verified``)."""
     inputs: tuple[InputRecords, ...]
 

@@ -1,6 +1,6 @@
 """Chance that is a pure function of a seed and a name."""
 
-from mingjian.sample.chance import Chance, Weighted, popularity
+from mingjian.sample.chance import Chance, Numbers, Weighted, popularity, running
 
 
 def test_a_stream_is_the_same_every_time_and_differs_by_name() -> None:
@@ -38,3 +38,27 @@ def test_popularity_falls_with_rank() -> None:
     chance, ranks = Chance(4), popularity(50)
     drawn = [ranks.index(chance) for _ in range(5000)]
     assert drawn.count(0) > drawn.count(5) > drawn.count(40) > 0
+
+
+def test_many_numbers_are_those_of_the_seed_forever() -> None:
+    """Pinned: a new version of NumPy must not change what a seed means."""
+    numbers = Numbers(7, "pinned")
+    assert numbers.below(4, 1000).tolist() == [242, 617, 98, 890]
+    assert numbers.letters(1) != numbers.letters(1)
+
+
+def test_many_numbers_stay_within_their_bounds_and_reach_them() -> None:
+    numbers = Numbers(1, "bounds")
+    drawn = set(numbers.between(4_000, 3, 9).tolist())
+    assert drawn == set(range(3, 9))
+    assert set(numbers.places(2_000, running((1, 0, 5))).tolist()) == {0, 2}
+    moments = numbers.moments(500, 100, 50).tolist()
+    assert moments == sorted(moments)
+    assert 100 <= moments[0] <= moments[-1] < 150
+
+
+def test_identifiers_in_bulk_have_sixteen_letters_each() -> None:
+    letters = Numbers(1, "letters").letters(1_000)
+    assert len(set(letters)) == 1_000
+    assert {len(text) for text in letters} == {16}
+    assert all(text.isalnum() for text in letters)

@@ -166,6 +166,9 @@ def test_every_record_is_of_a_stream_that_a_definition_names(read: Read) -> None
         *("windows/system/7036", "windows/system/7045", "windows/powershell/4104", "linux/sshd", "linux/cron"),
         *("linux/ftp", "linux/auditd/execve", "zeek/conn", "zeek/dns", "zeek/http", "zeek/ssl", "zeek/smb-files"),
         *("suricata/flow", "suricata/dns", "suricata/tls", "proxy/squid", "webserver/access", "aws/cloudtrail"),
+        *("windows/sysmon/7", "windows/sysmon/12", "windows/sysmon/18", "windows/security/4656"),
+        *("windows/security/4658", "windows/security/4703", "windows/security/5156", "windows/powershell/4103"),
+        *("fortigate/traffic",),
     } <= set(read.streams)
 
 
@@ -227,6 +230,23 @@ def test_people_come_by_day_and_machines_work_by_night(output: Path) -> None:
     assert sum(hours[hour] for hour in range(9, 17)) > 10 * sum(hours[hour] for hour in range(5))
 
 
+@pytest.mark.parametrize("hum", [0.0, 0.5, 0.9])
+def test_so_many_events_come_as_were_asked_for(hum: float, tmp_path: Path) -> None:
+    wanted = 30_000
+    made = generate(Order(seed=4, days=1, organisations=3, events_per_day=wanted, hum=hum), tmp_path)
+    assert 0.75 < (made.records - made.planted) / (3 * wanted) < 1.3
+
+
+def test_the_hum_is_the_only_thing_that_a_share_of_it_adds(tmp_path: Path) -> None:
+    """What machines write about themselves names no address or name of a campaign, and no person."""
+    generate(Order(seed=4, days=1, organisations=1, events_per_day=20_000, hum=0.9, campaigns=()), tmp_path)
+    organisation = world_of(Order(seed=4, organisations=1, events_per_day=20_000, hum=0.9)).organisations[0]
+    lines = (tmp_path / LOGS_FOLDER / organisation.id / "winlogbeat" / "2026-03-02.jsonl").read_bytes().splitlines()
+    noise = [line for line in lines if b'"event_id":"7"' in line or b'"event_id":"10"' in line]
+    assert len(noise) > 2_000
+    assert not [line for line in noise for person in organisation.people if person.login.encode() in line]
+
+
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep me")
     with pytest.raises(ConfigError, match="not empty"):
@@ -251,6 +271,10 @@ def test_a_folder_that_was_not_finished_is_filled_anew(output: Path, tmp_path: P
         (Order(organisations=201), "201 organisations"),
         (Order(events_per_day=10), "10 events"),
         (Order(events_per_day=10**9), "people"),
+        (Order(hum=1.0), "hum"),
+        (Order(hum=-0.1), "hum"),
+        (Order(days_per_file=0), "0 days in a file"),
+        (Order(days_per_file=32), "32 days in a file"),
         (Order(campaigns=("burglary",)), "burglary"),
     ],
 )

@@ -232,6 +232,17 @@ def test_only_clients_of_the_authority_may_connect_if_one_is_named(tmp_path: Pat
         until(lambda: kept(folder) == b"<13>0\n")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_listeners_that_ended_by_a_defect_are_not_taken_for_well(tmp_path: Path) -> None:
+    async def defect(*_: object) -> None:
+        raise AssertionError("a defect")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listen.Listening, "_watch_tokens", defect)
+        with listening(tmp_path, [parse_listener("syslog+udp://:0")], organisation="ours") as made:
+            until(lambda: made.trouble is not None)
+
+
 def test_an_address_that_is_taken_is_told_before_anything_begins(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

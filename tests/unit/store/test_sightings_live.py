@@ -1,7 +1,8 @@
 """The index of a workspace: what is added counts with its commit, and is merged while others write and ask."""
 
+import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +12,16 @@ from lakes import OPERATOR, kept
 from mingjian.errors import MingjianError, NotFound, NotPermitted, StorageError
 from mingjian.store import merging as segment_merging
 from mingjian.store.catalogue import Batch, Organisation, commit_batch, organisation_named
-from mingjian.store.indexfiles import live_index_files, with_index_file
+from mingjian.store.indexfiles import live_index_files, replace_index_files, segments_replaced, with_index_file
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.sightings import live
+from mingjian.store.sightings.checking import differences
+from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.sightings.index import SightingsIndex
 from mingjian.store.sightings.live import Upkeep, in_background, open_index, rebuild, record, tidy
+from mingjian.store.sightings.merging import merge
+from mingjian.store.upkeep import Retention, expire, set_retention
 from mingjian.store.workspace import Workspace, create
 
 DAY_US = 86_400_000_000
@@ -279,6 +284,45 @@ def test_an_index_made_anew_takes_the_place_of_the_old_one(workspace: Workspace,
     assert list(open_index(workspace, OPERATOR).lookup("domain", "h1.example")) == before
     tidy(workspace)
     assert names_in(workspace) == {file.name for file in live_index_files(workspace)}
+
+
+def test_what_retention_removed_is_still_counted_and_outlives_an_index_made_anew(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    days = (20_000, 20_001)
+    segments = [kept(workspace, organisation, [{"a": day}], day=day) for day in days]
+
+    def both(ids: Iterable[int]) -> pa.Table:
+        tables = [observed(number) for number in ids]
+        return pa.concat_tables(tables)
+
+    for segment in segments:
+        add(workspace, organisation, segment.id)
+    set_retention(workspace, OPERATOR, Retention(stream_pattern="test/*", days=10))
+    expire(workspace, OPERATOR, today=20_011)
+    left = segments[1].id
+    for is_merged in (False, True):
+        if is_merged:
+            names = [file.name for file in live_index_files(workspace)]
+            find = functools.partial(segments_replaced, workspace)
+            replace_index_files(workspace, names, [merge(DiskFolder(workspace.sightings), names, replaced=find)])
+        index = open_index(workspace, OPERATOR)
+        (sighting,) = index.lookup("domain", "h1.example")
+        assert (sighting.count, sighting.segments, sighting.is_partly_gone) == (2, (left,), True)
+        assert {row["is_partly_gone"] for part in index.scan() for row in part.to_pylist()} == {True}
+        # Compared with what the lake still has, nothing is wrong; what is too little is.
+        folder = DiskFolder(workspace.folder / f"compared{is_merged}")
+        for ids, wrong in (((left,), 0), ((left, left, left), 20)):
+            file = write_delta(folder, both(ids), organisation.id)
+            assert file is not None
+            found = list(differences(index, SightingsIndex.open(folder, [file.name])))
+            assert len(found) == wrong
+    rebuild(workspace, [(organisation.id, pa.concat_tables([observed(left), observed(left, 1, first=99)]))])
+    (again,) = open_index(workspace, OPERATOR).lookup("domain", "h1.example")
+    assert again == sighting
+    assert count_of(open_index(workspace, OPERATOR), "h99.example") == 1
+    rebuild(workspace, [(organisation.id, observed(left))], forget_gone=True)
+    assert count_of(open_index(workspace, OPERATOR), "h1.example") == 1
 
 
 def test_the_index_is_a_folder_of_the_workspace(workspace: Workspace, organisation: Organisation) -> None:

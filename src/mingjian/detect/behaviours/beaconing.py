@@ -51,7 +51,9 @@ from mingjian.detect.behaviours.grouping import (
     numbered,
     numbers_of,
     order_by,
+    one_of_each,
     quantiles,
+    ranked,
     starts_of,
     summed,
     texts_of,
@@ -70,7 +72,7 @@ AT_ONCE_MOST_US: Final = 10 * SECOND
 MISSING_MAX: Final = 3
 """A pause of up to so many periods has beats missing in it; a longer one is sleep."""
 SPREAD: Final = (0.30, 0.03)
-"""Median deviation of the pauses by their median: chance gives about 0.3 after filling in, a jitter of 20 % gives 0.1."""
+"""Median deviation of the pauses by their median: chance gives about 0.3, a jitter of a fifth gives 0.1."""
 PAUSES: Final = (0.60, 0.95)
 """Share of the pauses that are no sleep: visits of people have long pauses between them."""
 SIZE_SPREAD: Final = (0.30, 0.0)
@@ -140,23 +142,23 @@ def beacons(connections: pa.Table, own_domains: Mapping[str, Collection[str]] | 
         return []
     regularity = regularity_of(beats.pair[beats.begins], beats.time[beats.begins])
     of_pair = beats.rows[starts_of(beats.pair)]
-    judged = _Judged(beats, regularity, organisations.codes, sources.codes, destinations.codes, time, of_pair)
+    judged = _Judged(beats, regularity, pairs, organisations.codes, sources.codes, destinations.codes, time, of_pair)
     scores = judged.scores(numbers_of(table.column("bytes_out"), -1))
     ports = numbers_of(table.column("port"), -1)
     starts = starts_of(beats.pair)
     ends = starts + counts_of(starts, len(beats.pair))
     found: list[Finding] = []
-    for place in np.flatnonzero(scores.total >= SCORE_MIN).tolist():
+    for place in map(int, np.flatnonzero(scores.total >= SCORE_MIN)):
         inside = beats.rows[starts[place] : ends[place]]
         begun = beats.rows[starts[place] : ends[place]][beats.begins[starts[place] : ends[place]]]
         row = int(of_pair[place])
         found.append(
             Finding(
                 behaviour="beaconing",
-                organisation=organisations.values[organisations.codes[row]],
+                organisation=organisations.at(row),
                 entity_kind="source",
-                entity=sources.values[sources.codes[row]],
-                object=destinations.values[destinations.codes[row]],
+                entity=sources.at(row),
+                object=destinations.at(row),
                 values=tuple(str(port) for port in np.unique(ports[inside]).tolist()[:3] if port >= 0),
                 first_us=int(regularity.first[place]),
                 last_us=int(regularity.last[place]),
@@ -190,12 +192,11 @@ def _beats(pair: Ints, time: Ints, event: Ints, rows: Ints) -> _Beats:
     # The longer the usual pause, the longer a beat may last.
     places = np.flatnonzero(begins)
     pauses, of_pause = _pauses(pair[places], time[places])
-    in_rank = order_by(of_pause, pauses)
-    starts = starts_of(of_pause[in_rank])
-    counts = counts_of(starts, len(in_rank))
+    of_pause, pauses = ranked(of_pause, pauses)
+    starts = starts_of(of_pause)
     at_once = np.full(int(pair[-1]) + 1, float(AT_ONCE_US))
-    usual = quantiles(pauses[in_rank], starts, counts, 0.9)
-    at_once[of_pause[in_rank][starts]] = np.clip(usual * AT_ONCE_SHARE, AT_ONCE_US, AT_ONCE_MOST_US)
+    usual = quantiles(pauses, starts, counts_of(starts, len(pauses)), 0.9)
+    at_once[of_pause[starts]] = np.clip(usual * AT_ONCE_SHARE, AT_ONCE_US, AT_ONCE_MOST_US)
     return _Beats(pair, time, rows, _first_of(pair, time, at_once[pair]))
 
 
@@ -226,17 +227,26 @@ def regularity_of(pair: Ints, time: Ints) -> Regularity:
     starts = starts_of(pair)
     counts = counts_of(starts, len(pair))
     pauses, group = _pauses(pair, time)
-    order = order_by(group, pauses)
-    ranked = pauses[order]
+    group, pauses = ranked(group, pauses)
     begins = starts_of(group)
     sizes = counts_of(begins, len(group))
-    halves = [_Folded(group, pauses, quantiles(ranked, begins, sizes, share)) for share in (0.5, 0.25)]
+    halves = [_Folded(group, pauses, quantiles(pauses, begins, sizes, share)) for share in (0.5, 0.25)]
     better = (halves[1].spread < halves[0].spread) & (halves[1].awake >= halves[0].awake)
-    columns = [
-        np.where(better, getattr(halves[1], name), getattr(halves[0], name))
-        for name in ("period", "spread", "skew", "awake", "missing")
-    ]
-    return Regularity(counts, time[starts], time[starts + counts - 1], *columns)
+    half, quarter = halves
+
+    def best(of_half: Floats, of_quarter: Floats) -> Floats:
+        return np.where(better, of_quarter, of_half)
+
+    return Regularity(
+        counts,
+        time[starts],
+        time[starts + counts - 1],
+        best(half.period, quarter.period),
+        best(half.spread, quarter.spread),
+        best(half.skew, quarter.skew),
+        best(half.awake, quarter.awake),
+        best(half.missing, quarter.missing),
+    )
 
 
 class _Folded:
@@ -254,13 +264,11 @@ class _Folded:
         self.missing = 1 - awake / np.maximum(expected, 1)
         # A millionth of a second is exact enough, and whole numbers are sorted faster.
         filled = np.rint(pauses[is_awake] / periods[is_awake]).astype(np.int64)
-        of_group = group[is_awake]
-        order = order_by(of_group, filled)
-        ranked = filled[order]
-        starts = starts_of(of_group[order])
-        counts = counts_of(starts, len(ranked))
-        there = of_group[order][starts]
-        low, middle, high = (quantiles(ranked, starts, counts, share) for share in (0.25, 0.5, 0.75))
+        of_group, filled = ranked(group[is_awake], filled)
+        starts = starts_of(of_group)
+        counts = counts_of(starts, len(filled))
+        there = of_group[starts]
+        low, middle, high = (quantiles(filled, starts, counts, share) for share in (0.25, 0.5, 0.75))
         width = high - low
         skew = np.where(width > 0, (low + high - 2 * middle) / np.where(width > 0, width, 1), 0.0)
         self.skew = np.ones(size)
@@ -279,6 +287,7 @@ class _Judged:
         self,
         beats: _Beats,
         regularity: Regularity,
+        pairs: Ints,
         organisation: Ints,
         source: Ints,
         destination: Ints,
@@ -287,6 +296,7 @@ class _Judged:
     ) -> None:
         self._beats = beats
         self._regularity = regularity
+        self._pairs = pairs
         self._size = len(of_pair)
         self._sizes_known = np.zeros(self._size, np.bool_)
         self._prevalence(organisation, source, destination, of_pair)
@@ -308,7 +318,7 @@ class _Judged:
         scores.add("persistence", 20, self._coverage * log_share_of(days, *DAYS), self._coverage)
         scores.add("beats", 10, log_share_of(regularity.beats, BEATS_MIN / 2, BEATS_FULL), regularity.beats)
         scores.add("few-others-go-there", 15, self._rare, self._others)
-        scores.add("many-others-go-there", -15, share_of(self._common, *COMMON), self._common)
+        scores.add("many-others-go-there", -30, share_of(self._common, *COMMON), self._common)
         return scores
 
     def caveats(self, place: int) -> tuple[str, ...]:
@@ -338,27 +348,21 @@ class _Judged:
 
     def _prevalence(self, organisation: Ints, source: Ints, destination: Ints, of_pair: Ints) -> None:
         """How many sources of the organisation go to the same destination."""
-        triple = numbered(organisation, source, destination)
-        rows = np.empty(int(triple.max()) + 1, np.int64)
-        rows[triple] = np.arange(len(triple))
-        goal = numbered(organisation, destination)
-        goers = np.bincount(goal[rows])[goal[of_pair]]
-        pair_rows = rows
-        who = numbered(organisation, source)
-        first_of_source = np.empty(int(who.max()) + 1, np.int64)
-        first_of_source[who[pair_rows]] = pair_rows
-        sources = np.bincount(organisation[first_of_source])[organisation[of_pair]]
+        rows = one_of_each(self._pairs)
+        goal = numbered(organisation[rows], destination[rows])
+        goers = np.bincount(goal)[goal[self._pairs[of_pair]]]
+        sources = np.bincount(organisation[rows][one_of_each(numbered(organisation[rows], source[rows]))])
+        sources = sources[organisation[of_pair]]
         self._others = goers - 1
-        self._common = np.where(sources > 2, goers / sources, 0.0)
+        self._common = self._others / np.maximum(sources - 1, 1)
         self._rare = np.clip(1 - np.log(goers) / np.log(np.maximum(sources / 2, 2.0)), 0.0, 1.0)
 
     def _presence(self, who: Ints, time: Ints, of_pair: Ints) -> None:
         """On which share of its days (or of its periods, if these are longer) the source called."""
         beats, regularity = self._beats, self._regularity
         day = time // DAY
-        order = order_by(who, day)
-        firsts = order[starts_of(who[order], day[order])]
-        moments = Moments(who[firsts], day[firsts] * DAY)
+        rows = one_of_each(numbered(who, day))
+        moments = Moments(who[rows], day[rows] * DAY)
         start, end = moments.between(who[of_pair], regularity.first // DAY * DAY, regularity.last)
         called = starts_of(beats.pair, beats.time // DAY)
         days_called = np.bincount(beats.pair[called], minlength=self._size)

@@ -6,6 +6,7 @@ order in which rows come. Ten million rows take about a second for each key.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -27,6 +28,8 @@ DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
 
 _BITS: Final = 63
+_TABLE_MAX: Final = 1 << 24
+"""Numbers below this are looked up in a table instead of being sorted."""
 
 
 class Texts(NamedTuple):
@@ -35,6 +38,10 @@ class Texts(NamedTuple):
     codes: Ints
     values: list[str]
     """In their order: a smaller code is a smaller text. Some may not occur."""
+
+    def at(self, row: int) -> str:
+        """The text of a row."""
+        return self.values[int(self.codes[row])]
 
 
 def texts_of(column: pa.ChunkedArray[Any]) -> Texts:
@@ -73,28 +80,64 @@ def flags_of(column: pa.ChunkedArray[Any]) -> Mask:
 def order_by(*keys: Ints) -> Ints:
     """The rows in rising order of the keys, the first key foremost; rows alike in all of them keep their order.
 
-    Each pass packs a piece of the key and the row into one number: sorting numbers is much faster than arguing about
-    rows.
+    Each pass packs as much of the keys as there is room for and the row into one number: sorting numbers is much
+    faster than arguing about rows.
 
     >>> order_by(np.array([2, 1, 1]), np.array([0, 9, 3])).tolist()
     [2, 1, 0]
     """
     size = len(keys[0])
-    order = np.arange(size, dtype=np.int64)
-    if size < 2:
-        return order
-    row_bits = size.bit_length()
-    width = _BITS - row_bits
     rows = np.arange(size, dtype=np.int64)
+    if size < 2:
+        return rows
+    row_bits = size.bit_length()
+    order: Ints | None = None
+    for piece in _pieces(keys, _BITS - row_bits):
+        packed = piece if order is None else piece[order]
+        if (packed[1:] >= packed[:-1]).all():
+            continue
+        packed = (packed << row_bits) | rows
+        packed.sort()
+        packed &= (1 << row_bits) - 1
+        order = packed if order is None else order[packed]
+    return rows if order is None else order
+
+
+def _pieces(keys: Sequence[Ints], width: int) -> Iterator[Ints]:
+    """Whole numbers of so many bits that, compared from the last to the first, compare as the keys do."""
+    piece: Ints | None = None
+    filled = 0
     for key in reversed(keys):
         low = int(key.min())
-        span = int(key.max()) - low
-        for shift in range(0, max(span.bit_length(), 1), width):
-            piece = ((key[order] - low) >> shift) & ((1 << width) - 1)
-            packed = (piece << row_bits) | rows
+        bits = (int(key.max()) - low).bit_length()
+        if not bits:
+            continue
+        from_zero = key - low if low else key
+        if filled + bits <= width and piece is not None:
+            piece = piece | (from_zero << filled)
+            filled += bits
+            continue
+        if piece is not None:
+            yield piece
+        for shift in range(0, bits - width, width):
+            yield (from_zero >> shift) & ((1 << width) - 1)
+        filled = (bits - 1) % width + 1
+        piece = from_zero >> (bits - filled)
+    if piece is not None:
+        yield piece
+
+
+def ranked(group: Ints, values: Ints) -> tuple[Ints, Ints]:
+    """Groups and values in the order of group and value."""
+    if len(group):
+        low = int(values.min())
+        bits = max((int(values.max()) - low).bit_length(), 1)
+        if int(group.min()) >= 0 and int(group.max()).bit_length() + bits <= _BITS:
+            packed = (group << bits) | (values - low)
             packed.sort()
-            order = order[packed & ((1 << row_bits) - 1)]
-    return order
+            return packed >> bits, (packed & ((1 << bits) - 1)) + low
+    order = order_by(group, values)
+    return group[order], values[order]
 
 
 def starts_of(*keys: Ints) -> Ints:
@@ -140,18 +183,32 @@ def numbered(*keys: Ints) -> Ints:
     [2, 1, 0]
     """
     size = len(keys[0])
-    order = order_by(*keys)
-    starts = starts_of(*(key[order] for key in keys))
+    if not size:
+        return np.zeros(0, np.int64)
+    parts = list(_pieces(keys, _BITS))
+    if len(parts) < 2:
+        packed = parts[0] if parts else np.zeros(size, np.int64)
+        if int(packed.max()) < _TABLE_MAX:
+            is_there = np.zeros(int(packed.max()) + 1, np.bool_)
+            is_there[packed] = True
+            return (np.cumsum(is_there, dtype=np.int64) - 1)[packed]
+    order = order_by(*reversed(parts))
+    starts = starts_of(*(part[order] for part in parts))
     found = np.empty(size, np.int64)
     found[order] = spread_over(counts_of(starts, size))
     return found
 
 
+def one_of_each(number: Ints) -> Ints:
+    """For each number (from 0, without gaps) a row that has it."""
+    found = np.zeros(int(number.max()) + 1 if len(number) else 0, np.int64)
+    found[number[::-1]] = np.arange(len(number) - 1, -1, -1)
+    return found
+
+
 def distinct_counts(group: Ints, value: Ints, groups: int) -> Ints:
     """How many distinct values each group has."""
-    order = order_by(group, value)
-    starts = starts_of(group[order], value[order])
-    return np.bincount(group[order][starts], minlength=groups).astype(np.int64)
+    return np.bincount(group[one_of_each(numbered(group, value))], minlength=groups).astype(np.int64)
 
 
 def quantiles(sorted_values: Floats | Ints, starts: Ints, counts: Ints, share: float) -> Floats:
@@ -167,13 +224,13 @@ def quantiles(sorted_values: Floats | Ints, starts: Ints, counts: Ints, share: f
     return below + (sorted_values[high] - below) * (place - low)
 
 
-def medians(group: Ints, values: Floats | Ints, groups: int) -> Floats:
+def medians(group: Ints, values: Ints, groups: int) -> Floats:
     """The median of each group, whatever the order of rows; not a number for a group without rows."""
     found = np.full(groups, np.nan)
     if len(group):
-        order = np.lexsort((values, group)) if values.dtype.kind == "f" else order_by(group, cast("Ints", values))
-        starts = starts_of(group[order])
-        found[group[order][starts]] = quantiles(values[order], starts, counts_of(starts, len(group)), 0.5)
+        group, values = ranked(group, values)
+        starts = starts_of(group)
+        found[group[starts]] = quantiles(values, starts, counts_of(starts, len(group)), 0.5)
     return found
 
 

@@ -30,14 +30,18 @@ HEAD_BYTES: Final = 65_536
 _JSON: Final = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[{\]])')
 
 
+_NOTHING: Final = msgspec.Raw()
+
+
 class _Document(msgspec.Struct, frozen=True):
     """What the JSON documents that we know begin with."""
 
     type: str = ""
     objects: list[msgspec.Raw] | None = None
-    Event: msgspec.Raw | None = None
+    Event: msgspec.Raw = _NOTHING
     Attribute: list[msgspec.Raw] | None = None
-    response: msgspec.Raw | None = None
+    Object: list[msgspec.Raw] | None = None
+    response: msgspec.Raw = _NOTHING
 
 
 _DOCUMENT: Final = msgspec.json.Decoder(_Document)
@@ -104,16 +108,16 @@ def _documents(file: str, data: bytes, assumed: Assumed) -> Iterator[Entry]:
         yield from _several(file, _listed(data, file), assumed)
         return
     document = _one(data, file)
-    if document.response is not None:
-        inner = bytes(document.response)
+    if inner := bytes(document.response):
         if inner.lstrip().startswith(b"["):
             yield from _several(file, _listed(inner, file), assumed)
             return
-        document = _one(inner, file)
-    if document.Event is not None:
+        data, document = inner, _one(inner, file)
+    if bytes(document.Event):
         yield from misp.read_events(file, [document.Event], assumed, DOCUMENT_VALUES_MAX)
-    elif document.Attribute is not None:
-        yield from misp.read_attributes(file, document.Attribute, assumed)
+    elif document.Attribute is not None or document.Object is not None:
+        # An event without its wrapper, or attributes that were searched for.
+        yield from misp.read_events(file, [msgspec.Raw(data)], assumed, DOCUMENT_VALUES_MAX)
     elif document.objects is not None:
         yield from stix.read(file, document.objects, assumed)
     elif document.type == "indicator":
@@ -126,16 +130,14 @@ def _documents(file: str, data: bytes, assumed: Assumed) -> Iterator[Entry]:
 
 def _several(file: str, items: list[msgspec.Raw], assumed: Assumed) -> Iterator[Entry]:
     """A list of MISP events, or of STIX objects."""
-    if items and (event := _one(bytes(items[0]), file).Event) is not None:
-        events = [event]
-        for item in items[1:]:
-            each = _one(bytes(item), file).Event
-            if each is None:
-                raise ParseError("a list of MISP events with something else in it")
-            events.append(each)
-        yield from misp.read_events(file, events, assumed, DOCUMENT_VALUES_MAX)
-    else:
+    events = [_one(bytes(item), file).Event for item in items[:1]]
+    if not any(map(bytes, events)):
         yield from stix.read(file, items, assumed)
+        return
+    events += [_one(bytes(item), file).Event for item in items[1:]]
+    if not all(map(bytes, events)):
+        raise ParseError("a list of MISP events with something else in it")
+    yield from misp.read_events(file, events, assumed, DOCUMENT_VALUES_MAX)
 
 
 def _refused(file: str, error: InputError, data: bytes) -> Quarantined:

@@ -88,29 +88,38 @@ def read_events(file: str, events: Sequence[msgspec.Raw], assumed: Assumed, valu
         except InputError as error:
             yield _quarantined(file, place + 1, error, raw)
             continue
-        own = list(event.Attribute)
-        for each in event.Object:
-            if each.deleted in _FALSE:
-                own += each.Attribute
-        yield from read_attributes(file, own, assumed, event=event, first_number=number + 1)
-        number += len(own)
+        groups = [event.Attribute, *(each.Attribute for each in event.Object if each.deleted in _FALSE)]
+        for group in groups:
+            yield from _attributes(file, event, group, number + 1, assumed, is_object=group is not event.Attribute)
+            number += len(group)
 
 
-def read_attributes(
+def _attributes(
     file: str,
+    event: _Event,
     attributes: Sequence[msgspec.Raw],
+    first_number: int,
     assumed: Assumed,
     *,
-    event: _Event | None = None,
-    first_number: int = 1,
+    is_object: bool,
 ) -> Iterator[Entry]:
-    """Read attributes, of an event or found by a search over several."""
-    event = event or _Event()
+    """Some attributes; in an object that has the hash of a file, the name of the file says nothing by itself."""
+    found: list[tuple[int, _Attribute]] = []
     for number, raw in enumerate(attributes, start=first_number):
         try:
-            yield from _entries(file, number, decode_json(bytes(raw), _ATTRIBUTE.decode, where=file), event, assumed)
+            found.append((number, decode_json(bytes(raw), _ATTRIBUTE.decode, where=file)))
         except InputError as error:
             yield _quarantined(file, number, error, raw)
+    has_hash = is_object and any(said.type.casefold() in misptypes.HASHES for _, said in found)
+    for number, said in found:
+        if has_hash and said.type == "filename":
+            reason = "a file's name beside its hash"
+            yield SkippedIndicator(file=file, record=number, what=shown(said.value), reason=reason)
+            continue
+        try:
+            yield from _entries(file, number, said, event, assumed)
+        except InputError as error:
+            yield _quarantined(file, number, error, attributes[number - first_number])
 
 
 def _entries(file: str, number: int, said: _Attribute, event: _Event, assumed: Assumed) -> Iterator[Entry]:

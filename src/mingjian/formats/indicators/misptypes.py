@@ -17,6 +17,8 @@ _HASH: Final = Word("hash", "is")
 _CERTIFICATE: Final = Word("certificate", "is")
 _EMAIL: Final = Word("email", "is")
 
+HASHES: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+"""Types that are the hash of a file, and nothing else."""
 TYPES: Final[dict[str, tuple[Word | None, ...]]] = {
     "ip-src": (_IP,),
     "ip-dst": (_IP,),
@@ -29,11 +31,8 @@ TYPES: Final[dict[str, tuple[Word | None, ...]]] = {
     "url": (Word("url", "is"),),
     "link": (Word("url", "is"),),
     "uri": (Word("url", "is"),),
-    **dict.fromkeys(("md5", "sha1", "sha224", "sha256", "sha384", "sha512"), (_HASH,)),
-    **dict.fromkeys(
-        ("filename|md5", "filename|sha1", "filename|sha224", "filename|sha256", "filename|sha384", "filename|sha512"),
-        (None, _HASH),
-    ),
+    **dict.fromkeys(HASHES, (_HASH,)),
+    **dict.fromkeys((f"filename|{each}" for each in HASHES), (None, _HASH)),
     "malware-sample": (None, _HASH),
     "imphash": (Word("hash", "is", "imphash:"),),
     "filename|imphash": (None, Word("hash", "is", "imphash:")),

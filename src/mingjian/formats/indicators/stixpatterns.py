@@ -60,8 +60,8 @@ _TOKEN: Final = re.compile(
     r"""\s*(?:
       (?P<string>'(?:[^'\\]|\\.)*+')
     | (?P<typed>[bht]'(?:[^'\\]|\\.)*+')
-    | (?P<path>[a-zA-Z0-9_][a-zA-Z0-9_-]*:(?:'[^']*+'|[a-zA-Z0-9_-]+)
-          (?:\.(?:'[^']*+'|[a-zA-Z0-9_-]+)|\[(?:\*|-?\d+)\])*+)
+    | (?P<path>[a-zA-Z0-9_][a-zA-Z0-9_-]*\s*:\s*(?:'[^']*+'|[a-zA-Z0-9_-]+)
+          (?:\s*\.\s*(?:'[^']*+'|[a-zA-Z0-9_-]+)|\s*\[\s*(?:\*|-?\d+)\s*\])*+)
     | (?P<number>[+-]?\d+(?:\.\d+)?)
     | (?P<word>[A-Za-z]+)
     | (?P<sign>!=|<>|==|<=|>=|=|<|>|\[|\]|\(|\)|,)
@@ -206,16 +206,20 @@ class _Parser:
             self._take(")")
             self._depth -= 1
             return found
-        if self._peek() == "EXISTS":
-            self._at += 1
-            path = self._take("path")
+        if self._peek() in ("EXISTS", "NOT"):
+            self._at += self._peek() == "NOT"
+            self._take("EXISTS")
+            path = self._path()
             return [Alternative((), f"it asks whether {path} is there (EXISTS)")]
-        path = self._take("path")
+        path = self._path()
         is_negated = self._peek() == "NOT"
         self._at += is_negated
         operator = self._take(*_COMPARING, *_COMPARING_WORDS).upper()
         values = self._set() if operator == "IN" else (self._literal(),)
         return [Alternative((Comparison(path, "=" if operator == "==" else operator, values, is_negated),))]
+
+    def _path(self) -> str:
+        return re.sub(r"\s+", "", self._take("path"))
 
     def _set(self) -> tuple[str, ...]:
         self._take("(")

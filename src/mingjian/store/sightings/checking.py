@@ -15,14 +15,16 @@ import pyarrow as pa
 from mingjian.model.sources import ObservableKind
 from mingjian.store.sightings import keys as key_forms
 from mingjian.store.sightings.blocks import FRAME_BYTES, damaged, frames
-from mingjian.store.sightings.delta import write_delta
+from mingjian.store.sightings.columns import Mask
+from mingjian.store.sightings.delta import new_name, write_delta
 from mingjian.store.sightings.disk import Folder
 from mingjian.store.sightings.hashing import Numbers, xxh64
 from mingjian.store.sightings.index import SightingsIndex
-from mingjian.store.sightings.layout import IndexFile, Tables, days_since_1970
+from mingjian.store.sightings.layout import GONE, IndexFile, Tables, days_since_1970
 from mingjian.store.sightings.merging import merge, numbered, plan, replaced_in, streamed, united
 from mingjian.store.sightings.reading import IndexReader
-from mingjian.store.sightings.rows import DAY_BITS, NO_FIRST, NO_LAST, Column, Keys, Rows, ranges, sorted_order
+from mingjian.store.sightings.rows import DAY_BITS, NO_FIRST, NO_LAST, Column, Keys, Rows, grouped, ranges, sorted_order
+from mingjian.store.sightings.writing import FileWriter
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,18 +62,75 @@ def rebuilt(folder: Folder, commits: Iterable[tuple[int, pa.Table]]) -> list[Ind
 
 
 def differences(index: SightingsIndex, expected: SightingsIndex) -> Iterator[Difference]:
-    """Every row in which two indexes differ, in the order of keys. Needs no more memory than a merge."""
+    """Every row in which two indexes differ, in the order of keys. Needs no more memory than a merge.
+
+    Of a row some of whose events retention has removed the expected index can only know a part: it may say less.
+    """
+    runs, tables = _side_by_side(index, expected)
+    for rows in streamed(runs, groups_together=2):
+        yield from _compared(rows, tables)
+
+
+def _side_by_side(index: SightingsIndex, expected: SightingsIndex) -> tuple[list[Iterator[Rows]], Tables]:
+    """The rows of two indexes; the numbers of groups are doubled: even ones are found, odd ones expected."""
     readers = (*index.readers, *expected.readers)
     replaced = replaced_in(readers, index.replaced)
     tables = united(readers, replaced)
-    # The numbers of groups are doubled: even ones are found, odd ones expected.
     runs = [
         _sided(numbered(reader, tables, [(0, reader.footer.values)], replaced=replaced), side)
         for side, part in enumerate((index.readers, expected.readers))
         for reader in part
     ]
-    for rows in streamed(runs, groups_together=2):
-        yield from _compared(rows, tables)
+    return runs, tables
+
+
+def with_gone(folder: Folder, old: SightingsIndex, new: SightingsIndex) -> IndexFile | None:
+    """Write a file of what ``new`` says, and in place of it what ``old`` says where some of the events are gone.
+
+    None if nothing is gone. Raises: StorageError (a file is damaged, or the new one cannot be kept), LimitExceeded.
+    """
+    runs, tables = _side_by_side(old, new)
+    if GONE not in tables.segment_ids:
+        return None
+    writer = FileWriter(folder, new_name(), tables)
+    try:
+        for rows in streamed(runs, groups_together=2):
+            where, is_old, is_gone = _where(rows, tables), rows.group % 2 == 0, _is_gone(rows, tables)
+            taken = rows.filtered(np.where(is_old, is_gone, ~np.isin(where, where[is_old & is_gone])))
+            # Days of one group may come from either side.
+            writer.add(
+                grouped(
+                    taken.keys,
+                    key=taken.key,
+                    group=taken.group // 2,
+                    day=taken.day,
+                    count=taken.count,
+                    first=taken.first,
+                    last=taken.last,
+                    segments=taken.segments,
+                    ranks=taken.ranks,
+                )
+            )
+        return writer.finish()
+    finally:
+        writer.close()
+
+
+def _where(rows: Rows, tables: Tables) -> Column:
+    """Key, group and day of each row in one number, of both sides the same."""
+    group_bits = len(tables.groups).bit_length()
+    return (rows.key << (group_bits + DAY_BITS)) | (rows.group // 2 << DAY_BITS) | rows.day
+
+
+def _is_gone(rows: Rows, tables: Tables) -> Mask:
+    """Of which rows some events are gone."""
+    has = np.flatnonzero(rows.segments)
+    starts = tables.segment_starts[tables.segments_at(rows.group[has] // 2, rows.day[has])]
+    # Ranks rise, and what is gone comes first.
+    first = rows.ranks[(np.cumsum(rows.segments) - rows.segments)[has]]
+    is_gone = np.zeros(len(rows), bool)
+    is_gone[has] = tables.segment_ids[starts + first] == GONE
+    return is_gone
 
 
 def _sided(run: Iterator[Rows], side: int) -> Iterator[Rows]:
@@ -80,8 +139,8 @@ def _sided(run: Iterator[Rows], side: int) -> Iterator[Rows]:
 
 
 def _compared(rows: Rows, tables: Tables) -> Iterator[Difference]:
-    group_bits = len(tables.groups).bit_length()
-    where = (rows.key << (group_bits + DAY_BITS)) | (rows.group // 2 << DAY_BITS) | rows.day
+    where = _where(rows, tables)
+    is_gone = _is_gone(rows, tables) & (rows.group % 2 == 0)
     ends = np.cumsum(rows.segments)
     order = sorted_order(where * 2 + rows.group % 2)
     together = where[order]
@@ -110,7 +169,7 @@ def _compared(rows: Rows, tables: Tables) -> Iterator[Difference]:
             expected=expected,
         )
 
-    for place in np.flatnonzero(~is_pair & ~is_second).tolist():
+    for place in np.flatnonzero(~is_pair & ~is_second & ~is_gone[order]).tolist():
         row = int(order[place])
         is_found = rows.group[row] % 2 == 0
         text = shown(row)
@@ -123,7 +182,9 @@ def _compared(rows: Rows, tables: Tables) -> Iterator[Difference]:
     sizes, starts = rows.segments[first[alike]], ends - rows.segments
     ranks = (rows.ranks[ranges(starts[side[alike]], sizes)] for side in (first, second))
     other[np.repeat(alike, sizes)[np.not_equal(*ranks)]] = True
-    for place in np.flatnonzero(other).tolist():
+    is_less = (rows.count[first] < rows.count[second]) | (rows.first[first] > rows.first[second])
+    is_less |= rows.last[first] < rows.last[second]
+    for place in np.flatnonzero(other & (is_less | ~is_gone[first])).tolist():
         one, two = int(first[place]), int(second[place])
         yield difference("other", one, shown(one), shown(two))
 

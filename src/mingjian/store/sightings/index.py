@@ -228,7 +228,8 @@ class SightingsIndex:
     ) -> Found:
         tables = united(self.readers, with_segments=False)
         groups = tables.groups
-        allowed = self._allowed(groups, self._within(organisations)) & [group.role != OVERLAP for group in groups]
+        is_role = np.array([group.role != OVERLAP for group in groups], bool)
+        allowed = self._allowed(groups, self._within(organisations)) & is_role
         parts: list[pa.Table] = [answers.TOTALS_SCHEMA.empty_table()]
         left = values_max
         last_key = b""

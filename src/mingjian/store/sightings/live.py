@@ -35,7 +35,7 @@ from mingjian.errors import LimitExceeded, MingjianError, StateError, StorageErr
 from mingjian.store.indexfiles import live_index_files, replace_index_files, segments_replaced
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.sightings.blocks import damaged
-from mingjian.store.sightings.checking import rebuilt
+from mingjian.store.sightings.checking import rebuilt, with_gone
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.sightings.index import SightingsIndex
@@ -124,19 +124,29 @@ def tidy(workspace: Workspace) -> list[str]:
         return remove_strays(DiskFolder(workspace.sightings), _live(workspace))
 
 
-def rebuild(workspace: Workspace, commits: Iterable[tuple[OrganisationId, pa.Table]]) -> list[IndexFile]:
+def rebuild(
+    workspace: Workspace, commits: Iterable[tuple[OrganisationId, pa.Table]], *, forget_gone: bool = False
+) -> list[IndexFile]:
     """Make the index anew from the observations of all that is kept, and let it count in place of what there is.
 
-    What was seen in events that retention has removed is not in it. Until the last moment the old one counts.
+    What was seen in events that retention has removed is taken over from the old index, unless that is to be forgotten
+    because the old index cannot be read. Until the last moment the old one counts.
 
     Raises:
         StateError: another process writes in the workspace.
-        SchemaError, LimitExceeded, StorageError: as ``record``; nothing was changed.
+        SchemaError, LimitExceeded, StorageError: as ``record``, or the old index is damaged; nothing was changed.
     """
     folder = DiskFolder(workspace.sightings)
     with workspace.writing():
         old = _live(workspace)
         files = rebuilt(folder, commits)
+        if not forget_gone:
+            before = SightingsIndex.open(folder, old, replaced=_replaced(workspace))
+            both = with_gone(folder, before, SightingsIndex.open(folder, [file.name for file in files]))
+            if both is not None:
+                for file in files:
+                    folder.remove(file.name)
+                files = [both]
         replace_index_files(workspace, old, files)
         for name in old:
             folder.remove(name)

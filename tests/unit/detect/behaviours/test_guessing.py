@@ -3,12 +3,12 @@
 import random
 
 import pytest
-from planted import START_US, of, shuffled, table, terms_add_up
 
 from mingjian.detect.behaviours.facts import LOGONS
 from mingjian.detect.behaviours.grouping import DAY, HOUR, MINUTE, SECOND
 from mingjian.detect.behaviours.guessing import guessed
 from mingjian.errors import SchemaError
+from planted import START_US, of, shuffled, table, terms_add_up
 
 
 def attempt(

@@ -1,0 +1,340 @@
+"""Indicators over all of history: one merge join with the sightings index, then the events behind what was found.
+
+The index says which observables were ever seen and in which segments; only these segments are opened, and only for the
+events that are shown. What was seen is exact, however many events there are behind it; of the events of one indicator
+the newest are given, at most ``EVENTS_MAX``. What a warning list knows as harmless is counted, not looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mingjian.errors import StorageError
+from mingjian.hunt.history import History
+from mingjian.model.detections import Detection
+from mingjian.model.rules import LEVELS, Level
+from mingjian.model.sources import ObservableKind, View
+from mingjian.sources.columnwise import Observer
+from mingjian.sources.envelope import envelope
+from mingjian.store.blocks import SegmentBlock
+from mingjian.store.catalogue import SegmentRow, live_segments
+from mingjian.store.detections import FoundDetection
+from mingjian.store.indicatormatching import IndicatorMatcher, exact_values, key_ranges
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.sightings.columns import Array
+from mingjian.store.sightings.delta import OVERLAP
+from mingjian.store.sightings.feeds import Feed
+from mingjian.store.sightings.index import SightingsIndex
+from mingjian.store.sightings.keys import KeyRange
+from mingjian.store.workspace import Workspace
+
+EVENTS_MAX: Final = 1_000
+"""So many events of one indicator are given; all are counted."""
+OBSERVABLES_MAX: Final = 10_000
+"""For so many observables the events are looked up, those of the gravest indicators first; all are counted."""
+RANGES_MAX: Final = 20_000
+"""Up to so many ranges are looked up one by one; with more, the whole index is read once."""
+DESCRIPTION_CHARACTERS_MAX: Final = 200
+
+_Pair: TypeAlias = tuple[ObservableKind, str]
+_Observable: TypeAlias = tuple[int, ObservableKind, str]
+"""Organisation, kind, value."""
+_Seen: TypeAlias = dict[_Observable, tuple[int, int | None, int | None]]
+"""How often, first and last."""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """An observable that is a hit of an indicator, over all of history."""
+
+    indicator_id: int
+    kind: ObservableKind
+    """Of the indicator, as are ``how`` and ``value``."""
+    how: str
+    value: str
+    level: Level
+    warning: str
+    is_outside: bool
+    organisation: OrganisationId
+    observed: _Pair
+    count: int
+    """In how many events; each counts in each role that the observable has in it."""
+    first_us: int | None
+    last_us: int | None
+
+
+class Indicated(msgspec.Struct, kw_only=True):
+    """What came of looking for indicators."""
+
+    hits: list[Hit] = []
+    """The gravest first, then those seen last."""
+    found: list[tuple[OrganisationId, int, FoundDetection]] = []
+    """Events, with organisation and segment; the newest segments first."""
+    damaged: list[SegmentRow] = []
+    """Segments that could not be read: their events are not among those found."""
+    left_out: int = 0
+    """Observables and events that are counted in the hits, and not given."""
+
+
+def title_of(how: str, kind: str, value: str, description: str) -> str:
+    """What a detection of an indicator is called.
+
+    >>> title_of("below", "domain", "evil.example", "")
+    'domain *.evil.example'
+    """
+    shown = f"*.{value}" if how == "below" else value
+    text = f"{kind} {shown}"
+    return f"{text}: {description[:DESCRIPTION_CHARACTERS_MAX]}" if description else text
+
+
+class Lookout:
+    """Looks for indicators in the index and in the segments that it names."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        scope: Scope,
+        index: SightingsIndex,
+        matcher: IndicatorMatcher,
+        history: History,
+        *,
+        organisation: OrganisationId | None = None,
+    ) -> None:
+        self._index = index
+        self._matcher = matcher
+        self._history = history
+        self._organisations = None if organisation is None else [int(organisation)]
+        self._rows = {row.id: row for row in live_segments(workspace, scope, organisation=organisation)}
+        self._workspace = workspace
+
+    def look(self, *, with_events: bool = True) -> Indicated:
+        """Find what was seen, and the events behind it.
+
+        Raises:
+            StorageError: the index cannot be read.
+        """
+        outcome = Indicated(hits=self._hits(self._seen()))
+        if with_events:
+            with self._workspace.reading():
+                self._look_at_events(outcome)
+        return outcome
+
+    # --- what was seen
+
+    def _seen(self) -> _Seen:
+        """Every observable that is a hit by itself or lies in a range of hits: how often, first and last."""
+        seen: _Seen = {}
+        exact = exact_values(self._matcher.indicators)
+        if len(exact.rows):
+            # Each once: what several indicators look for must not be counted several times.
+            columns: list[Array] = [exact.kinds, exact.values]
+            distinct = pa.Table.from_arrays(columns, names=["kind", "value"]).group_by(["kind", "value"]).aggregate([])
+            kinds, values = (distinct.column(name).combine_chunks() for name in ("kind", "value"))
+            _add(seen, self._index.match(Feed(kinds, values), organisations=self._organisations))
+        ranges = self._ranges()
+        if ranges is None or ranges:
+            among: _Seen = {}
+            for table in self._index.scan(ranges):
+                of_ours = table
+                if self._organisations is not None:
+                    wanted = pc.field("organisation").isin(self._organisations)
+                    of_ours = table.filter(wanted)
+                hit = np.unique(self._matcher.match(of_ours.select(["kind", "value"])).column("row").to_numpy())
+                _add(among, of_ours.take(pa.array(hit)))
+            seen = among | seen
+        return seen
+
+    def _ranges(self) -> list[KeyRange] | None:
+        """The ranges of the index that hold further hits; None for all of it."""
+        table = self._matcher.indicators
+        columns = (table.column(name).to_pylist() for name in ("kind", "how", "value"))
+        found: dict[KeyRange, None] = {}
+        for kind, how, value in zip(*columns, strict=True):
+            found.update(dict.fromkeys(key_ranges(kind, how, value)))
+            if len(found) > RANGES_MAX:
+                return None
+        apart: list[KeyRange] = []
+        for each in sorted(found):
+            if apart and each.low <= apart[-1].high:
+                apart[-1] = KeyRange(apart[-1].low, max(apart[-1].high, each.high))
+            else:
+                apart.append(each)
+        return apart
+
+    def _hits(self, seen: _Seen) -> list[Hit]:
+        keys: list[_Observable] = list(seen)
+        observations = _observations(
+            [(kind, value) for _, kind, value in keys], [seen[key][1] for key in keys], [seen[key][2] for key in keys]
+        )
+        hits = [
+            Hit(
+                indicator_id=row["indicator_id"],
+                kind=row["kind"],
+                how=row["how"],
+                value=row["value"],
+                level=row["level"],
+                warning=row["warning"],
+                is_outside=row["is_outside"],
+                organisation=OrganisationId(keys[row["row"]][0]),
+                observed=(keys[row["row"]][1], keys[row["row"]][2]),
+                count=seen[keys[row["row"]]][0],
+                first_us=seen[keys[row["row"]]][1],
+                last_us=seen[keys[row["row"]]][2],
+            )
+            for row in cast("list[dict[str, Any]]", self._matcher.match(observations).to_pylist())
+        ]
+        return sorted(hits, key=lambda hit: (-LEVELS.index(hit.level), -(hit.last_us or 0), hit.value, hit.observed))
+
+    # --- the events
+
+    def _look_at_events(self, outcome: Indicated) -> None:
+        wanted: dict[int, set[_Pair]] = defaultdict(set)
+        looked_up: set[_Observable] = set()
+        for hit in outcome.hits:
+            key = (int(hit.organisation), *hit.observed)
+            if hit.warning or key in looked_up:
+                continue
+            if len(looked_up) >= OBSERVABLES_MAX:
+                outcome.left_out += 1
+                continue
+            looked_up.add(key)
+            for sighting in self._index.lookup(*hit.observed, organisations=[key[0]]):
+                for segment in sighting.segments:
+                    wanted[segment].add(hit.observed)
+        rows = [self._rows[segment] for segment in wanted if segment in self._rows]
+        rows.sort(key=lambda row: (row.key.day is None, -(row.key.day or 0), -row.id))
+        given: Counter[int] = Counter()
+        for row in rows:
+            try:
+                for view, block in self._history.blocks(row):
+                    outcome.left_out += self._events(outcome.found, given, row, view, block, wanted[row.id])
+            except StorageError:
+                outcome.damaged.append(row)
+
+    def _events(
+        self,
+        found: list[tuple[OrganisationId, int, FoundDetection]],
+        given: Counter[int],
+        row: SegmentRow,
+        view: View,
+        block: SegmentBlock,
+        wanted: set[_Pair],
+    ) -> int:
+        """Add the events of one block; give how many were left out."""
+        matches = _matches(self._matcher, view, block, wanted)
+        left_out = 0
+        for (place, indicator), match in sorted(matches.items()):
+            if given[indicator] >= EVENTS_MAX:
+                left_out += 1
+                continue
+            given[indicator] += 1
+            detection = self._detection(view, block, place, match)
+            content = str(indicator)
+            input_id = int(block.inputs[place])
+            stored = indicator if self._matcher.set_ids else None
+            each = FoundDetection(
+                detection=detection, content=content, indicator_id=stored, input_id=input_id, day=row.key.day
+            )
+            found.append((row.key.organisation, row.id, each))
+        return left_out
+
+    def _detection(self, view: View, block: SegmentBlock, place: int, match: _Match) -> Detection:
+        record = block.record(place)
+        about = envelope(view, record)
+        return Detection(
+            time_us=about.time_us,
+            level=match.level,
+            rule_id=f"{match.kind}:{match.value}",
+            rule_title=title_of(match.how, match.kind, match.value, match.description),
+            kind="indicator",
+            host=about.host,
+            account=about.account,
+            stream=view.stream.name,
+            file=self._history.file_of(int(block.inputs[place])),
+            record=block.numbers[place],
+            matched=match.observed,
+            atoms=match.remarks,
+        )
+
+
+class _Match(NamedTuple):
+    """An indicator that is in an event."""
+
+    kind: str
+    how: str
+    value: str
+    description: str
+    level: Level
+    observed: dict[str, str]
+    """Role and kind → what was observed."""
+    remarks: tuple[str, ...]
+
+
+def _matches(
+    matcher: IndicatorMatcher, view: View, block: SegmentBlock, wanted: set[_Pair]
+) -> dict[tuple[int, int], _Match]:
+    """(row, indicator) → what it is, for the observables of a block that are wanted."""
+    observer = Observer()
+    observed = observer.observed(view, block)
+    pairs: list[_Pair] = list(zip(observer.kinds, observer.values, strict=True))
+    is_wanted = np.array([pair in wanted for pair in pairs], dtype=np.bool_)
+    if not is_wanted.any():
+        return {}
+    chosen = is_wanted[observed.observables]
+    rows = cast("list[int]", observed.rows[chosen].tolist())
+    numbers = cast("list[int]", observed.observables[chosen].tolist())
+    roles = [observer.roles[role] for role in cast("list[int]", observed.roles[chosen].tolist())]
+    times = [block.times_us[row] for row in rows]
+    observations = _observations([pairs[number] for number in numbers], times, times)
+    found: dict[tuple[int, int], _Match] = {}
+    for match in cast("list[dict[str, Any]]", matcher.match(observations).to_pylist()):
+        place = int(match["row"])
+        kind, value = pairs[numbers[place]]
+        remarks = (
+            *(["outside its validity"] if match["is_outside"] else []),
+            *([f"on the warning list {match['warning']}"] if match["warning"] else []),
+        )
+        key = (rows[place], int(match["indicator_id"]))
+        known = found.get(key)
+        if known is None:
+            found[key] = _Match(
+                match["kind"], match["how"], match["value"], match["description"], match["level"], {}, remarks
+            )
+            known = found[key]
+        known.observed[f"{roles[place]} {kind}"] = value
+    return found
+
+
+def _observations(observables: Sequence[_Pair], firsts: Sequence[int | None], lasts: Sequence[int | None]) -> pa.Table:
+    cells: list[Array] = [
+        pa.array([kind for kind, _ in observables], pa.string()),
+        pa.array([value for _, value in observables], pa.string()),
+        pa.array(firsts, pa.int64()),
+        pa.array(lasts, pa.int64()),
+    ]
+    return pa.Table.from_arrays(cells, names=["kind", "value", "time_us", "last_us"])
+
+
+def _add(seen: _Seen, table: pa.Table) -> None:
+    """Add up rows of the index, all roles together."""
+    names = ("organisation", "kind", "value", "role", "count", "first_us", "last_us")
+    columns = [table.column(name).to_pylist() for name in names]
+    for organisation, kind, value, role, count, first, last in zip(*columns, strict=True):
+        if role == OVERLAP:
+            continue
+        before = seen.get((organisation, kind, value), (0, None, None))
+        firsts = [each for each in (before[1], first) if each is not None]
+        lasts = [each for each in (before[2], last) if each is not None]
+        seen[organisation, kind, value] = (before[0] + count, min(firsts, default=None), max(lasts, default=None))
+
+
+def sorted_found(found: Sequence[tuple[OrganisationId, int, FoundDetection]]) -> list[Detection]:
+    """Detections in the order of time (none last), file, record, indicator."""
+    every = [each.detection for _, _, each in found]
+    return sorted(every, key=lambda one: (one.time_us is None, one.time_us or 0, one.file, one.record, one.rule_id))
