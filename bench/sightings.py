@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +55,9 @@ COMMITS_PER_DAY = 4
 HISTORY_DAYS_PER_COMMIT = 10
 HISTORY_ROWS_PER_DAY = 110_000
 HISTORY_EVENTS_PER_DAY = 1_000_000
-LOOKUPS = 200
+LOOKUPS = 120
+COLD = 30
+"""So many questions of each sort are asked cold."""
 FEED = 1_000_000
 FEED_SHARES = (0.001, 0.01, 0.1)
 """So much of a feed was ever seen."""
@@ -202,19 +204,27 @@ def history(folder: Path, days: int) -> None:
         say(f"DuckDB / index: {name}", ratio=figure / alone[name])
 
 
-def asked(days: int) -> list[tuple[str, str]]:
-    """Values of every kind: popular, rare, seen once, and never seen."""
+def asked(days: int) -> dict[str, list[tuple[str, str]]]:
+    """Values that were never seen, seen once, and seen on many days."""
     random = np.random.default_rng((SEED, 99))
-    some = LOOKUPS // 5
-    fresh = random.integers(0, days, some) * 10_000_000 + random.integers(0, HISTORY_ROWS_PER_DAY // 8, some)
-    columns = (
-        ("ip", workload.external(workload.popular(random, some, 3_000_000))),
-        ("domain", workload.domains(workload.popular(random, some, workload.DOMAINS))),
-        ("url", workload.pages(workload.popular(random, some, workload.PAGES))),
-        ("domain", workload.joined(workload.letters(workload.scrambled(fresh, 4), 10), ".never.example")),
-        ("ip", workload.addresses(random.integers(0, 2**32, some).astype(np.uint64))),
+    never = workload.joined(workload.letters(workload.scrambled(np.arange(LOOKUPS // 2), 4), 10), ".never.example")
+    others = workload.addresses(random.integers(0, 2**32, LOOKUPS // 2).astype(np.uint64))
+    once: list[tuple[str, str]] = []
+    for day in range(0, days, max(1, days // 4)):
+        seen = workload.history_day(SEED, day, HISTORY_ROWS_PER_DAY, HISTORY_EVENTS_PER_DAY, day + 1)
+        rows = np.flatnonzero(seen["count"].to_numpy() == 1)
+        some = seen.take(rows[random.integers(0, len(rows), LOOKUPS // 4)])
+        once += zip(some["kind"].to_pylist(), some["value"].to_pylist(), strict=True)
+    many = (
+        ("ip", workload.external(workload.popular(random, LOOKUPS // 3, 3_000_000))),
+        ("domain", workload.domains(workload.popular(random, LOOKUPS // 3, workload.DOMAINS))),
+        ("url", workload.pages(workload.popular(random, LOOKUPS // 3, workload.PAGES))),
     )
-    return [(kind, value) for kind, column in columns for value in column.to_pylist()]
+    return {
+        "never seen": [*(("domain", v) for v in never.to_pylist()), *(("ip", v) for v in others.to_pylist())],
+        "seen rarely": once,
+        "popular": [(kind, value) for kind, column in many for value in column.to_pylist()],
+    }
 
 
 def feed_columns(share: float) -> tuple[pa.Array, pa.Array]:
@@ -233,10 +243,12 @@ def feed_columns(share: float) -> tuple[pa.Array, pa.Array]:
 def drop(path: Path) -> None:
     """Have the kernel forget what it holds of these files."""
     for file in [path] if path.is_file() else sorted(path.iterdir()):
-        descriptor = os.open(file, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
+        # What another process merges may go meanwhile.
+        with suppress(FileNotFoundError):
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
 
 
 class Seconds(NamedTuple):
@@ -266,33 +278,40 @@ def quantiles(name: str, seconds: list[Seconds], found: dict[str, float]) -> Non
     )
 
 
-def measure(store: Store, values: list[tuple[str, str]]) -> dict[str, float]:
+def measure(store: Store, values: dict[str, list[tuple[str, str]]]) -> dict[str, float]:
     """Every question, cold and warm."""
     found: dict[str, float] = {}
     opened: list[Seconds] = []
-    cold: list[Seconds] = []
-    for kind, value in values[:: max(1, len(values) // 60)]:
+    for _ in range(COLD):
         store.drop()
         opened.append(timed(lambda: store.open().close()))
-        index = store.open()
-        store.drop()
-        cold.append(timed(lambda k=kind, v=value, i=index: i.lookup(k, v)))
-        index.close()
     quantiles("opening, cold", opened, found)
-    quantiles("look-up, cold", cold, found)
+    for name, some in values.items():
+        cold: list[Seconds] = []
+        for kind, value in some[:: max(1, len(some) // COLD)]:
+            index = store.open()
+            store.drop()
+            cold.append(timed(lambda k=kind, v=value, i=index: i.lookup(k, v)))
+            index.close()
+        quantiles(f"look-up, cold, {name}", cold, found)
     index = store.open()
-    for kind, value in values:
-        index.lookup(kind, value)
     again: list[Seconds] = []
-    warm: list[Seconds] = []
-    for kind, value in values:
-        started, worked = time.perf_counter(), time.process_time()
-        index = store.open(index)
-        again.append(Seconds(time.perf_counter() - started, time.process_time() - worked))
-        warm.append(timed(lambda k=kind, v=value, i=index: i.lookup(k, v)))
+    for name, some in values.items():
+        for kind, value in some:
+            index.lookup(kind, value)
+        warm: list[Seconds] = []
+        days = 0
+        for kind, value in some:
+            started, worked = time.perf_counter(), time.process_time()
+            index = store.open(index)
+            again.append(Seconds(time.perf_counter() - started, time.process_time() - worked))
+            warm.append(timed(lambda k=kind, v=value, i=index: i.lookup(k, v)))
+            days += len(index.lookup(kind, value))
+        quantiles(f"look-up, warm, {name}", warm, found)
+        totals = [timed(lambda k=k, v=v, i=index: i.totals(k, v)) for k, v in some]
+        quantiles(f"totals, warm, {name}", totals, found)
+        say(f"  {name}", sightings_each=days / len(some))
     quantiles("opening again, warm", again, found)
-    quantiles("look-up, warm", warm, found)
-    quantiles("totals, warm", [timed(lambda k=k, v=v: index.totals(k, v)) for k, v in values], found)
     index.close()
     for share in FEED_SHARES:
         measure_feed(store, share, found)
@@ -323,22 +342,23 @@ def measure_feed(store: Store, share: float, found: dict[str, float]) -> None:
     index.close()
 
 
-def measure_duckdb(parquet: Path, values: list[tuple[str, str]]) -> dict[str, float]:
+def measure_duckdb(parquet: Path, values: dict[str, list[tuple[str, str]]]) -> dict[str, float]:
     """The same questions to DuckDB."""
     found: dict[str, float] = {}
     ask = f"select * from '{parquet}' where kind = ? and value = ?"  # the path is our own
-    cold: list[Seconds] = []
-    some = values[:: max(1, len(values) // 10)]
-    for kind, value in some:
-        drop(parquet)
-        with duckdb.connect() as connection:
-            cold.append(timed(lambda k=kind, v=value, c=connection: c.execute(ask, [k, v]).fetchall()))
-    quantiles("look-up, cold", cold, found)
-    with duckdb.connect() as connection:
+    for name, all_of_them in values.items():
+        some = all_of_them[:: max(1, len(all_of_them) // 10)]
+        cold: list[Seconds] = []
         for kind, value in some:
-            connection.execute(ask, [kind, value]).fetchall()
-        warm = [timed(lambda k=k, v=v: connection.execute(ask, [k, v]).fetchall()) for k, v in some]
-    quantiles("look-up, warm", warm, found)
+            drop(parquet)
+            with duckdb.connect() as connection:
+                cold.append(timed(lambda k=kind, v=value, c=connection: c.execute(ask, [k, v]).fetch_arrow_table()))
+        quantiles(f"look-up, cold, {name}", cold, found)
+        with duckdb.connect() as connection:
+            for kind, value in some:
+                connection.execute(ask, [kind, value]).fetch_arrow_table()
+            warm = [timed(lambda k=k, v=v, c=connection: c.execute(ask, [k, v]).fetch_arrow_table()) for k, v in some]
+        quantiles(f"look-up, warm, {name}", warm, found)
     share = FEED_SHARES[0]
     kinds, column = feed_columns(share)
     join = f"""
@@ -349,8 +369,8 @@ def measure_duckdb(parquet: Path, values: list[tuple[str, str]]) -> dict[str, fl
     with duckdb.connect() as connection:
         connection.register("feed", pa.table({"kind": kinds, "value": column}))
         name = f"feed of {FEED:,}, {share:.1%} hits"
-        found[f"{name}, cold"] = timed(lambda: connection.execute(join).fetchall()).wall
-        found[f"{name}, warm"] = min(timed(lambda: connection.execute(join).fetchall()).wall for _ in range(2))
+        found[f"{name}, cold"] = timed(lambda: connection.execute(join).fetch_arrow_table()).wall
+        found[f"{name}, warm"] = min(timed(lambda: connection.execute(join).fetch_arrow_table()).wall for _ in range(2))
     say(f"feed of {FEED:,}", cold_s=found[f"{name}, cold"], warm_s=found[f"{name}, warm"])
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 
 from mingjian.formats.indicators import documents
 from mingjian.model.blocks import Piece, Quarantined
@@ -18,7 +19,7 @@ def read(data: bytes | str | object, assumed: Assumed = NOTHING, cuts: Sequence[
     if not isinstance(data, bytes):
         data = (data if isinstance(data, str) else json.dumps(data)).encode()
     bounds = [0, *sorted(cuts), len(data)]
-    chunks = (data[start:end] for start, end in zip(bounds, bounds[1:], strict=False))
+    chunks = (data[start:end] for start, end in pairwise(bounds))
     return list(documents.read(Piece(file="feed", chunks=chunks), assumed))
 
 

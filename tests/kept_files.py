@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import pyarrow as pa
 
 from lakes import OPERATOR, written
 from mingjian.formats import registry
 from mingjian.formats.containers import open_members
 from mingjian.model.blocks import Piece, Quarantined
-from mingjian.sources.envelope import envelope
+from mingjian.sources.envelope import Observed, envelope, observables
 from mingjian.sources.router import Router
 from mingjian.store.catalogue import Batch, HostDay, Organisation, commit_batch, register_input
+from mingjian.store.indexfiles import with_index_file
 from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, WrittenSegment, by_day
+from mingjian.store.sightings.layout import IndexFile
+from mingjian.store.sightings.live import record
 from mingjian.store.workspace import Workspace
 
 
@@ -23,7 +28,7 @@ def keep_files(
     events = 0
     kept: list[WrittenSegment] = []
     for path in paths:
-        segments, count, quarantined, hosts = _of_file(workspace, organisation, path, router, by_days)
+        segments, count, quarantined, hosts, index = _of_file(workspace, organisation, path, router, by_days)
         events += count
         batch = Batch(
             organisation=organisation.id,
@@ -31,18 +36,37 @@ def keep_files(
             quarantined=[(None, each) for each in quarantined],
             hosts=list(hosts.values()),
         )
-        commit_batch(workspace, OPERATOR, batch)
+        commit_batch(workspace, OPERATOR, batch, [] if index is None else [with_index_file(index)])
         kept += segments
     return events, kept
 
 
+def index_of(
+    workspace: Workspace,
+    organisation: Organisation,
+    observed: Sequence[tuple[int, str, Sequence[Observed], int | None]],
+) -> IndexFile | None:
+    """The index file of some events: segment, source, observables and time of each."""
+    rows = [
+        (each.kind, each.value, each.role, source, segment, time_us, event)
+        for event, (segment, source, several, time_us) in enumerate(observed)
+        for each in several
+    ]
+    if not rows:
+        return None
+    names = ("kind", "value", "role", "source", "segment", "time_us", "event")
+    table = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
+    return record(workspace, OPERATOR, organisation.id, table)
+
+
 def _of_file(
     workspace: Workspace, organisation: Organisation, path: Path, router: Router, by_days: bool
-) -> tuple[list[WrittenSegment], int, list[Quarantined], dict[tuple[str, int, str], HostDay]]:
+) -> tuple[list[WrittenSegment], int, list[Quarantined], dict[tuple[str, int, str], HostDay], IndexFile | None]:
     builders: dict[SegmentKey, SegmentBuilder] = {}
     quarantined: list[Quarantined] = []
     hosts: dict[tuple[str, int, str], HostDay] = {}
     inputs: dict[str, int] = {}
+    seen: list[tuple[SegmentKey, str, Sequence[Observed], int | None]] = []
     count = 0
     with path.open("rb") as stream:
         for member in open_members(str(path), stream, modified_at_s=path.stat().st_mtime):
@@ -83,7 +107,13 @@ def _of_file(
                             day=day,
                         )
                         builders.setdefault(key, SegmentBuilder(key)).add(part)
-    return [written(workspace, organisation, builder) for builder in builders.values()], count, quarantined, hosts
+                        for row, time_us in zip(part.rows, part.times_us, strict=True):
+                            several = observables(portion.view, block.record(row))
+                            seen.append((key, portion.view.stream.source, several, time_us))
+    segments = [written(workspace, organisation, builder) for builder in builders.values()]
+    ids = {segment.key: segment.id for segment in segments}
+    index = index_of(workspace, organisation, [(ids[key], *rest) for key, *rest in seen])
+    return segments, count, quarantined, hosts, index
 
 
 def _count(hosts: dict[tuple[str, int, str], HostDay], stream: str, host: str, time_us: int) -> None:

@@ -26,7 +26,7 @@ def shuffled(facts: pa.Table, seed: int, cuts: int, *, dictionaries: bool = Fals
     places = list(range(facts.num_rows))
     chance.shuffle(places)
     bounds = sorted([0, len(places), *(chance.randint(0, len(places)) for _ in range(cuts))])
-    mixed = facts.take(places)
+    mixed = facts.take(pa.array(places, pa.int64()))
     parts = [mixed.slice(low, high - low) for low, high in itertools.pairwise(bounds)]
     if dictionaries:
         parts = [_with_dictionaries(part) for part in parts]

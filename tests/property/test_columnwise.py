@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mingjian.formats.records import RecordBlock
-from mingjian.model.sources import Layout, Observation, ObservableKind, Stream, View
+from mingjian.model.sources import Layout, ObservableKind, Observation, Stream, View
 from mingjian.model.values import EMPTY, Record, Value
 from mingjian.sources.columnwise import Observer, envelopes
 from mingjian.sources.envelope import OBSERVABLES_MAX, Observed, envelope, observables

@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TextIO
 
 import typer
 
@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from mingjian.hunt.answer import Answer
     from mingjian.hunt.history import Estimate
     from mingjian.hunt.hunting import Hunt
+    from mingjian.hunt.indicating import Indicated
     from mingjian.hunt.rulebook import Rulebook
 
 app = typer.Typer(add_completion=False)
 
 NICENESS = 10
 """How far behind everything else on the machine a hunt stands that nobody waits for."""
+UNREAD_SHOWN = 5
+"""So many entries of indicators that could not be read are shown."""
+HITS_SHOWN = 10
+"""So many observables that were found are summed up on stderr."""
 BYTES_PER_S = 20_000_000
 """About so many bytes of segments are read in a second, for the estimate."""
 
@@ -40,7 +45,10 @@ def hunt(
         list[str] | None,
         typer.Argument(metavar="RULE.yml | 'FIELD|MODIFIER=VALUE'…", help="Rule files or folders, or expressions."),
     ] = None,
-    pending: Annotated[bool, typer.Option(help="Run the rules of the workspace over what they were not yet.")] = False,
+    indicators: Annotated[
+        list[str] | None, typer.Option(help="A file or folder of indicators, as for intel add. May be repeated.")
+    ] = None,
+    pending: Annotated[bool, typer.Option(help="Run rules and indicators of the workspace over what is left.")] = False,
     estimate: Annotated[bool, typer.Option(help="Say what would be looked at, and do nothing.")] = False,
     org: Annotated[str | None, typer.Option(help="Only the events of this organisation.")] = None,
     since: Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day.")] = None,
@@ -65,10 +73,13 @@ def hunt(
     from mingjian.store.workspace import open_here
 
     settings = context.find_object(Settings) or Settings()
-    if pending == bool(what):
-        raise ConfigError("either something to look for or --pending is needed")
+    if sum(map(bool, (what, indicators, pending))) != 1:
+        raise ConfigError("one of these is needed: something to look for, --indicators, --pending")
     if pending:
         return _pending(settings, sources or [])
+    if indicators:
+        asked = _Asked(level, format, output, explain, fail_on, language or settings.language)
+        return _look_for_indicators(settings, indicators, org, sources or [], asked)
     book = _rulebook(what or [], settings)
     scope = Scope.of_operator()
     with ExitStack() as stack:
@@ -200,3 +211,75 @@ def _pending(settings: Settings, sources: list[Path]) -> Exit:
     if not done:
         terminal.note("nothing is waiting")
     return Exit.QUARANTINED if any(each.damaged for each in done) else Exit.DONE
+
+
+class _Asked(NamedTuple):
+    """How the result is to be written."""
+
+    level: Level
+    format: str | None
+    output: Path | None
+    explain: bool
+    fail_on: Level | None
+    language: Language
+
+
+def _look_for_indicators(
+    settings: Settings, paths: list[str], org: str | None, sources: list[Path], asked: _Asked
+) -> Exit:
+    """Look for indicators of files, which are not kept."""
+    from mingjian.hunt.indicating import look_for
+    from mingjian.model.blocks import Quarantined
+    from mingjian.model.indicators import Assumed, Indicator
+    from mingjian.sources.definitions import load_sources
+    from mingjian.sources.feeds import read_feed
+    from mingjian.store.catalogue import organisation_named
+    from mingjian.store.scope import Scope
+    from mingjian.store.workspace import open_here
+
+    entries = [entry for path in paths for entry in read_feed(path, Assumed())]
+    wanted = [entry for entry in entries if isinstance(entry, Indicator)]
+    unread = [entry for entry in entries if isinstance(entry, Quarantined)]
+    for entry in unread[:UNREAD_SHOWN]:
+        terminal.complain(entry.reason, where=f"{entry.file}:{entry.record}")
+    terminal.note(f"{len(wanted)} indicators, {len(entries) - len(wanted) - len(unread)} skipped, {len(unread)} unread")
+    scope = Scope.of_operator()
+    with open_here(settings) as workspace:
+        organisation = None if org is None else organisation_named(workspace, scope, org).id
+        book = load_sources(sources, cache_folder=settings.cache_folder)
+        found, answer = look_for(workspace, scope, wanted, book, organisation=organisation)
+        lowest = LEVELS.index(asked.level)
+        detections = [each for each in found.detections() if LEVELS.index(each.level) >= lowest]
+        with ExitStack() as stack:
+            stream: TextIO = sys.stdout
+            if asked.output:
+                stream = stack.enter_context(asked.output.open("w", encoding="utf-8", newline=""))
+            if asked.format == "html":
+                raise ConfigError("hits of indicators are written as table, jsonl or csv")
+            chosen = terminal.choose_format(asked.format, stream)  # type: ignore[arg-type]  # html was dealt with above
+            columns = TABLE_COLUMNS if chosen == "table" else COLUMNS
+            rows = (row_of(detection, explain=asked.explain) for detection in detections)
+            terminal.write_rows(rows, (*columns, "atoms") if asked.explain else columns, chosen, stream=stream)
+        _summarise_indicators(found)
+        say_answer(answer, asked.language)
+    if asked.fail_on is not None:
+        floor = LEVELS.index(asked.fail_on)
+        if any(LEVELS.index(hit.level) >= floor for hit in found.hits):
+            return Exit.FOUND
+    return Exit.QUARANTINED if unread or found.damaged else Exit.DONE
+
+
+def _summarise_indicators(found: Indicated) -> None:
+    """Say on stderr what was seen of what was looked for."""
+    from mingjian.cli.detect import time_text
+
+    for hit in found.hits[:HITS_SHOWN]:
+        remark = f" ({hit.warning})" if hit.warning else " (outside its validity)" if hit.is_outside else ""
+        terminal.note(
+            f"{hit.level}: {hit.observed[0]} {hit.observed[1]} {hit.count} times, "
+            f"{time_text(hit.first_us)} to {time_text(hit.last_us)}{remark}"
+        )
+    if len(found.hits) > HITS_SHOWN:
+        terminal.note(f"… and {len(found.hits) - HITS_SHOWN} more observables")
+    if found.left_out:
+        terminal.note(f"{found.left_out} events are counted above and not listed")

@@ -206,6 +206,7 @@ class _Adding:
     def add(self, name: str, indicators: Iterator[Indicator], read: _Read) -> terminal.Row:
         """Add one set and give its row."""
         from mingjian.store.indicators import add_set
+        from mingjian.store.jobs import queue
 
         try:
             added = add_set(
@@ -222,6 +223,14 @@ class _Adding:
         except SchemaError as error:
             read.tell(is_in_file=False)
             raise SchemaError(error.what, where=error.where or name) from None
+        if added.how != "unchanged":
+            queue(
+                self._workspace,
+                self._scope,
+                "indicators",
+                organisation=self._organisation,
+                indicator_set_id=added.set.id,
+            )
         of_set = read.details("")
         is_same = added.how == "unchanged"
         return {

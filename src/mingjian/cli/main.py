@@ -44,6 +44,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
     Command("detections", "mingjian.cli.detections", "List what was found in the workspace."),
+    Command("doctor", "mingjian.cli.doctor", "Look whether the workspace is whole, and what to do if not."),
     Command("hunt", "mingjian.cli.hunt", "Look for something in everything that was ever kept."),
     Command("init", "mingjian.cli.init", "Make a workspace: the folder in which everything is kept."),
     Command("ingest", "mingjian.cli.ingest", "Take logs into the workspace, with every rule run over them."),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from mingjian.detect.correlation import Match, needed_fields
 from mingjian.detect.engine import Engine
@@ -23,6 +24,7 @@ from mingjian.store.detections import (
     matches_in_order,
     set_correlated,
 )
+from mingjian.store.indicatormatching import IndicatorMatcher, Matchers
 from mingjian.store.rules import RuleSet, can_be_kept, keep_rules, live_rules, version_key
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
@@ -30,11 +32,13 @@ from mingjian.store.workspace import Workspace
 
 
 class Watch:
-    """Rules, ready to run, with the numbers under which the store knows their versions."""
+    """Rules and indicators, ready to run, with the numbers under which the store knows their versions."""
 
-    def __init__(self, rule_set: RuleSet, engine: Engine) -> None:
+    def __init__(self, rule_set: RuleSet, engine: Engine, matcher: IndicatorMatcher | None = None) -> None:
         self.rule_set = rule_set
         self.engine = engine
+        self.matcher = matcher
+        """None if there are no indicators."""
         self.wanted_fields: Mapping[str, Sequence[str]] = needed_fields(rule_set.correlations)
         """Rule → fields whose values correlations need of each of its matches."""
         self.contents = {rule.id: version_key(rule) for rule in (*rule_set.rules, *rule_set.correlations)}
@@ -52,9 +56,15 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def watch_live(
-    workspace: Workspace, scope: Scope, *, starter: Path, cache_folder: Path | None, jobs: int = 1
+    workspace: Workspace,
+    scope: Scope,
+    organisation: OrganisationId,
+    *,
+    starter: Path,
+    cache_folder: Path | None,
+    jobs: int = 1,
 ) -> Loaded:
-    """Take the rules of the workspace; if it has none, the starter rules.
+    """Take the rules of the workspace (if it has none, the starter rules) and the indicators for an organisation.
 
     Raises:
         NotPermitted: the scope does not reach every organisation, to which rules belong together.
@@ -62,15 +72,18 @@ def watch_live(
     """
     live = live_rules(workspace, scope)
     if len(live):
-        return Loaded(watch=Watch(live, engine_for(live.rules, cache_folder)), is_starter=False, left_out=0)
+        engine = engine_for(live.rules, cache_folder)
+        watch = Watch(live, engine, _matcher(workspace, scope, organisation))
+        return Loaded(watch=watch, is_starter=False, left_out=0)
     book = load_rulebook([starter], cache_folder=cache_folder, jobs=jobs)
-    return watch_book(workspace, scope, book, cache_folder=cache_folder, is_starter=True)
+    loaded = watch_book(workspace, scope, organisation, book, cache_folder=cache_folder)
+    return replace(loaded, is_starter=True)
 
 
 def watch_book(
-    workspace: Workspace, scope: Scope, book: Rulebook, *, cache_folder: Path | None, is_starter: bool = False
+    workspace: Workspace, scope: Scope, organisation: OrganisationId, book: Rulebook, *, cache_folder: Path | None
 ) -> Loaded:
-    """Take rules that were loaded, for this time.
+    """Take rules that were loaded, for this time, and the indicators for an organisation.
 
     Raises:
         ConfigError: there is no rule among them.
@@ -87,8 +100,14 @@ def watch_book(
         raise ConfigError("no rule could be loaded", hint="mingjian rules check says why")
     rule_set = keep_rules(workspace, scope, rules, correlations)
     left_out = len(book.rules) + len(book.correlations) - len(kept)
-    watch = Watch(rule_set, engine_for(rule_set.rules, cache_folder))
-    return Loaded(watch=watch, is_starter=is_starter, left_out=left_out)
+    engine = engine_for(rule_set.rules, cache_folder)
+    watch = Watch(rule_set, engine, _matcher(workspace, scope, organisation))
+    return Loaded(watch=watch, is_starter=False, left_out=left_out)
+
+
+def _matcher(workspace: Workspace, scope: Scope, organisation: OrganisationId) -> IndicatorMatcher | None:
+    matcher = Matchers(workspace).current(scope, organisation=organisation)
+    return matcher if len(matcher) else None
 
 
 def correlate_arrivals(workspace: Workspace, organisation: OrganisationId, watch: Watch) -> int:

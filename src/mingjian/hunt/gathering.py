@@ -24,6 +24,7 @@ from mingjian.hunt.arrival import Watch
 from mingjian.hunt.decoded import DecodedBlock
 from mingjian.hunt.parts import Begin, Counted, Data, End, Flush, Message, Part, Unit
 from mingjian.hunt.patience import Say, insist
+from mingjian.hunt.recognising import Occurrences
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.detections import Detection
@@ -97,7 +98,7 @@ class _Waiting:
         self.rows += len(block.numbers)
 
 
-class _Observations:
+class Observations:
     """Observations since the last flush, in columns."""
 
     def __init__(self) -> None:
@@ -126,6 +127,16 @@ class _Observations:
         self.count += len(rows)
         self.events += len(block.numbers)
 
+    def occurrences(self) -> Occurrences:
+        """What is in which event."""
+        joined = [np.concatenate(self.columns[name]) for name in ("observable", "role", "event", "segment")]
+        return Occurrences(*joined)
+
+    def distinct(self) -> pa.Table:
+        """Every observable once, at the place of its number."""
+        arrays = [pa.array(self.observer.kinds, pa.string()), pa.array(self.observer.values, pa.string())]
+        return pa.Table.from_arrays(arrays, names=["kind", "value"])
+
     def table(self) -> pa.Table:
         """All of them, as ``sightings.delta`` wants them."""
         joined = {name: np.concatenate(parts) for name, parts in self.columns.items()}
@@ -150,6 +161,16 @@ def _plain(numbers: Numbers) -> pa.Array[Any]:
 
 def _coded(codes: Numbers, texts: Sequence[str]) -> pa.Array[Any]:
     return with_dictionary(texts, codes.astype(np.int32, copy=False))
+
+
+class _Look(NamedTuple):
+    """Where the events of one look are, for indicators that may be found in them."""
+
+    first_event: int
+    stream: str
+    origin_of: _OriginOf
+    numbers: Sequence[int]
+    about: Envelopes
 
 
 class _Growing(NamedTuple):
@@ -183,7 +204,7 @@ class Gatherer:
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._growing: dict[SegmentKey, _Growing] = {}
-        self._observations = _Observations()
+        self._observations = Observations()
         self._hosts: dict[tuple[str, int, str], list[int]] = {}
         self._counted: dict[int, Counted] = {}
         self._part = Part(epoch=0)
@@ -287,9 +308,13 @@ class Gatherer:
         segments = self._build(view, block, waiting.origins, about)
         untimed = np.array([time_us is None for time_us in about.times_us], np.bool_)
         times = np.array([0 if time_us is None else time_us for time_us in about.times_us], np.int64)
+        origin_of = _OriginOf(waiting.origins, block.shares())
+        if self._watch.matcher is not None:
+            events = self._observations.events
+            self._looks.append(_Look(events, view.stream.name, origin_of, block.numbers, about))
         self._observations.add(view, block, times, untimed, segments)
         self._count_hosts(view, about.hosts, times, untimed)
-        self._match(view, block, waiting.origins, about, segments)
+        self._match(view, block, origin_of, about, segments)
         if self._is_full():
             self._write()
 
@@ -350,10 +375,9 @@ class Gatherer:
     # --- matching
 
     def _match(
-        self, view: View, block: DecodedBlock, origins: Sequence[_Origin], about: Envelopes, segments: Numbers
+        self, view: View, block: DecodedBlock, origin_of: _OriginOf, about: Envelopes, segments: Numbers
     ) -> None:
         engine = self._watch.engine
-        origin_of = _OriginOf(origins, block.shares())
         readings: dict[int, Reading] = {}
         for index, row in engine.match(view, block):
             record = block.record(row)
@@ -443,7 +467,7 @@ class Gatherer:
             file = insist(lambda: write_delta(folder, table, organisation), self._say)
             if file is not None:
                 self._part.indexes.append(file)
-        self._observations = _Observations()
+        self._observations = Observations()
 
     def _write_segment(self, growing: _Growing) -> None:
         home = self._home

@@ -259,7 +259,7 @@ class _Feeding:
     """Which streams can feed which log sources, going by their names."""
 
     def __init__(self, sources: SourceBook) -> None:
-        self._templates = [(_as_pattern(stream.name), stream.logsources) for stream in sources.streams()]
+        self._templates = [(pattern_of(stream.name), stream.logsources) for stream in sources.streams()]
         self._declared: dict[str, tuple[LogSource, ...] | None] = {}
 
     def can_feed(self, stream: str, wanted: LogSource) -> bool:
@@ -279,6 +279,11 @@ class _Feeding:
         return self._declared[stream]
 
 
-def _as_pattern(template: str) -> re.Pattern[str]:
+def pattern_of(template: str) -> re.Pattern[str]:
+    """What fits the names of streams that a definition names with placeholders.
+
+    >>> bool(pattern_of("windows/sysmon/{EventID}").fullmatch("windows/sysmon/22"))
+    True
+    """
     parts = PLACEHOLDER.split(template)
     return re.compile("[^/]*".join(map(re.escape, parts[::2])))

@@ -8,31 +8,41 @@ the newest are given, at most ``EVENTS_MAX``. What a warning list knows as harml
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from mingjian.detect.engine import Engine
 from mingjian.errors import StorageError
-from mingjian.hunt.history import History
+from mingjian.hunt.answer import Answer
+from mingjian.hunt.history import History, pattern_of
+from mingjian.hunt.holes import Question, holes
 from mingjian.model.detections import Detection
+from mingjian.model.indicators import Indicator
 from mingjian.model.rules import LEVELS, Level
 from mingjian.model.sources import ObservableKind, View
 from mingjian.sources.columnwise import Observer
+from mingjian.sources.definitions import SourceBook
 from mingjian.sources.envelope import envelope
 from mingjian.store.blocks import SegmentBlock
 from mingjian.store.catalogue import SegmentRow, live_segments
 from mingjian.store.detections import FoundDetection
+from mingjian.store.holes import streams_present, streams_without_days
 from mingjian.store.indicatormatching import IndicatorMatcher, exact_values, key_ranges
+from mingjian.store.indicators import INDICATORS_MAX
+from mingjian.store.indicatortables import merged, numbered, table_of
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.sightings.columns import Array
+from mingjian.store.sightings.columns import Array, computed
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.feeds import Feed
 from mingjian.store.sightings.index import SightingsIndex
 from mingjian.store.sightings.keys import KeyRange
+from mingjian.store.sightings.live import open_index
+from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
 
 EVENTS_MAX: Final = 1_000
@@ -80,6 +90,70 @@ class Indicated(msgspec.Struct, kw_only=True):
     """Segments that could not be read: their events are not among those found."""
     left_out: int = 0
     """Observables and events that are counted in the hits, and not given."""
+
+    def detections(self) -> list[Detection]:
+        """The events in the order of time (none last), file, record, indicator."""
+        every = [each.detection for _, _, each in self.found]
+        return sorted(every, key=lambda one: (one.time_us is None, one.time_us or 0, one.file, one.record, one.rule_id))
+
+
+def look_for(
+    workspace: Workspace,
+    scope: Scope,
+    indicators: Sequence[Indicator],
+    sources: SourceBook,
+    *,
+    organisation: OrganisationId | None = None,
+    lists: WarningLists | None = None,
+) -> tuple[Indicated, Answer]:
+    """Look for indicators that are not kept, and say what was out of sight. ``lists`` are the warning lists to ask.
+
+    Raises:
+        LimitExceeded: there are more than ``indicators.INDICATORS_MAX``.
+        StorageError: the workspace cannot be read.
+    """
+    lists = WarningLists() if lists is None else lists
+    rows = merged(table_of(indicators, rows_max=INDICATORS_MAX))
+    warnings = lists.of_indicators(*(rows.column(each).combine_chunks() for each in ("kind", "how", "value")))
+    rows = rows.set_column(rows.schema.get_field_index("warning"), "warning", warnings.cast(pa.string()))
+    history = History(workspace, scope, Engine(()), sources)
+    matcher = IndicatorMatcher(numbered(rows), lists)
+    with closing(open_index(workspace, scope)) as index:
+        outcome = Lookout(workspace, scope, index, matcher, history, organisation=organisation).look()
+    kinds: set[ObservableKind] = {each.kind for each in indicators}
+    question = _question(workspace, scope, kinds, sources, organisation)
+    question = msgspec.structs.replace(question, damaged=tuple(outcome.damaged))
+    window, found = holes(workspace, scope, question)
+    return outcome, Answer(found=sum(hit.count for hit in outcome.hits), window=window, holes=tuple(found))
+
+
+def _question(
+    workspace: Workspace,
+    scope: Scope,
+    kinds: Collection[ObservableKind],
+    sources: SourceBook,
+    organisation: OrganisationId | None,
+) -> Question:
+    """The streams of the lake that have observables of some kinds, and the kinds that none has."""
+    wanted = frozenset[ObservableKind](kinds)
+    observing = [
+        (pattern_of(stream.name), wanted.intersection(each.kind for each in stream.observables))
+        for stream in sources.streams()
+    ]
+    names = {each.name for each in streams_present(workspace, scope, organisation)}
+    names |= streams_without_days(workspace, scope, organisation)
+    having: dict[str, set[ObservableKind]] = {}
+    for name in names:
+        having[name] = set[ObservableKind]().union(*(some for pattern, some in observing if pattern.fullmatch(name)))
+    streams = frozenset(name for name, some in having.items() if some)
+    missing = set(kinds).difference(*having.values())
+    # What the index has is kept when retention removes events.
+    return Question(
+        streams=None if len(streams) == len(names) else streams,
+        missing=tuple(sorted(missing)),
+        needs_events=False,
+        organisation=organisation,
+    )
 
 
 def title_of(how: str, kind: str, value: str, description: str) -> str:
@@ -143,10 +217,9 @@ class Lookout:
             for table in self._index.scan(ranges):
                 of_ours = table
                 if self._organisations is not None:
-                    wanted = pc.field("organisation").isin(self._organisations)
-                    of_ours = table.filter(wanted)
+                    of_ours = table.filter(computed("equal", table.column("organisation"), self._organisations[0]))
                 hit = np.unique(self._matcher.match(of_ours.select(["kind", "value"])).column("row").to_numpy())
-                _add(among, of_ours.take(pa.array(hit)))
+                _add(among, of_ours.take(hit))
             seen = among | seen
         return seen
 
@@ -181,13 +254,13 @@ class Lookout:
                 level=row["level"],
                 warning=row["warning"],
                 is_outside=row["is_outside"],
-                organisation=OrganisationId(keys[row["row"]][0]),
-                observed=(keys[row["row"]][1], keys[row["row"]][2]),
-                count=seen[keys[row["row"]]][0],
-                first_us=seen[keys[row["row"]]][1],
-                last_us=seen[keys[row["row"]]][2],
+                organisation=OrganisationId(keys[int(row["row"])][0]),
+                observed=keys[int(row["row"])][1:],
+                count=seen[keys[int(row["row"])]][0],
+                first_us=seen[keys[int(row["row"])]][1],
+                last_us=seen[keys[int(row["row"])]][2],
             )
-            for row in cast("list[dict[str, Any]]", self._matcher.match(observations).to_pylist())
+            for row in self._matcher.match(observations).to_pylist()
         ]
         return sorted(hits, key=lambda hit: (-LEVELS.index(hit.level), -(hit.last_us or 0), hit.value, hit.observed))
 
@@ -293,7 +366,7 @@ def _matches(
     times = [block.times_us[row] for row in rows]
     observations = _observations([pairs[number] for number in numbers], times, times)
     found: dict[tuple[int, int], _Match] = {}
-    for match in cast("list[dict[str, Any]]", matcher.match(observations).to_pylist()):
+    for match in matcher.match(observations).to_pylist():
         place = int(match["row"])
         kind, value = pairs[numbers[place]]
         remarks = (
@@ -332,9 +405,3 @@ def _add(seen: _Seen, table: pa.Table) -> None:
         firsts = [each for each in (before[1], first) if each is not None]
         lasts = [each for each in (before[2], last) if each is not None]
         seen[organisation, kind, value] = (before[0] + count, min(firsts, default=None), max(lasts, default=None))
-
-
-def sorted_found(found: Sequence[tuple[OrganisationId, int, FoundDetection]]) -> list[Detection]:
-    """Detections in the order of time (none last), file, record, indicator."""
-    every = [each.detection for _, _, each in found]
-    return sorted(every, key=lambda one: (one.time_us is None, one.time_us or 0, one.file, one.record, one.rule_id))

@@ -58,7 +58,7 @@ from mingjian.store.catalogue import (
     register_input,
     reserve_segments,
 )
-from mingjian.store.coverage import ran_rules
+from mingjian.store.coverage import ran_indicators, ran_rules
 from mingjian.store.detections import add, add_matches
 from mingjian.store.indexfiles import with_index_file
 from mingjian.store.scope import Scope
@@ -455,6 +455,7 @@ class Ingest:
         )
         results = {segment: count for part in parts for segment, count in part.results.items()}
         extras: list[Extra] = [ran_rules([each.id for each in segments], self._watch.rule_set.id, results, now)]
+        extras += self._indicator_coverage(parts, [each.id for each in segments], now)
         extras += [with_index_file(file) for part in parts for file in part.indexes]
         for part in parts:
             extras.append(add(self._organisation.id, part.detections, "arrival", now))
@@ -464,6 +465,15 @@ class Ingest:
             snapshot.of.committed = snapshot.offset
             self._uncommitted[snapshot.of.id] -= 1
         self._sum_up(parts, quarantined)
+
+    def _indicator_coverage(self, parts: Sequence[Part], segments: Sequence[int], now: int) -> list[Extra]:
+        """Rows that say that all sets of indicators were looked for in some segments."""
+        matcher = self._watch.matcher
+        found: list[Extra] = []
+        for set_id in () if matcher is None else matcher.set_ids:
+            results = {segment: n for part in parts for segment, n in part.recognised.get(set_id, {}).items()}
+            found.append(ran_indicators(segments, set_id, results, now))
+        return found
 
     def _progress_of(self, snapshot: _Snapshot, parts: Sequence[Part]) -> InputProgress:
         one = snapshot.of

@@ -96,3 +96,5 @@ class Part(msgspec.Struct, kw_only=True, tag=True):
     """By input."""
     results: dict[int, int] = {}
     """Segment → detections of rules in it."""
+    recognised: dict[int, dict[int, int]] = {}
+    """Set of indicators → segment → detections."""

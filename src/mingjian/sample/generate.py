@@ -36,11 +36,13 @@ from mingjian.sample.templates import Template
 from mingjian.sample.world import World, build
 from mingjian.sample.writers.windows import Key
 
-SLOTS_US: Final = tuple(minutes * MINUTE for minutes in (15, 30, 60, 120, 240, 480, 1440))
+SLOTS_US: Final = tuple(minutes * MINUTE for minutes in (1, 5, 15, 30, 60, 120, 240, 480, 1440))
 """Lines wait in memory for so long (of generated time) before they are put in order and written: the shorter, the more
 there are."""
-SLOT_EVENTS: Final = 6_000
-"""About so many lines of one organisation wait at a time, unless a quarter of an hour has more."""
+SLOT_EVENTS: Final = 2_500
+"""About so many lines of one organisation wait at a time, unless a minute has more."""
+DOCUMENT_US: Final = 15 * MINUTE
+"""Documents of records are delivered after so long, where a day has its own files; otherwise once a day."""
 HUM_SLOT_US: Final = 240 * MINUTE
 """The longest time for which the hum is drawn at once: it is louder by day."""
 HUM_MAX: Final = 0.95
@@ -223,9 +225,7 @@ class _Sector:
             first = bisect_left(deed.times_us, scene.start_us)
             for number in range(first, bisect_left(deed.times_us, scene.end_us, lo=first)):
                 plan.add(deed.times_us[number], partial(_play, deed=deed, mark=mark + number))
-        # Documents of records are many small files: where days share a file, they have one a day.
-        lines_only = self.days_per_file > 1
-        slot_us = self.slot_us
+        slot_us, document_us = self.slot_us, DOCUMENT_US if self.days_per_file == 1 else DAY
         hum = Hum(scene, self.hum_events) if self.hum_events else None
         due = deque(plan.in_order())
         for from_us in range(scene.start_us, scene.end_us, slot_us):
@@ -237,7 +237,8 @@ class _Sector:
                 time_us, deed = due.popleft()
                 deed(scene, time_us)
             # Some lines carry a time a little before the deed that they belong to: they may still come.
-            scene.book.write(until_us - MINUTE, lines_only=lines_only and until_us < scene.end_us)
+            delivered = (until_us - scene.start_us) // document_us > (from_us - scene.start_us) // document_us
+            scene.book.write(until_us - MINUTE, lines_only=not delivered)
 
 
 def _play(scene: Scene, time_us: int, *, deed: Planted, mark: int) -> None:

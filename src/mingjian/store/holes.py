@@ -65,7 +65,9 @@ def days_with_events(workspace: Workspace, scope: Scope, organisation: Organisat
     table = t.segments
     query = (
         sa.select(table.c.day, sa.func.sum(table.c.rows))
-        .where(table.c.state.in_(("live", "expired")), table.c.day.is_not(None), *_of(scope, organisation, table))
+        .where(
+            table.c.state.in_(("live", "expired", "lost")), table.c.day.is_not(None), *_of(scope, organisation, table)
+        )
         .group_by(table.c.day)
         .order_by(table.c.day)
     )
@@ -79,7 +81,9 @@ def streams_present(workspace: Workspace, scope: Scope, organisation: Organisati
     days = (
         sa.select(table.c.organisation_id, t.streams.c.name.label("name"), table.c.day)
         .join(t.streams, t.streams.c.id == table.c.stream_id)
-        .where(table.c.state.in_(("live", "expired")), table.c.day.is_not(None), *_of(scope, organisation, table))
+        .where(
+            table.c.state.in_(("live", "expired", "lost")), table.c.day.is_not(None), *_of(scope, organisation, table)
+        )
         .distinct()
     )
     return _presences(workspace, days)
@@ -157,7 +161,7 @@ def expired(workspace: Workspace, scope: Scope, organisation: OrganisationId | N
             sa.func.max(table.c.day),
         )
         .join(t.streams, t.streams.c.id == table.c.stream_id)
-        .where(table.c.state == "expired", *_of(scope, organisation, table))
+        .where(table.c.state.in_(("expired", "lost")), *_of(scope, organisation, table))
         .group_by(table.c.organisation_id, t.streams.c.name)
         .order_by(t.streams.c.name, table.c.organisation_id)
     )

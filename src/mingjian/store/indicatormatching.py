@@ -239,12 +239,18 @@ def exact_values(indicators: pa.Table) -> Values:
     kinds = columns.as_texts(indicators.column("kind").combine_chunks())
     values = columns.as_texts(indicators.column("value").combine_chunks())
     rows = np.flatnonzero(columns.as_mask(columns.computed("is_in", hows, value_set=columns.texts(["is", "below"]))))
-    of_kind = cast("list[str]", columns.taken(kinds, rows).to_pylist())
-    also = [{"ip": "host", "domain": "host", "host": "domain"}.get(kind) for kind in of_kind]
+    of_kind = cast("list[ObservableKind]", columns.taken(kinds, rows).to_pylist())
+    also = [_ALSO.get(kind) for kind in of_kind]
+    for place in (place for place, kind in enumerate(of_kind) if kind == "host"):
+        also[place] = "domain" if canonical("ip", str(values[int(rows[place])])) is None else "ip"
     doubled = [place for place, kind in enumerate(also) if kind is not None]
     all_rows = np.concatenate([rows, rows[doubled]])
     all_kinds = columns.texts([*of_kind, *(kind for kind in also if kind is not None)])
     return Values(all_kinds, columns.taken(values, all_rows), all_rows)
+
+
+_ALSO: Final[dict[str, ObservableKind]] = {"ip": "host", "domain": "host"}
+"""What else the same text may be."""
 
 
 def key_ranges(kind: ObservableKind, how: str, value: str) -> Iterator[KeyRange]:

@@ -5,7 +5,7 @@ Both need to be the one process that writes. A file that a reader may still have
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,10 @@ from mingjian.store.workspace import MARK, Workspace, sync_folder
 
 RETENTION_DAYS_MAX: Final = 36_525
 US_PER_DAY: Final = 86_400_000_000
+DAMAGED: Final = "damaged"
+"""The folder of a workspace in which what is left of damaged segments is kept."""
+ENDED_TOGETHER: Final = 1000
+"""So many segments are named in one statement."""
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +87,12 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
+def files_of_lake(workspace: Workspace) -> list[str]:
+    """Every file in the lake but the mark of the workspace, whether it counts or not; relative to the lake."""
+    names = (path.relative_to(workspace.lake).as_posix() for path in _files(workspace.lake))
+    return [name for name in names if name != MARK]
+
+
 def _known_paths(workspace: Workspace) -> tuple[set[str], set[str]]:
     table = t.segments
     with workspace.read() as connection:
@@ -100,6 +110,46 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
+
+
+def set_aside(workspace: Workspace, scope: Scope, paths: Collection[str]) -> list[SegmentRow]:
+    """Let segments that are damaged or missing count no longer, so that everything else goes on; give those.
+
+    What is left of their files is kept in the folder ``damaged`` of the workspace. Their events are a hole from now on.
+
+    Raises:
+        StateError: another process writes in the workspace.
+        StorageError: a file cannot be moved.
+    """
+    with workspace.writing():
+        wanted = set(paths)
+        rows = [row for row in live_segments(workspace, scope) if row.path in wanted]
+        rows = [row for row in rows if scope.may_write(row.key.organisation)]
+        for row in rows:
+            path = workspace.lake / row.path
+            try:
+                if path.exists():
+                    kept = workspace.folder / DAMAGED
+                    kept.mkdir(exist_ok=True)
+                    path.replace(kept / path.name)
+                    sync_folder(kept)
+                    sync_folder(path.parent)
+            except OSError as error:
+                raise StorageError(f"a file cannot be moved: {error.strerror}", where=str(path)) from error
+        _end(workspace, rows, "lost")
+    return rows
+
+
+def _end(workspace: Workspace, rows: Sequence[SegmentRow], state: str) -> None:
+    """Let segments count no longer."""
+    ids = [row.id for row in rows]
+    with workspace.begin() as connection:
+        for start in range(0, len(ids), ENDED_TOGETHER):
+            connection.execute(
+                sa.update(t.segments)
+                .where(t.segments.c.id.in_(ids[start : start + ENDED_TOGETHER]), t.segments.c.state == "live")
+                .values(state=state, ended_us=workspace.clock_us())
+            )
 
 
 def set_retention(workspace: Workspace, scope: Scope, retention: Retention) -> None:
@@ -178,12 +228,5 @@ def expire(workspace: Workspace, scope: Scope, *, today: int) -> list[SegmentRow
             if kept is not None and day < today - kept.days:
                 gone.append(row)
         if gone:
-            ids = [row.id for row in gone]
-            with workspace.begin() as connection:
-                for start in range(0, len(ids), 1000):
-                    connection.execute(
-                        sa.update(t.segments)
-                        .where(t.segments.c.id.in_(ids[start : start + 1000]), t.segments.c.state == "live")
-                        .values(state="expired", ended_us=workspace.clock_us())
-                    )
+            _end(workspace, gone, "expired")
     return gone

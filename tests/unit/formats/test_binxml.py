@@ -51,7 +51,7 @@ def test_what_would_become_too_much_is_refused_by_the_name_of_the_bound(name: st
     assert count <= 120  # what still fitted
     assert {problem.code for problem in problems} == {"limit-exceeded"}
     assert {problem.reason for problem in problems} == {
-        f"more than EXPANSION_BYTES_MAX allows ({EXPANSION_BYTES_MAX:g})"
+        f"more than EXPANSION_BYTES_MAX allows ({EXPANSION_BYTES_MAX:,})"
     }
 
 

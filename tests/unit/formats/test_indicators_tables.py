@@ -14,14 +14,18 @@ def one(text: str, assumed: Assumed | None = None) -> Indicator:
 
 def test_every_column_that_is_known_is_used() -> None:
     header = "Indicator,Type,Confidence,Valid From,valid_until,TLP,Source,Reference,Description,Verdict"
-    entry = one(f"{header}\nevil[.]example,hostname,85,2024-01-01,2030-01-01T00:00:00Z,amber,CERT,http://r,note,suspicious\n")
+    entry = one(
+        f"{header}\nevil[.]example,hostname,85,2024-01-01,2030-01-01T00:00:00Z,amber,CERT,http://r,note,suspicious\n"
+    )
     assert (entry.kind, entry.how, entry.value, entry.written) == ("domain", "is", "evil.example", "evil[.]example")
     assert (entry.confidence, entry.marking, entry.source) == (85, "TLP:AMBER", "CERT")
     assert (entry.valid_from_us, entry.valid_until_us) == (1_704_067_200_000_000, 1_893_456_000_000_000)
     assert (entry.reference, entry.description, entry.verdict) == ("http://r", "note", "suspicious")
 
 
-@pytest.mark.parametrize(("written", "confidence"), [("high", 85), ("Low", 15), ("70%", 70), ("", 33), ("soon", 33), ("900", 33)])
+@pytest.mark.parametrize(
+    ("written", "confidence"), [("high", 85), ("Low", 15), ("70%", 70), ("", 33), ("soon", 33), ("900", 33)]
+)
 def test_confidence_is_a_number_or_a_word(written: str, confidence: int) -> None:
     assert one(f"ioc,confidence\nevil.example,{written}\n", Assumed(confidence=33)).confidence == confidence
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from feeds import MD5, SHA256
 from mingjian.errors import InputError, LimitExceeded, ParseError
 from mingjian.formats.indicators.values import KIND_WORDS, meaning, refanged, word_for
-from feeds import MD5, SHA256
 
 DOMAIN = [("domain", "below", "evil.example")]
 
@@ -49,7 +49,7 @@ DOMAIN = [("domain", "below", "evil.example")]
         ("Invoice.EXE", [("file", "named", "Invoice.EXE")]),
         (r"C:\Temp\A.exe", [("file", "is", r"c:\temp\a.exe")]),
         (r"%TEMP%\a.exe", [("file", "named", "a.exe")]),
-        ("/tmp/.x", [("file", "is", "/tmp/.x")]),
+        ("/opt/.x", [("file", "is", "/opt/.x")]),
         ("evil.zip", [("domain", "below", "evil.zip")]),
     ],
 )
@@ -80,7 +80,9 @@ def test_a_word_for_the_kind_decides(kind: str, text: str, meant: tuple[str, str
     assert [tuple(each) for each in meaning(text, word_for(kind))] == [meant]
 
 
-@pytest.mark.parametrize("text", ["", "-", "hello", "two words", "0.0.0.0/0", "10.0.0.0/7", "::/15", "1.2.3", "a..b", "c:\\"])
+@pytest.mark.parametrize(
+    "text", ["", "-", "hello", "two words", "0.0.0.0/0", "10.0.0.0/7", "::/15", "1.2.3", "a..b", "c:\\"]
+)
 def test_what_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(ParseError):
         meaning(text)

@@ -143,7 +143,7 @@ def test_an_event_that_is_too_long_is_quarantined_and_reading_goes_on(monkeypatc
     for size in (1, 90, 1500, 10_000):
         records, problems = read(*[text[at : at + size] for at in range(0, len(text), size)])
         assert [record["EventID"] for _, record, _ in records] == [1, 3]
-        assert [problem.reason for problem in problems] == ["more than EVENT_BYTES_MAX allows (1000)"]
+        assert [problem.reason for problem in problems] == ["more than EVENT_BYTES_MAX allows (1,000)"]
         assert problems[0].data == event(2, "x" * 5000).encode()[:1001]
 
 

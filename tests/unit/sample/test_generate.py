@@ -166,7 +166,7 @@ def test_every_record_is_of_a_stream_that_a_definition_names(read: Read) -> None
         *("windows/system/7036", "windows/system/7045", "windows/powershell/4104", "linux/sshd", "linux/cron"),
         *("linux/ftp", "linux/auditd/execve", "zeek/conn", "zeek/dns", "zeek/http", "zeek/ssl", "zeek/smb-files"),
         *("suricata/flow", "suricata/dns", "suricata/tls", "proxy/squid", "webserver/access", "aws/cloudtrail"),
-        *("windows/sysmon/7", "windows/sysmon/12", "windows/sysmon/18", "windows/security/4656"),
+        *("windows/sysmon/7", "windows/sysmon/12-create", "windows/sysmon/18", "windows/security/4656"),
         *("windows/security/4658", "windows/security/4703", "windows/security/5156", "windows/powershell/4103"),
         *("fortigate/traffic",),
     } <= set(read.streams)

@@ -47,11 +47,12 @@ from mingjian.detect.behaviours.grouping import (
     Texts,
     counts_of,
     largest,
+    median_deviations,
     medians,
     numbered,
     numbers_of,
-    order_by,
     one_of_each,
+    order_by,
     quantiles,
     ranked,
     starts_of,
@@ -275,7 +276,7 @@ class _Folded:
         self.skew[there] = skew
         whole = np.zeros(size)
         whole[there] = middle
-        deviation = medians(of_group, np.abs(np.rint(filled - whole[of_group])).astype(np.int64), size)
+        deviation = median_deviations(of_group, filled, whole)
         self.spread = np.ones(size)
         self.spread[there] = deviation[there] / np.maximum(middle, 1.0)
 
@@ -341,9 +342,8 @@ class _Judged:
         share = np.bincount(of_beat, weights=is_known, minlength=self._size) / self._regularity.beats
         self._sizes_known = share >= SIZES_KNOWN
         middle = medians(of_beat[is_known], whole[is_known], self._size)
-        off = np.abs(np.rint(whole - np.nan_to_num(middle)[of_beat])).astype(np.int64)
-        deviation = medians(of_beat[is_known], off[is_known], self._size)
-        spread = np.nan_to_num(deviation) / np.maximum(np.nan_to_num(middle), 1.0)
+        deviation = median_deviations(of_beat[is_known], whole[is_known], middle)
+        spread = deviation / np.maximum(np.nan_to_num(middle), 1.0)
         return np.where(self._sizes_known, share_of(spread, *SIZE_SPREAD), 0.5), spread
 
     def _prevalence(self, organisation: Ints, source: Ints, destination: Ints, of_pair: Ints) -> None:

@@ -43,6 +43,10 @@ class Texts(NamedTuple):
         """The text of a row."""
         return self.values[int(self.codes[row])]
 
+    def text(self, code: np.integer[Any] | int) -> str:
+        """The text of a code."""
+        return self.values[int(code)]
+
 
 def texts_of(column: pa.ChunkedArray[Any]) -> Texts:
     """Number the texts of a column; null is the empty text."""
@@ -232,6 +236,12 @@ def medians(group: Ints, values: Ints, groups: int) -> Floats:
         starts = starts_of(group)
         found[group[starts]] = quantiles(values, starts, counts_of(starts, len(group)), 0.5)
     return found
+
+
+def median_deviations(group: Ints, values: Ints, middle: Floats) -> Floats:
+    """The median distance of each group's values from a middle, in whole numbers; 0 for a group without rows."""
+    off = np.abs(np.rint(values - np.nan_to_num(middle)[group])).astype(np.int64)
+    return np.nan_to_num(medians(group, off, len(middle)))
 
 
 class Moments:

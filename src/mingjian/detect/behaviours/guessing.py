@@ -49,6 +49,7 @@ from mingjian.detect.behaviours.grouping import (
     counts_of,
     distinct_counts,
     flags_of,
+    median_deviations,
     medians,
     numbered,
     numbers_of,
@@ -292,8 +293,7 @@ def _pause_spread(times: Ints, episodes: _Episodes) -> np.ndarray[tuple[int], np
     inside = episodes.of_row[1:] == episodes.of_row[:-1]
     pauses, group = np.diff(times)[inside], episodes.of_row[1:][inside]
     middle = medians(group, pauses, size)
-    deviation = medians(group, np.abs(pauses - np.nan_to_num(middle)[group]), size)
-    return deviation / np.maximum(middle, SECOND)
+    return median_deviations(group, pauses, middle) / np.maximum(middle, SECOND)
 
 
 def _spray(attempts: _Attempts, outcomes: _Outcomes) -> Iterator[Finding]:
@@ -427,5 +427,5 @@ def _hourly_deviations(
     group = np.concatenate((organisation, quiet))
     value = np.concatenate((accounts, np.zeros(len(quiet), np.int64)))
     middle = np.nan_to_num(medians(group, value, len(hours)))
-    deviation = np.nan_to_num(medians(group, np.abs(value - middle[group]), len(hours)))
+    deviation = median_deviations(group, value, middle)
     return (accounts - middle[organisation]) / np.maximum(1.4826 * deviation[organisation], 1.0)

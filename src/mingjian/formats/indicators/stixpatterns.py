@@ -326,7 +326,7 @@ def reduced(pattern: str) -> Reduced:
 
 def _meanings(comparisons: Sequence[Comparison]) -> list[tuple[Meant, str]]:
     """What comparisons that hold together mean. Raises: InputError, with the reason why they cannot be used."""
-    naming = [each for each in comparisons if not _NARROWING.fullmatch(each.path)]
+    naming = [each for each in comparisons if _IMPORT_HASH.fullmatch(each.path) or not _NARROWING.fullmatch(each.path)]
     if not naming:
         # Names of files only narrow beside a hash; alone they are what is looked for.
         naming = [each for each in comparisons if each.path == "file:name"] if len(comparisons) == 1 else []

@@ -29,7 +29,9 @@ from mingjian.model.indicators import (
     marking_of,
     stricter,
 )
+from mingjian.model.observables import NOTHING
 from mingjian.model.times import parse_time_us
+from mingjian.model.values import Value
 
 HEADER_LINES_MAX: Final = 64
 """So many lines of comment may stand before the header."""
@@ -126,7 +128,8 @@ def read(piece: Piece, assumed: Assumed, head: bytes) -> Iterator[Entry]:
     chunks = chain([b"\n" * number, header], rest)
     for item in csvtable.read(Piece(file=piece.file, chunks=chunks)):
         if isinstance(item, Quarantined):
-            yield item
+            if not item.data.startswith(b"#"):  # a comment between rows or behind them
+                yield item
         else:
             yield from _rows(piece.file, item, assumed)
 
@@ -154,7 +157,7 @@ def _rows(file: str, block: Block, assumed: Assumed) -> Iterator[Entry]:
     names = {name: _name(name) for name in (records[0] if records else {})}
     value_name = next((n for wanted in _VALUE_ORDER for n, folded in names.items() if folded == wanted), None)
     for row, record in enumerate(records):
-        cells = {n: value.strip() for n, value in record.items() if isinstance(value, str) and value.strip()}
+        cells = {name: text for name, value in record.items() if (text := _cell(value))}
         if not any(not cell.startswith("#") for cell in cells.values()):
             continue
         try:
@@ -168,6 +171,12 @@ def _rows(file: str, block: Block, assumed: Assumed) -> Iterator[Entry]:
                 reason=error.what,
                 data=block.raw(row)[:65_536],
             )
+
+
+def _cell(value: Value) -> str:
+    """The text of a cell; nothing for what producers write where there is nothing."""
+    text = value.strip() if isinstance(value, str) else ""
+    return "" if text.casefold() in NOTHING else text
 
 
 class _Row:

@@ -245,8 +245,8 @@ def _file_by_ending(text: str) -> list[Meant]:
 
 
 def _labelled(text: str) -> list[Meant]:
-    """``sha256:…``, ``ip: …``: a word for the kind before the value."""
-    label, _, rest = text.partition(":")
+    """``sha256:…``, ``ip: …``, ``imphash=…``: a word for the kind before the value."""
+    label, rest = re.split(r"[:=]", text, maxsplit=1)
     word = word_for(label)
     return [] if word is None or not rest.strip() else _of_kind(word, rest.strip())
 
@@ -264,6 +264,6 @@ _GUESSES: Final[tuple[tuple[Callable[[str], object], Callable[[str], list[Meant]
     (lambda text: "." in text and "/" not in text, _file_by_ending),
     (lambda text: "." in text and "/" not in text, lambda text: _name(text, Word("domain", "below"))),
     (lambda text: "/" in text and " " not in text, _url),
-    (lambda text: ":" in text, _labelled),
+    (lambda text: ":" in text or "=" in text, _labelled),
 )
 """How a text looks, and what it then is; the first that gives anything counts."""

@@ -35,7 +35,7 @@ from mingjian.errors import LimitExceeded, MingjianError, StateError, StorageErr
 from mingjian.store.indexfiles import live_index_files, replace_index_files, segments_replaced
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.sightings.blocks import damaged
-from mingjian.store.sightings.checking import rebuilt, with_gone
+from mingjian.store.sightings.checking import Difference, differences, rebuilt, with_gone
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.sightings.index import SightingsIndex
@@ -125,12 +125,17 @@ def tidy(workspace: Workspace) -> list[str]:
 
 
 def rebuild(
-    workspace: Workspace, commits: Iterable[tuple[OrganisationId, pa.Table]], *, forget_gone: bool = False
+    workspace: Workspace,
+    commits: Iterable[tuple[OrganisationId, pa.Table]],
+    *,
+    forget_gone: bool = False,
+    on_difference: Callable[[Difference], None] | None = None,
 ) -> list[IndexFile]:
     """Make the index anew from the observations of all that is kept, and let it count in place of what there is.
 
     What was seen in events that retention has removed is taken over from the old index, unless that is to be forgotten
-    because the old index cannot be read. Until the last moment the old one counts.
+    because the old index cannot be read. Until the last moment the old one counts. ``on_difference`` is told every row
+    in which the old one, if it can be read, was not what the new one is.
 
     Raises:
         StateError: another process writes in the workspace.
@@ -147,6 +152,9 @@ def rebuild(
                 for file in files:
                     folder.remove(file.name)
                 files = [both]
+            if on_difference is not None:
+                for difference in differences(before, SightingsIndex.open(folder, [file.name for file in files])):
+                    on_difference(difference)
         replace_index_files(workspace, old, files)
         for name in old:
             folder.remove(name)
