@@ -29,6 +29,7 @@ from mingjian.store.rules import keep_rules
 from mingjian.store.workspace import Workspace
 
 SOURCES = load_sources()
+_DIFFERENT = ("id", "public_id", tables.SEAL)
 RULES = (
     Rule(
         id="whoami",
@@ -169,6 +170,6 @@ def detected(
 
 def table(workspace: Workspace, name: str) -> list[tuple[Any, ...]]:
     """All rows of a table of the state database, without what is different every time."""
-    columns = [c for c in tables.metadata.tables[name].c if c.name not in ("id", "public_id") and "_us" not in c.name]
+    columns = [c for c in tables.metadata.tables[name].c if c.name not in _DIFFERENT and "_us" not in c.name]
     with workspace.read() as connection:
         return sorted(tuple(row) for row in connection.execute(sa.select(*columns)).all())

@@ -31,6 +31,9 @@ def sql(
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds after which it is given up.")
     ] = TIMEOUT_S,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Do not look first whether the segments are whole: faster.")
+    ] = False,
     memory_mb: Annotated[int, typer.Option("--memory", min=64, help="MiB of memory that it may use.")] = MEMORY_MB_MAX,
 ) -> Exit:
     """Run one SELECT over what is kept.
@@ -50,6 +53,7 @@ def sql(
             threads=settings.jobs,
             memory_mb=memory_mb,
             timeout_s=timeout_s,
+            verify=not unverified,
         ) as answer,
     ):
         rows = ({name: _cell(value) for name, value in row.items()} for row in answer)

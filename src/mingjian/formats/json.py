@@ -11,6 +11,7 @@ import json as stdlib_json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import filterfalse
 from typing import cast
 
 import hyperscan
@@ -276,9 +277,8 @@ def _check(lines: Sequence[bytes]) -> None:
     Raises:
         UnicodeDecodeError: some line is such.
     """
-    for line in lines:
-        if not line.isascii():
-            line.decode()
+    for line in filterfalse(bytes.isascii, lines):
+        line.decode()
 
 
 def _read_one_by_one(piece: Piece, batch: LineBatch) -> Iterator[Block | Quarantined]:

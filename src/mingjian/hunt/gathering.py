@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
@@ -24,7 +25,7 @@ from mingjian.hunt.arrival import Watch
 from mingjian.hunt.decoded import DecodedBlock
 from mingjian.hunt.parts import Begin, Counted, Data, End, Flush, Message, Part, Unit
 from mingjian.hunt.patience import Say, insist
-from mingjian.hunt.recognising import Occurrences
+from mingjian.hunt.recognising import Occurrences, Place, recognised
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.detections import Detection
@@ -35,6 +36,7 @@ from mingjian.store.arrow import with_dictionary
 from mingjian.store.catalogue import HostDay, Organisation
 from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
 from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, by_day
+from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.tables import storable
@@ -61,6 +63,8 @@ SEGMENT_ROWS_MAX: Final = 500_000
 OBSERVABLES_MAX: Final = 400_000
 """So many different observables are collected; then they are written."""
 OBSERVATIONS_MAX: Final = 4_000_000
+COMPANIONS_MAX: Final = 800_000
+"""So many pairs of observable and host or account (some of them several times) are collected; then they are written."""
 HOSTS_MAX: Final = 50_000
 """So many hosts by stream and day are counted by name between two flushes; the others together, as ``HOST_OTHERS``."""
 HOST_OTHERS: Final = "*"
@@ -105,10 +109,14 @@ class Observations:
         self.observer = Observer()
         self.sources: dict[str, int] = {}
         self.columns: dict[str, list[Numbers]] = {}
+        self.companions = Gathered()
+        """Which hosts and accounts they were seen with."""
         self.count = 0
         self.events = 0
 
-    def add(self, view: View, block: Block, times: Numbers, untimed: Mask, segments: Numbers) -> None:
+    def add(
+        self, view: View, block: Block, about: Envelopes, times: Numbers, untimed: Mask, segments: Numbers
+    ) -> None:
         """Take what is in the records of a block. ``segments``: where each of them is."""
         found = self.observer.observed(view, block)
         rows = found.rows
@@ -124,6 +132,7 @@ class Observations:
         }
         for name, column in columns.items():
             self.columns.setdefault(name, []).append(column)
+        self.companions.add(rows, found.observables, about.hosts, about.accounts)
         self.count += len(rows)
         self.events += len(block.numbers)
 
@@ -153,6 +162,11 @@ class Observations:
             "event": _plain(joined["event"]),
         }
         return pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """All of them, and behind them what they were seen with."""
+        yield self.table()
+        yield from self.companions.tables(self.observer.kinds, self.observer.values)
 
 
 def _plain(numbers: Numbers) -> pa.Array[Any]:
@@ -205,6 +219,7 @@ class Gatherer:
         self._waiting_bytes = 0
         self._growing: dict[SegmentKey, _Growing] = {}
         self._observations = Observations()
+        self._looks: list[_Look] = []
         self._hosts: dict[tuple[str, int, str], list[int]] = {}
         self._counted: dict[int, Counted] = {}
         self._part = Part(epoch=0)
@@ -312,7 +327,7 @@ class Gatherer:
         if self._watch.matcher is not None:
             events = self._observations.events
             self._looks.append(_Look(events, view.stream.name, origin_of, block.numbers, about))
-        self._observations.add(view, block, times, untimed, segments)
+        self._observations.add(view, block, about, times, untimed, segments)
         self._count_hosts(view, about.hosts, times, untimed)
         self._match(view, block, origin_of, about, segments)
         if self._is_full():
@@ -439,6 +454,7 @@ class Gatherer:
             len(self._growing) > BUILDERS_MAX
             or len(seen.observer.values) > OBSERVABLES_MAX
             or seen.count > OBSERVATIONS_MAX
+            or seen.companions.count > COMPANIONS_MAX
             or sum(growing.builder.size_bytes() for growing in self._growing.values()) > BUILDER_BYTES_MAX
         )
 
@@ -461,13 +477,42 @@ class Gatherer:
         for growing in list(self._growing.values()):
             self._write_segment(growing)
         if self._observations.count:
-            table = self._observations.table()
             folder = DiskFolder(self._home.sightings)
             organisation = int(self._home.organisation.id)
-            file = insist(lambda: write_delta(folder, table, organisation), self._say)
-            if file is not None:
-                self._part.indexes.append(file)
+            for table in self._observations.tables():
+                file = insist(partial(write_delta, folder, table, organisation), self._say)
+                if file is not None:
+                    self._part.indexes.append(file)
+            self._recognise()
         self._observations = Observations()
+        self._looks.clear()
+
+    def _recognise(self) -> None:
+        """Look for indicators in what was observed."""
+        matcher, seen = self._watch.matcher, self._observations
+        if matcher is None:
+            return
+        firsts = [look.first_event for look in self._looks]
+
+        def place_of(event: int) -> Place:
+            look = self._looks[bisect_right(firsts, event) - 1]
+            row = event - look.first_event
+            origin, about = look.origin_of(row), look.about
+            return Place(
+                look.stream,
+                origin.input_id,
+                origin.file,
+                look.numbers[row],
+                about.times_us[row],
+                about.hosts[row],
+                about.accounts[row],
+            )
+
+        results = self._part.recognised
+        for each in recognised(matcher, seen.distinct(), seen.observer.roles, seen.occurrences(), place_of):
+            self._part.detections.append(each.found)
+            counts = results.setdefault(each.set_id, {})
+            counts[each.segment] = counts.get(each.segment, 0) + 1
 
     def _write_segment(self, growing: _Growing) -> None:
         home = self._home

@@ -23,9 +23,10 @@ from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.detections import Detection
 from mingjian.model.rules import LogSource, Rule
 from mingjian.model.sources import View
-from mingjian.model.values import Record
+from mingjian.model.values import MISSING, Missing, Record, Value
+from mingjian.sources.columnwise import envelopes
 from mingjian.sources.definitions import PLACEHOLDER, SourceBook
-from mingjian.sources.envelope import Envelope, envelope
+from mingjian.sources.envelope import Envelope
 from mingjian.sources.router import Router
 from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow, input_by_id
@@ -177,19 +178,42 @@ class History:
         if not self._encoded.applicable(view, rules) or not self._encoded.can_match(view, block.is_there, rules):
             return
         findings.rows += len(block)
-        events: dict[int, _Event] = {}
-        for index, place in self._encoded.match(view, block, rules):
-            event = events.get(place)
-            if event is None:
-                record = block.record(place)
-                event = events[place] = _Event(
-                    record,
-                    envelope(view, record),
-                    Reading(self._engine, view, record),
-                    int(block.inputs[place]),
-                    block.numbers[place],
-                )
-            self._report(findings, view, self._engine.rules[index], index, event)
+        matches = self._encoded.match(view, block, rules)
+        if matches:
+            events = self._events(view, block, matches)
+            for index, place in matches:
+                self._report(findings, view, self._engine.rules[index], index, events[place])
+
+    def _events(self, view: View, block: SegmentBlock, matches: Sequence[tuple[int, int]]) -> dict[int, _Event]:
+        """The events of all matches, as far as their rules look at them: read column by column."""
+        rows = sorted({place for _, place in matches})
+        rules = {index for index, _ in matches}
+        facts = [self._engine.compiled.facts[index] for index in rules]
+        about = envelopes(view, _Chosen(block, rows))
+        if any(fact.keywords for fact in facts):
+            records = [block.record(row) for row in rows]
+        else:
+            fields = dict.fromkeys(field for fact in facts for field in fact.fields)
+            for index in rules:
+                fields.update(dict.fromkeys(self._wanted_fields.get(self._engine.rules[index].id, ())))
+            paths = list(dict.fromkeys(path for field in fields for path in view.paths(field)))
+            columns = block.columns(paths, rows)
+            # Under its whole path a value is found as it would be in the record itself.
+            records: list[Record] = [
+                {path: value for path, value in zip(paths, values, strict=True) if value is not MISSING}
+                for values in zip(*columns, strict=True)
+            ] or [{} for _ in rows]
+        numbers, inputs = block.numbers, block.inputs
+        return {
+            row: _Event(
+                records[place],
+                Envelope(time_us=about.times_us[place], host=about.hosts[place], account=about.accounts[place]),
+                Reading(self._engine, view, records[place]),
+                int(inputs[row]),
+                numbers[row],
+            )
+            for place, row in enumerate(rows)
+        }
 
     def _report(self, findings: Findings, view: View, rule: Rule, index: int, event: _Event) -> None:
         key = findings.segment.key
@@ -245,6 +269,35 @@ class History:
                 name = ""
             self._files[input_id] = name
         return name
+
+
+class _Chosen:
+    """Some records of a segment as a block, for whoever asks for columns only."""
+
+    def __init__(self, block: SegmentBlock, rows: Sequence[int]) -> None:
+        self.format = block.format
+        self.numbers: Sequence[int] = range(len(rows))
+        self._block = block
+        self._rows = rows
+
+    def column(self, path: str) -> Sequence[Value | Missing]:
+        return self.columns([path])[0]
+
+    def columns(self, paths: Sequence[str], rows: Sequence[int] | None = None) -> list[Sequence[Value | Missing]]:
+        chosen = self._rows if rows is None else [self._rows[row] for row in rows]
+        return self._block.columns(paths, chosen)
+
+    def record(self, row: int) -> Record:
+        return self._block.record(self._rows[row])
+
+    def raw(self, row: int) -> bytes:
+        return self._block.raw(self._rows[row])
+
+    def take(self, rows: Sequence[int]) -> SegmentBlock:
+        return self._block.take([self._rows[row] for row in rows])
+
+    def containing(self, needles: Sequence[str]) -> None:
+        return None
 
 
 class _Event(NamedTuple):

@@ -19,6 +19,7 @@ from mingjian.model.detections import Detection
 from mingjian.store.detections import FoundDetection
 from mingjian.store.indicatormatching import IndicatorMatcher
 from mingjian.store.segments import US_PER_DAY
+from mingjian.store.sightings.columns import numbers
 from mingjian.store.tables import storable
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def recognised(
     rows = rows[np.lexsort((seen.roles[rows], seen.events[rows]))]
     places = [place_of(event) for event in seen.events[rows].tolist()]
     times = pa.array([place.time_us for place in places], pa.int64())
-    table = observables.take(pa.array(seen.observables[rows])).append_column("time_us", cast("pa.Array[object]", times))
+    table = observables.take(numbers(seen.observables[rows])).append_column("time_us", times)
     values = cast("list[str]", table.column("value").to_pylist())
     kinds = cast("list[str]", table.column("kind").to_pylist())
     found: dict[tuple[int, int], Recognised] = {}

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from mingjian.hunt.gathering import Observations
+from mingjian.sources.columnwise import envelopes
 from mingjian.sources.router import Router
 from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import SegmentRow, live_segments
@@ -46,10 +47,12 @@ def observations_kept(
             if on_bytes is not None:
                 on_bytes(read_bytes, read_events)
             if observations.count >= OBSERVATIONS_TOGETHER:
-                yield organisation, observations.table()
+                for table in observations.tables():
+                    yield organisation, table
                 observations = Observations()
         if observations.count:
-            yield organisation, observations.table()
+            for table in observations.tables():
+                yield organisation, table
 
 
 def _observe(workspace: Workspace, router: Router, row: SegmentRow, observations: Observations) -> None:
@@ -61,4 +64,4 @@ def _observe(workspace: Workspace, router: Router, row: SegmentRow, observations
                 untimed = np.array([time_us is None for time_us in times_us], np.bool_)
                 times = np.array([0 if time_us is None else time_us for time_us in times_us], np.int64)
                 segments = np.full(len(part), row.id, np.int64)
-                observations.add(portion.view, part, times, untimed, segments)
+                observations.add(portion.view, part, envelopes(portion.view, part), times, untimed, segments)

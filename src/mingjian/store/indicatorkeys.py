@@ -42,7 +42,7 @@ _BELOW: Final = b"b"
 _FILE: Final = b"f"
 _FAMILIES: Final = ((b"4", b"\x04", 4), (b"6", b"\x06", 16))
 """First byte of our key, second byte of the key of an address, length of an address."""
-_URL_HOST: Final = r"\Ax[^:/]*://(?:\[(?P<six>[^\]/]*)\]|(?P<host>[^:/?]*))"
+_URL_HOST: Final = r"\A[^:/]*://(?:\[(?P<six>[^\]/]*)\]|(?P<host>[^:/?]*))"
 _ROOT: Final = r"\A[^:/]*://[^/]*/?\z"
 
 

@@ -21,6 +21,7 @@ import msgspec
 from mingjian.errors import LimitExceeded, ParseError, SchemaError
 from mingjian.store.catalogue import SegmentRow, live_segments, organisations
 from mingjian.store.scope import Scope
+from mingjian.store.verified import verify_file
 from mingjian.store.workspace import Workspace
 
 STATEMENT_CHARACTERS_MAX: Final = 65_536
@@ -95,8 +96,11 @@ def answering(
     threads: int = 1,
     memory_mb: int = MEMORY_MB_MAX,
     timeout_s: float = TIMEOUT_S,
+    verify: bool = True,
 ) -> Generator[Answer]:
     """Run one SELECT over the streams that a scope may read.
+
+    DuckDB does not notice that a file is damaged: with ``verify``, each is read once before (about 3 GB/s in memory).
 
     Raises:
         ParseError: not SQL, or it names what is not there.
@@ -108,7 +112,7 @@ def answering(
     with workspace.reading(), _connected(threads, memory_mb) as connection:
         segments = live_segments(workspace, scope)
         names = {each.id: each.name for each in organisations(workspace, scope)}
-        views = _Views(connection, workspace.lake, {int(number): name for number, name in names.items()})
+        views = _Views(connection, workspace.lake, {int(number): name for number, name in names.items()}, verify=verify)
         views.make(segments, statement, ocsf or {})
         views.lock()
         timer = Timer(timeout_s, connection.interrupt)
@@ -180,11 +184,14 @@ def _connected(threads: int, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
 class _Views:
     """The views that a statement may look at, and the files behind them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Path, names: Mapping[int, str]) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, lake: Path, names: Mapping[int, str], *, verify: bool
+    ) -> None:
         self._connection = connection
+        self._verify = verify
         self._lake = lake
         self._organisations = names
-        self._files: list[str] = []
+        self._files: dict[str, None] = {}
         self._taken: set[str] = set()
 
     def make(self, segments: Sequence[SegmentRow], statement: str, ocsf: OcsfMappings) -> None:
@@ -221,8 +228,11 @@ class _Views:
     def _of_stream(self, rows: Sequence[SegmentRow]) -> str:
         files: dict[int, list[str]] = defaultdict(list)
         for row in rows:
-            files[row.key.organisation].append(str(self._lake / row.path))
-        self._files += [file for each in files.values() for file in each]
+            file = str(self._lake / row.path)
+            if self._verify and file not in self._files:
+                verify_file(self._lake / row.path, row.checks)
+            self._files[file] = None
+            files[row.key.organisation].append(file)
         parts = [
             f"SELECT {literal(self._organisations[number])} AS _organisation, * "  # noqa: S608 # quoted by ``literal``
             f"EXCLUDE (_shape) FROM read_parquet([{', '.join(map(literal, each))}], "

@@ -200,8 +200,8 @@ segments = sa.Table(
     sa.Index(None, "state", "organisation_id", "stream_id", "day"),
 )
 """``id`` is given out by ``catalogue.reserve_segments``; ``path`` is relative to the lake.
-``checks``: see ``verified``. ``ended_us``: when it stopped being live; the row stays when the file is gone. ``lost``: it
-was damaged, and set aside (``upkeep.set_aside``)."""
+``checks``: see ``verified``. ``ended_us``: when it stopped being live; the row stays when the file is gone. ``lost``:
+it was damaged, and set aside (``upkeep.set_aside``)."""
 
 segment_inputs = sa.Table(
     "segment_inputs",

@@ -15,6 +15,8 @@ from typing import Final
 from mingjian.errors import StorageError
 
 STRIPE_BYTES: Final = 65_536
+TOGETHER_BYTES: Final = 64 * STRIPE_BYTES
+"""So much is read at a time by whoever reads all."""
 CHECK_BYTES: Final = 4
 """Of each checksum: a CRC-32, which finds all damage of up to 32 bits in a row and all else but once in 4 billion."""
 
@@ -30,6 +32,20 @@ def stripe_checks(data: bytes | memoryview) -> bytes:
         zlib.crc32(view[start : start + STRIPE_BYTES]).to_bytes(CHECK_BYTES, "big")
         for start in range(0, len(view), STRIPE_BYTES)
     )
+
+
+def verify_file(path: Path, checks: bytes) -> None:
+    """Read a whole file, for somebody who will read it again without verifying.
+
+    Raises:
+        StorageError: it is not there, or not (any more) what it was.
+    """
+    try:
+        with VerifiedFile(path, checks) as file:
+            while file.read(TOGETHER_BYTES):
+                pass
+    except OSError as error:
+        raise StorageError(f"a segment cannot be read: {error.strerror}", where=str(path)) from error
 
 
 class VerifiedFile(io.RawIOBase):

@@ -264,7 +264,7 @@ def test_indicators_are_found_in_what_arrives(workspace: Workspace, logs: Path) 
     assert sorted(one.record for one in tools) == [
         n + 1 for n, record in enumerate(records) if record["Image"] == "C:\\Windows\\tool3.exe"
     ]
-    assert tools[0].level == "critical"
+    assert tools[0].level == "high"
     assert len(late) == sum(record["Hostname"] == "pc-2" for record in records)
     assert {one.atoms for one in late} == {("outside its validity",)}
     assert len(stored) == len(tools) + len(late)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lakes import OPERATOR, kept
-from mingjian.errors import LimitExceeded, ParseError, SchemaError
+from mingjian.errors import LimitExceeded, ParseError, SchemaError, StorageError
 from mingjian.model.values import Record
 from mingjian.store.catalogue import Organisation, organisation_named
 from mingjian.store.query import OcsfMapping, OcsfMappings, answering, literal, quoted
@@ -193,3 +193,22 @@ def test_ocsf_classes_are_read_through_the_definitions(workspace: Workspace, org
         (sysmon, 1007, "b.exe", None),
         (security, 1007, "c.exe", None),
     ]
+
+
+def test_a_damaged_segment_is_an_error_unless_that_is_not_asked_for(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    segment = kept(workspace, organisation, [{"a": "abc"}], stream="s")
+    kept(workspace, organisation, [{"a": "x"}], stream="another")
+    path = workspace.lake / segment.path
+    data = path.read_bytes()
+    assert data.count(b"abc") == 1
+    path.write_bytes(data.replace(b"abc", b"abd"))
+    with pytest.raises(StorageError, match="damaged"):
+        ask(workspace, "SELECT a FROM s")
+    assert ask(workspace, "SELECT a FROM another") == [{"a": "x"}]
+    with answering(workspace, OPERATOR, "SELECT a FROM s", verify=False) as answer:
+        assert list(answer) == [{"a": "abd"}]
+    path.unlink()
+    with pytest.raises(StorageError, match="cannot be read"):
+        ask(workspace, "SELECT a FROM s")

@@ -46,6 +46,9 @@ _COUNTS: Final = struct.Struct("<II")
 _TIME_BIAS_US: Final = 1 << 62
 _TOTAL_BIASES: Final = (0, _TIME_BIAS_US, _TIME_BIAS_US)
 _NO_TOTALS: Final = np.zeros((0, 3), np.int64)
+_EXACT_PLANES_MAX: Final = 6
+"""Numbers of so many bytes are exact as floats, with which NumPy puts planes together three times as fast."""
+_PLACES: Final = 256.0 ** np.arange(_EXACT_PLANES_MAX)
 _codec: Final = pa.Codec("zstd", _LEVEL)
 
 
@@ -153,8 +156,11 @@ class _Unpacker:
         if width < 2:
             found = np.frombuffer(self._data, np.uint8, size, start) if width else np.zeros(size, np.uint8)
             return found.astype(np.int64)
+        planes = np.frombuffer(self._data, np.uint8, width * size, start).reshape(width, size)
+        if width <= _EXACT_PLANES_MAX:
+            return (_PLACES[:width] @ planes.astype(np.float64)).astype(np.int64)
         bytes_ = np.zeros((size, 8), np.uint8)
-        bytes_[:, :width] = np.frombuffer(self._data, np.uint8, width * size, start).reshape(width, size).T
+        bytes_[:, :width] = planes.T
         return bytes_.view("<i8").reshape(size)
 
     def rest(self) -> bytes:

@@ -47,7 +47,14 @@ KIND_NUMBERS: Final[dict[ObservableKind, int]] = {
     "package": 12,
 }
 """The first byte of a key. The numbers are in files: never change one, only add."""
-KINDS: Final[dict[int, ObservableKind]] = {number: kind for kind, number in KIND_NUMBERS.items()}
+COMPANION: Final = cast("ObservableKind", "companion")
+"""No observable, but an observable and a name that was seen with it, see ``companions``. Not among ``KIND_NUMBERS``:
+whoever goes through all kinds does not meet it."""
+_COMPANION_NUMBER: Final = 64
+KINDS: Final[dict[int, ObservableKind]] = {
+    **{number: kind for kind, number in KIND_NUMBERS.items()},
+    _COMPANION_NUMBER: COMPANION,
+}
 
 NAMED_KINDS: Final[tuple[ObservableKind, ...]] = ("domain", "host", "url", "email")
 """Kinds whose values hold a domain."""
@@ -197,6 +204,8 @@ def keys_of(kind: ObservableKind, values: Array) -> Bytes:
 def number_of(kind: str) -> int:
     """The number of a kind. Raises: SchemaError (there is no such kind)."""
     number = KIND_NUMBERS.get(cast("ObservableKind", kind))
+    if kind == COMPANION:
+        return _COMPANION_NUMBER
     if number is None:
         raise SchemaError(f"there is no kind of observable called {shown(kind)}", hint=", ".join(KIND_NUMBERS))
     return number

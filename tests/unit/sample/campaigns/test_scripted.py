@@ -1,6 +1,7 @@
 """Campaigns that are data: every file can be read, told, and is true to itself."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_the_long_story_goes_from_one_organisation_to_the_next_over_more_than_a_
 
 def test_who_has_to_be_at_work_is_at_work() -> None:
     for start in ("2025-01-06", "2025-01-09", "2025-01-11"):
-        order = Order(days=425, organisations=3, start=at_date(start))
+        order = Order(days=425, organisations=3, start=date.fromisoformat(start))
         for deed in write_all(world_of(order), ["longhaul"], at(order.start), order.days):
             if deed.step.name in ("bait", "foothold", "letter", "second-foothold"):
                 zone_us = next(
@@ -73,10 +74,15 @@ def test_who_has_to_be_at_work_is_at_work() -> None:
                 assert 8 * HOUR <= (deed.times_us[0] + zone_us) % DAY < 18 * HOUR
 
 
-def at_date(text: str):
-    from datetime import date
-
-    return date.fromisoformat(text)
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_campaign_in_the_manual_can_be_told(language: str, tmp_path: Path) -> None:
+    manual = Path(__file__).parents[4] / "docs" / language / "reference" / "sample.md"
+    (block,) = re.findall(r"```yaml\n(.*?)```", manual.read_text(encoding="utf-8"), re.S)
+    path = tmp_path / "example.yml"
+    path.write_text(block, encoding="utf-8")
+    order = Order(days=5, organisations=3)
+    (script,) = read(path).write(world_of(order), at(order.start), order.days)
+    assert [deed.step.name for deed in script.planted] == ["beacon"]
 
 
 @pytest.mark.parametrize(

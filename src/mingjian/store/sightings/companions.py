@@ -1,0 +1,159 @@
+"""With whom an observable was seen: the hosts and accounts of the events in which it stands, exactly, for all time.
+
+They are in the files of the index, under keys of their own (``keys.COMPANION``): the observable, and behind it the name.
+So all names of one observable stand together, however often it was seen, and they are merged like everything else. They
+have no day and name no segment, and are counted in events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+
+from mingjian.model.sources import ObservableKind
+from mingjian.store.sightings import columns
+from mingjian.store.sightings.columns import Array, Column
+from mingjian.store.sightings.index import SightingsIndex
+from mingjian.store.sightings.keys import COMPANION, VALUE_BYTES_MAX
+from mingjian.store.sightings.layout import GONE
+from mingjian.store.tables import storable
+
+As: TypeAlias = Literal["host", "account"]
+AS: Final[tuple[As, ...]] = ("host", "account")
+"""What a name is; the role in the index."""
+BETWEEN: Final = "\x1f"
+"""Stands between kind, value and name. No canonical value holds it; a name may, for it comes last."""
+PAIRS_AT_ONCE_MAX: Final = 500_000
+"""So many pairs go into one table …"""
+GATHERED_MIN: Final = 200_000
+"""… and so many are collected, and twice as many as are different, before equal ones are put together."""
+NAMES_READ_MAX: Final = 20_000
+"""So many names of one observable are read unless the caller asks for more."""
+
+_NAME_BITS: Final = 24
+
+
+class Companions(NamedTuple):
+    """Who was there: name → in how many events."""
+
+    hosts: dict[str, int]
+    accounts: dict[str, int]
+    is_complete: bool
+    """Whether this is all: there may be more names than were asked for."""
+
+
+class Gathered:
+    """Pairs of observable and name, collected for one commit. Observables are numbers of the caller's."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._pairs: list[Column] = []
+        self._counts: list[Column] = []
+        self._distinct = 0
+        """So many pairs were different when equal ones were put together last."""
+        self.count = 0
+        """So many pairs, some of them several times."""
+
+    def add(self, rows: Column, observables: Column, hosts: Sequence[str], accounts: Sequence[str]) -> None:
+        """Take what was observed in some events (parallel columns), and the host and account of every event."""
+        if not len(rows):
+            return
+        together = (rows << 32) | observables
+        if not (together[1:] >= together[:-1]).all():
+            together = np.sort(together)
+        is_new = np.ones(len(together), bool)
+        is_new[1:] = together[1:] != together[:-1]
+        together = together[is_new]
+        rows, observables = together >> 32, together & 0xFFFF_FFFF
+        for what, texts in enumerate((hosts, accounts)):
+            name = np.array([self._number(text) for text in texts], np.int64)[rows]
+            has = name >= 0
+            pairs = (((observables[has] << _NAME_BITS) | name[has]) << 1) | what
+            self._take(*np.unique(pairs, return_counts=True))
+        if self.count > max(GATHERED_MIN, 2 * self._distinct):
+            self._put_together()
+
+    def _number(self, text: str) -> int:
+        if not text:
+            return -1
+        number = self._names.get(text)
+        if number is None:
+            number = self._names[text] = len(self._names)
+        return number
+
+    def _take(self, pairs: Column, counts: Column) -> None:
+        self._pairs.append(pairs)
+        self._counts.append(counts)
+        self.count += len(pairs)
+
+    def _put_together(self) -> tuple[Column, Column]:
+        if not self._pairs:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        pairs, place = np.unique(np.concatenate(self._pairs), return_inverse=True)
+        counts = np.bincount(place, np.concatenate(self._counts)).astype(np.int64)
+        self._pairs, self._counts = [pairs], [counts]
+        self.count = self._distinct = len(pairs)
+        return pairs, counts
+
+    def tables(self, kinds: Sequence[str], values: Sequence[str]) -> Iterator[pa.Table]:
+        """All of it, as ``sightings.delta`` takes observations; ``kinds`` and ``values`` are those of observables."""
+        pairs, counts = self._put_together()
+        names = columns.texts([storable(name) for name in self._names])
+        heads = columns.texts([f"{kind}{BETWEEN}{value}" for kind, value in zip(kinds, values, strict=True)])
+        for start in range(0, len(pairs), PAIRS_AT_ONCE_MAX):
+            some = pairs[start : start + PAIRS_AT_ONCE_MAX]
+            head = columns.taken(heads, some >> (_NAME_BITS + 1))
+            name = columns.taken(names, (some >> 1) & ((1 << _NAME_BITS) - 1))
+            yield _table(columns.joined_texts([head, name], BETWEEN), some & 1, counts[start : start + len(some)])
+
+
+def _table(values: Array, what: Column, counts: Column) -> pa.Table:
+    fits = columns.lengths(columns.as_texts(values)) < VALUE_BYTES_MAX
+    values, what, counts = columns.kept(values, fits), what[fits], counts[fits]
+    size = len(values)
+    nothing = np.zeros(size, np.int32)
+    cells = {
+        "kind": _coded([COMPANION], nothing),
+        "value": values,
+        "role": _coded(list(AS), what),
+        "source": _coded([""], nothing),
+        "segment": columns.numbers(np.full(size, GONE, np.int64)),
+        "time_us": cast("Array", pa.nulls(size, pa.int64())),
+        "count": columns.numbers(counts),
+    }
+    return pa.Table.from_arrays(list(cells.values()), names=list(cells))
+
+
+def _coded(texts: Sequence[str], codes: Column) -> Array:
+    return cast("Array", pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string())))
+
+
+def companions(
+    index: SightingsIndex,
+    kind: ObservableKind,
+    value: str,
+    *,
+    organisations: Collection[int] | None = None,
+    names_max: int = NAMES_READ_MAX,
+) -> Companions:
+    """The hosts and accounts of all events in which an observable stands, those with the most events first.
+
+    Raises:
+        StorageError: the index is damaged.
+    """
+    prefix = f"{kind}{BETWEEN}{value}{BETWEEN}"
+    found = index.lookup_prefix(COMPANION, prefix, organisations=organisations, values_max=names_max)
+    counted: dict[str, dict[str, int]] = {what: {} for what in AS}
+    read = (found.totals.column(name).to_pylist() for name in ("value", "role", "count"))
+    for text, role, count in zip(*read, strict=True):
+        names = counted[role]
+        name = text[len(prefix) :]
+        names[name] = names.get(name, 0) + count
+    return Companions(_ranked(counted["host"]), _ranked(counted["account"]), found.is_complete)
+
+
+def _ranked(names: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(names.items(), key=lambda item: (-item[1], item[0])))
