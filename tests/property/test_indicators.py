@@ -3,15 +3,13 @@
 import ipaddress
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds import read, unread
+from feeds import is_hit, read, unread
 from mingjian.model.indicators import Indicator, level_of
-from mingjian.model.observables import canonical
 from mingjian.model.rules import LEVELS
 from mingjian.store.indicatormatching import IndicatorMatcher, exact_values, key_ranges
 from mingjian.store.indicatortables import merged, numbered, table_of
@@ -97,30 +95,6 @@ meant = st.one_of(
     st.builds(lambda address, prefix: ("ip", "within", network(address, prefix)), addresses, st.integers(8, 128)),
     st.sampled_from(["a.exe", "A.exe", "b", "Ä.exe"]).map(lambda name: ("file", "named", name)),
 )
-
-
-def places(kind: str, value: str) -> list[str]:
-    """The names and addresses in an observable, in the obvious way."""
-    if kind in ("ip", "domain", "host"):
-        return [value]
-    if kind == "url":
-        return [urlsplit(value).hostname or ""]
-    return [value.rpartition("@")[2]] if kind == "email" else []
-
-
-def is_hit(indicator: Indicator, kind: str, value: str) -> bool:
-    """Whether an observable is what an indicator looks for, slowly."""
-    if indicator.how == "named":
-        name = value.rpartition("\\")[2] if "\\" in value else value.rpartition("/")[2]
-        return kind == "file" and name in (indicator.value, indicator.value.casefold())
-    if indicator.how == "within":
-        found = [canonical("ip", place) for place in places(kind, value)]
-        return any(each and ipaddress.ip_address(each) in ipaddress.ip_network(indicator.value) for each in found)
-    if indicator.how == "below":
-        return any(f".{place}".endswith(f".{indicator.value}") for place in places(kind, value))
-    if indicator.kind in ("ip", "domain", "host"):
-        return indicator.value in places(kind, value)
-    return (kind, value) == (indicator.kind, indicator.value)
 
 
 times = st.one_of(st.none(), st.integers(0, 9))

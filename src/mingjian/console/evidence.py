@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from mingjian.console.attack import Attack
+from mingjian.hunt.attack import Attack
 from mingjian.console.tally import LEVEL_NUMBER, RuleTally, name_of
 from mingjian.console.timeline import moment_of
 from mingjian.model.detections import Detection

@@ -7,7 +7,7 @@ from math import log
 
 import msgspec
 
-from mingjian.console.attack import Attack, parent_of
+from mingjian.hunt.attack import Attack, parent_of
 from mingjian.console.evidence import LINE_CHARACTERS_MAX, time_texts
 from mingjian.console.tally import HOSTS_OF_RULE_MAX, RuleTally, Sums, Tally
 from mingjian.console.wording import Words, counted, number, size

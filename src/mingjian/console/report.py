@@ -22,7 +22,7 @@ import msgspec
 from markupsafe import Markup, escape
 
 from mingjian.console import overview, wording
-from mingjian.console.attack import load_attack
+from mingjian.hunt.attack import load_attack
 from mingjian.console.evidence import Chosen, Value, choose, pieces_of, quotas, rows_of
 from mingjian.console.tally import NAMES_MAX, Sums, add_up, name_of
 from mingjian.console.timeline import PLOT_HEIGHT_PX, lay_out

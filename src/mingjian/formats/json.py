@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json as stdlib_json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import filterfalse
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import hyperscan
 import msgspec
@@ -21,7 +21,7 @@ from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
 from mingjian.formats import jsondoc
 from mingjian.formats.projection import project
 from mingjian.formats.text import LineBatch, decode, line_batches
-from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined
+from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined, picker
 from mingjian.model.values import Missing, Record, Value, find
 
 DECODER_DEPTH = 1000
@@ -70,22 +70,27 @@ def _parse_leniently(line: bytes, complaint: str) -> object:
         raise ParseError(complaint) from None
 
 
+_Column: TypeAlias = "Sequence[Value | Missing]"
+
+
 class JsonBlock:
     """Consecutive JSON lines, decoded field by field on demand.
 
     ``odd`` holds the records that only a lenient parser could read, by row; their lines are not looked at again.
     """
 
-    __slots__ = ("_cached", "_lines", "_odd", "_shared", "format", "numbers")
+    __slots__ = ("_cached", "_lines", "_odd", "_shared", "_sifted", "format", "numbers")
 
     def __init__(self, numbers: Sequence[int], lines: Sequence[bytes], odd: dict[int, Record] | None = None) -> None:
         self.format = "jsonl"
         self.numbers = numbers
         self._lines = lines
         self._odd = odd or {}
-        self._cached: dict[str, Sequence[Value | Missing]] = {}
-        self._shared: tuple[dict[str, Sequence[Value | Missing]], Sequence[int]] | None = None
-        """Columns of the block that this one was taken from, and which of their rows are its own."""
+        self._cached: dict[str, _Column] = {}
+        self._shared: tuple[dict[str, _Column], Callable[[_Column], _Column]] | None = None
+        """Columns of the block that this one was taken from, and how to pick its own rows out of them."""
+        self._sifted: tuple[Sequence[str], Sequence[int] | None] | None = None
+        """What was asked of ``containing``, and the answer: it is asked early, and again when it counts."""
 
     @classmethod
     def checked(cls, numbers: Sequence[int], lines: Sequence[bytes], paths: tuple[str, ...]) -> JsonBlock:
@@ -111,8 +116,7 @@ class JsonBlock:
             shared, own = self._shared
             for path in paths:
                 if path in shared and path not in self._cached:
-                    column = shared[path]
-                    self._cached[path] = [column[row] for row in own]
+                    self._cached[path] = own(shared[path])
         wanted = [path for path in paths if path not in self._cached]
         decoded = dict(zip(wanted, self._decoded(wanted, rows), strict=True)) if wanted else {}
         columns: list[Sequence[Value | Missing]] = []
@@ -121,7 +125,7 @@ class JsonBlock:
             if cached is None:
                 columns.append(decoded[path])
             else:
-                columns.append(cached if rows is None else [cached[row] for row in rows])
+                columns.append(cached if rows is None else picker(rows)(cached))
         return columns
 
     def _decoded(self, paths: Sequence[str], rows: Sequence[int] | None) -> list[list[Value | Missing]]:
@@ -141,7 +145,7 @@ class JsonBlock:
 
     def _plain(self, rows: Sequence[int] | None) -> Sequence[bytes]:
         """The lines, with an empty object in the place of each odd one."""
-        lines = self._lines if rows is None else [self._lines[row] for row in rows]
+        lines: Sequence[bytes] = self._lines if rows is None else picker(rows)(self._lines)
         if self._odd:
             places = range(len(lines)) if rows is None else rows
             lines = [b"{}" if row in self._odd else line for row, line in zip(places, lines, strict=True)]
@@ -173,17 +177,21 @@ class JsonBlock:
     def take(self, rows: Sequence[int]) -> JsonBlock:
         """A block of the records with these indexes only."""
         odd = {place: self._odd[row] for place, row in enumerate(rows) if row in self._odd} if self._odd else None
-        lines = self._lines
-        numbers = self.numbers
-        block = JsonBlock([numbers[row] for row in rows], [lines[row] for row in rows], odd)
-        if self._shared is None and len(rows) >= SHARED_ROWS_MIN * len(numbers):
-            block._shared = (self._cached, rows)
+        pick: Callable[[Sequence[Any]], Sequence[Any]] = picker(rows)
+        block = JsonBlock(pick(self.numbers), pick(self._lines), odd)
+        if self._shared is None and len(rows) >= SHARED_ROWS_MIN * len(self.numbers):
+            block._shared = (self._cached, pick)
         else:
-            block._cached = {path: [column[row] for row in rows] for path, column in self._cached.items()}
+            block._cached = {path: pick(column) for path, column in self._cached.items()}
         return block
 
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
         """Rows whose line holds the longest run of some needle that JSON cannot have escaped, in any case."""
+        if self._sifted is None or self._sifted[0] != needles:
+            self._sifted = needles, self._sift(needles)
+        return self._sifted[1]
+
+    def _sift(self, needles: Sequence[str]) -> Sequence[int] | None:
         sieve = sieve_for(tuple(needles))
         if sieve is None:
             return None

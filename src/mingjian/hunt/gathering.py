@@ -40,7 +40,7 @@ from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.tables import storable
-from mingjian.store.writing import write_segment
+from mingjian.store.writing import Together, write_segment
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,6 +58,8 @@ BUILDERS_MAX: Final = 4096
 """So many segments grow at the same time; then all of them are written."""
 BUILDER_BYTES_MAX: Final = 128 * 1024 * 1024
 """All growing segments together take about so much memory; then they are written."""
+WEIGHED_ROWS: Final = 50_000
+"""After so many records it is looked how much memory they take."""
 SEGMENT_ROWS_MAX: Final = 500_000
 """A segment that has so many records is written."""
 OBSERVABLES_MAX: Final = 400_000
@@ -114,9 +116,7 @@ class Observations:
         self.count = 0
         self.events = 0
 
-    def add(
-        self, view: View, block: Block, about: Envelopes, times: Numbers, untimed: Mask, segments: Numbers
-    ) -> None:
+    def add(self, view: View, block: Block, about: Envelopes, times: Numbers, untimed: Mask, segments: Numbers) -> None:
         """Take what is in the records of a block. ``segments``: where each of them is."""
         found = self.observer.observed(view, block)
         rows = found.rows
@@ -218,6 +218,8 @@ class Gatherer:
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._growing: dict[SegmentKey, _Growing] = {}
+        self._together = Together()
+        self._rows_since_weighed = 0
         self._observations = Observations()
         self._looks: list[_Look] = []
         self._hosts: dict[tuple[str, int, str], list[int]] = {}
@@ -330,6 +332,7 @@ class Gatherer:
         self._observations.add(view, block, about, times, untimed, segments)
         self._count_hosts(view, about.hosts, times, untimed)
         self._match(view, block, origin_of, about, segments)
+        self._rows_since_weighed += len(block.numbers)
         if self._is_full():
             self._write()
 
@@ -450,17 +453,19 @@ class Gatherer:
 
     def _is_full(self) -> bool:
         seen = self._observations
-        return (
-            len(self._growing) > BUILDERS_MAX
-            or len(seen.observer.values) > OBSERVABLES_MAX
-            or seen.count > OBSERVATIONS_MAX
-            or seen.companions.count > COMPANIONS_MAX
-            or sum(growing.builder.size_bytes() for growing in self._growing.values()) > BUILDER_BYTES_MAX
-        )
+        if len(seen.observer.values) > OBSERVABLES_MAX or seen.count > OBSERVATIONS_MAX:
+            return True
+        if len(self._growing) > BUILDERS_MAX:
+            return True
+        if self._rows_since_weighed < WEIGHED_ROWS:
+            return False
+        self._rows_since_weighed = 0
+        return sum(growing.builder.size_bytes() for growing in self._growing.values()) > BUILDER_BYTES_MAX
 
     def _flush(self, epoch: int) -> None:
         self._look_at_all()
         self._write()
+        insist(self._together.settle, self._say)
         part, self._part = self._part, Part(epoch=0)
         part.epoch = epoch
         part.hosts = [
@@ -516,8 +521,9 @@ class Gatherer:
 
     def _write_segment(self, growing: _Growing) -> None:
         home = self._home
+        owner = home.organisation.public_id
         written = insist(
-            lambda: write_segment(home.lake, home.organisation.public_id, growing.builder, growing.id), self._say
+            lambda: write_segment(home.lake, owner, growing.builder, growing.id, together=self._together), self._say
         )
         self._part.segments.append(written)
         del self._growing[growing.builder.key]

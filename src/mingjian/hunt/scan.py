@@ -47,6 +47,8 @@ class JoinedBlock:
         self._ends = list(accumulate(len(block.numbers) for block in blocks))
         self.asked: dict[str, None] = {}
         """The paths that were asked for in most of the records."""
+        self.needles: Sequence[str] | None = None
+        """What the records were last sieved by."""
         self.numbers: Sequence[int] = [number for block in blocks for number in block.numbers]
 
     def locate(self, row: int) -> tuple[int, int]:
@@ -93,6 +95,7 @@ class JoinedBlock:
 
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
         """Rows that may hold a needle; None if some block cannot tell."""
+        self.needles = needles
         found: list[int] = []
         start = 0
         for block in self._blocks:
@@ -175,6 +178,7 @@ class Scanner:
         self._rows = 0
         self._findings = Findings()
         self._asked: dict[View, dict[str, None]] = {}
+        self._needles: dict[View, Sequence[str]] = {}
 
     def read(self, number: int, task: files.Task) -> Finished:
         """Read one task."""
@@ -210,6 +214,10 @@ class Scanner:
         for portion in self._router.route(block):
             waiting = self._waiting.setdefault(portion.view, _Waiting())
             taken = block if portion.rows is None else block.take(portion.rows)
+            needles = self._needles.get(portion.view)
+            if needles is not None:
+                # The bytes were looked at a moment ago: sieving them now is quicker than when they are cold.
+                taken.containing(needles)
             waiting.add(number, file, taken)
             self._rows += len(taken.numbers)
             if waiting.rows >= LOOK_ROWS:
@@ -228,6 +236,8 @@ class Scanner:
         block = JoinedBlock(waiting.blocks)
         matches = self._engine.match(view, block, clock=self._clock, costs=self._findings.seconds_by_rule)
         self._asked[view] = block.asked
+        if block.needles is not None:
+            self._needles[view] = block.needles
         events: dict[int, _Event] = {}
         for index, row in matches:
             event = events.get(row)

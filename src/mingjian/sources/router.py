@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from mingjian.model.blocks import Block
+from mingjian.model.blocks import Block, picker
 from mingjian.model.sources import Layout, Stream, View
 from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
 from mingjian.sources.definitions import (
@@ -137,7 +137,7 @@ class _Columns:
         if rows is not None:
             for path in [path for path in wanted if path in self._whole]:
                 column = self._whole[path]
-                known[path] = [column[row] for row in rows]
+                known[path] = picker(rows)(column)
             wanted = [path for path in wanted if path not in known]
         if wanted:
             known.update(zip(wanted, self._block.columns(wanted, rows), strict=True))

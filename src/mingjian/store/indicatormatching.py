@@ -251,6 +251,7 @@ def exact_values(indicators: pa.Table) -> Values:
 
 _ALSO: Final[dict[str, ObservableKind]] = {"ip": "host", "domain": "host"}
 """What else the same text may be."""
+_URL_KEY: Final = bytes([KIND_NUMBERS["url"]])
 
 
 def key_ranges(kind: ObservableKind, how: str, value: str) -> Iterator[KeyRange]:
@@ -260,7 +261,12 @@ def key_ranges(kind: ObservableKind, how: str, value: str) -> Iterator[KeyRange]
     name. A range may hold more than the hits: match what is found in it (``IndicatorMatcher``).
     """
     if how == "within":
-        yield from network_ranges(ipaddress.ip_network(value))
+        network = ipaddress.ip_network(value)
+        yield from network_ranges(network)
+        # In keys of URLs addresses are texts: of IPv4 by whole octets, of IPv6 any.
+        octets = str(network.network_address).split(".")[: network.prefixlen // 8]
+        start = "[" if network.version == 6 else ".".join(octets) + ("." if len(octets) < 4 else "\0")
+        yield beginning(_URL_KEY + start.encode())
     elif how == "named":
         for name in dict.fromkeys((value, value.casefold())):
             yield from file_name_ranges(name)
@@ -270,7 +276,7 @@ def key_ranges(kind: ObservableKind, how: str, value: str) -> Iterator[KeyRange]
     elif kind == "ip" or (kind == "host" and canonical("ip", value) is not None):
         # In keys of URLs an address is not turned round.
         host = f"[{value}]" if ":" in value else value
-        yield beginning(bytes([KIND_NUMBERS["url"]]) + host.encode() + b"\0")
+        yield beginning(_URL_KEY + host.encode() + b"\0")
     elif kind in ("domain", "host"):
         # Every second range is what is below the name.
         yield from domain_ranges(value, ("url", "email"))[::2]

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, cast
 
@@ -51,6 +52,8 @@ COMPRESSION_LEVEL: Final = 3
 MERGED_COMPRESSION_LEVEL: Final = 9
 """For segments that are written in the background, once, to stay."""
 
+SYNCS_AT_ONCE: Final = 16
+"""So many files are made durable side by side."""
 SAMPLE_ROWS: Final = 4096
 """So many numbers of a column are looked at to decide how it is written."""
 
@@ -59,13 +62,61 @@ _DELTAS: Final = "DELTA_BINARY_PACKED"
 _UNUSUAL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
+class Together:
+    """Many files made durable at once: the disk does in one go what it would do for each by itself."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, Path] = {}
+        """Under which name each file was written, and which one it gets."""
+        self._folders: dict[Path, None] = {}
+
+    def add(self, temporary: Path, path: Path, folders: Iterable[Path]) -> None:
+        """Take a file that was written under another name, and the folders in which names are new."""
+        self._files[temporary] = path
+        self._folders.update(dict.fromkeys(folders))
+
+    def settle(self) -> None:
+        """Make everything durable: contents, then names. May be tried again if it fails.
+
+        Raises:
+            StorageError: something could not be kept; none of it counts.
+        """
+        if not self._files and not self._folders:
+            return
+        try:
+            with ThreadPoolExecutor(SYNCS_AT_ONCE) as pool:
+                list(pool.map(_sync_file, self._files))
+                while self._files:
+                    temporary, path = next(iter(self._files.items()))
+                    temporary.replace(path)
+                    del self._files[temporary]
+                list(pool.map(sync_folder, self._folders))
+        except OSError as error:
+            raise StorageError(f"segments cannot be written: {error.strerror}", where=str(error.filename)) from error
+        self._folders.clear()
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_segment(
-    lake: Path, organisation: str, builder: SegmentBuilder, segment_id: int, *, level: int = COMPRESSION_LEVEL
+    lake: Path,
+    organisation: str,
+    builder: SegmentBuilder,
+    segment_id: int,
+    *,
+    level: int = COMPRESSION_LEVEL,
+    together: Together | None = None,
 ) -> WrittenSegment:
     """Write a segment into the lake, durably. It counts once the catalogue has it; until then it is rubbish.
 
     ``organisation`` is the public id of the organisation, ``segment_id`` one that the catalogue gave out, ``level``
-    that of the compression.
+    that of the compression. With ``together`` it is durable when that has settled, and not before.
 
     Raises:
         StorageError: it could not be written; nothing is left of it, or only what is removed at the next start.
@@ -76,7 +127,7 @@ def write_segment(
     folder = lake / f"organisation={organisation}" / f"stream={stream_folder(key.stream)}" / f"day={day_name(key.day)}"
     path = folder / f"{segment_id:010d}.parquet"
     try:
-        _write_file(lake, path, data)
+        _write_file(lake, path, data, together)
     except OSError as error:
         raise StorageError(f"a segment cannot be written: {error.strerror}", where=str(path)) from error
     timed = segment.times.drop_null().cast(pa.int64()).to_numpy()
@@ -94,25 +145,32 @@ def write_segment(
     )
 
 
-def _write_file(lake: Path, path: Path, data: pa.Buffer) -> None:
+def _write_file(lake: Path, path: Path, data: pa.Buffer, together: Together | None) -> None:
     """Write a new file, with every folder above it. Each name is durable before it is used."""
+    new_in = [path.parent]
     missing = [path.parent, *path.parent.parents]
     for folder in reversed(missing[: missing.index(lake)]):
         if not folder.is_dir():
             folder.mkdir(exist_ok=True)
-            sync_folder(folder.parent)
+            new_in.append(folder.parent)
+            if together is None:
+                sync_folder(folder.parent)
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("xb", buffering=0) as file:
             view = memoryview(data)
             while view:
                 view = view[file.write(view) :]
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+            if together is None:
+                os.fsync(file.fileno())
+        if together is None:
+            temporary.replace(path)
+            sync_folder(path.parent)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+    if together is not None:
+        together.add(temporary, path, new_in)
 
 
 def _inputs(segment: FinishedSegment) -> tuple[InputRecords, ...]:

@@ -198,17 +198,17 @@ def test_ocsf_classes_are_read_through_the_definitions(workspace: Workspace, org
 def test_a_damaged_segment_is_an_error_unless_that_is_not_asked_for(
     workspace: Workspace, organisation: Organisation
 ) -> None:
-    segment = kept(workspace, organisation, [{"a": "abc"}], stream="s")
+    segment = kept(workspace, organisation, [{"a": "abc"}], stream="damaged")
     kept(workspace, organisation, [{"a": "x"}], stream="another")
     path = workspace.lake / segment.path
     data = path.read_bytes()
     assert data.count(b"abc") == 1
     path.write_bytes(data.replace(b"abc", b"abd"))
     with pytest.raises(StorageError, match="damaged"):
-        ask(workspace, "SELECT a FROM s")
+        ask(workspace, "SELECT a FROM damaged")
     assert ask(workspace, "SELECT a FROM another") == [{"a": "x"}]
-    with answering(workspace, OPERATOR, "SELECT a FROM s", verify=False) as answer:
+    with answering(workspace, OPERATOR, "SELECT a FROM damaged", verify=False) as answer:
         assert list(answer) == [{"a": "abd"}]
     path.unlink()
     with pytest.raises(StorageError, match="cannot be read"):
-        ask(workspace, "SELECT a FROM s")
+        ask(workspace, "SELECT a FROM damaged")

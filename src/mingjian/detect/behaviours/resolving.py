@@ -268,6 +268,7 @@ def _found(behaviour: Behaviour, lookups: _Lookups, boxes: _Boxes, scores: Score
         rows = np.sort(np.concatenate(parts))
         row = int(rows[0])
         is_tunnel = behaviour == "dns-tunnel"
+        values = (lookups.query, lookups.queries) if is_tunnel else (lookups.domain, lookups.domains)
         yield Finding(
             behaviour=behaviour,
             organisation=lookups.organisations.text(lookups.organisation[row]),
