@@ -116,8 +116,10 @@ def by_duckdb(files: Sequence[Path], work: Path, *, partitioned: bool) -> Counte
         )
     found: Counter[str] = Counter()
     for path in [target] if target.is_file() else target.rglob("*.parquet"):
+        metadata = pq.read_metadata(path)
         found[""] += path.stat().st_size
-        found += columns_of(pq.read_metadata(path))
+        found["rows"] += metadata.num_rows
+        found += columns_of(metadata)
     return found
 
 
@@ -148,7 +150,8 @@ def main(arguments: Sequence[str]) -> None:
                 show(what, count, *timed(lambda level=level, builders=builders: sizes(builders, level)))
             del builders
         for name, partitioned in (("DuckDB, one file", False), ("DuckDB, by channel and event id", True)):
-            show(name, count, *timed(lambda partitioned=partitioned: by_duckdb(files, work, partitioned=partitioned)))
+            found, took_s = timed(lambda partitioned=partitioned: by_duckdb(files, work, partitioned=partitioned))
+            show(f"{name}: {found['rows']:,} rows", found["rows"], found, took_s)
 
 
 if __name__ == "__main__":

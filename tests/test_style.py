@@ -350,7 +350,7 @@ def test_lock_files_agree_with_each_other() -> None:
     assert {name: dev[name] for name in build if name in dev} == {name: build[name] for name in build if name in dev}
 
 
-READ_AS_DATA = {"pymispgalaxies"}
+READ_AS_DATA = {"pymispgalaxies", "pymispwarninglists"}
 """Packages of which only data files are read: importing them would cost time for nothing."""
 
 

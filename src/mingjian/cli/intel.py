@@ -43,7 +43,7 @@ SHOW_COLUMNS = (
     *("kind", "how", "value", "verdict", "confidence", "valid_from", "valid_until", "marking", "warning"),
     *("source", "reference", "description"),
 )
-TABLE_COLUMNS = ("kind", "how", "value", "verdict", "confidence", "valid_until", "warning", "description")
+TABLE_COLUMNS = ("kind", "how", "value", "verdict", "warning", "description")
 REASONS_SHOWN = 10
 """So many reasons for skipping are told."""
 UNREAD_SHOWN = 5

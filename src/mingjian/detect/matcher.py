@@ -16,7 +16,7 @@ import platform
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
@@ -223,6 +223,12 @@ def _compiles(patterns: Sequence[_Pattern]) -> bool:
     return True
 
 
+@cache
+def _maker() -> tuple[str, str]:
+    """What an automaton is good for: this version of Hyperscan, on processors of this kind."""
+    return version("hyperscan"), platform.machine()
+
+
 _HEXADECIMAL = [b"\\x%02x" % byte for byte in range(256)]
 
 
@@ -369,7 +375,7 @@ class FieldMatcher:
     def _key(self) -> str | None:
         """The hash of everything that the atoms on text come to; None if they hold what cannot be written."""
         try:
-            content = msgspec.msgpack.encode((version("hyperscan"), platform.machine(), self.atoms))
+            content = msgspec.msgpack.encode((_maker(), self.atoms))
         except UnicodeEncodeError:
             return None
         return hashlib.blake2b(content, digest_size=16).hexdigest()

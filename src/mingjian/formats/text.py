@@ -133,6 +133,7 @@ def line_batches(
             pending = pending.of(pending.lines[count:])
     if pending.lines:
         yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty)
+    piece.on_lines(number + len(pending.lines) - piece.first_number)
 
 
 def lines(piece: Piece, *, keep_empty: bool = False) -> Iterator[Line | Quarantined]:

@@ -55,7 +55,7 @@ def find_event(file: str, number: int, router: Router) -> list[tuple[View, Recor
     """
     found: list[tuple[View, Record]] = []
     for task in files.plan([file], 1):
-        for _, block in files.read(task, files.Counts(), router.paths):
+        for _, block in files.read(task, files.Counts(), router.first_paths):
             if isinstance(block, Quarantined) or number not in block.numbers:
                 continue
             for portion in router.route(block):

@@ -156,9 +156,9 @@ class History:
         """
         with Segment(self._workspace.lake / row.path, checks=row.checks) as segment:
             for block in segment.blocks():
-                yield from self._portions(row, block)
+                yield from self.views_of(row, block)
 
-    def _portions(self, row: SegmentRow, block: SegmentBlock) -> Iterable[tuple[View, SegmentBlock]]:
+    def views_of(self, row: SegmentRow, block: SegmentBlock) -> Iterable[tuple[View, SegmentBlock]]:
         """The views of a block: the one that all its records were put under, or whatever holds for them today."""
         if self._feeding.is_settled(row.key.stream):
             key = (row.key.stream, row.key.layout, row.key.format)

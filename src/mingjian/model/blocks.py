@@ -90,6 +90,10 @@ def no_first_paths(sample: Block) -> tuple[str, ...]:
     return ()
 
 
+def nobody_counts(lines: int) -> None:
+    """Nobody wants to know how many lines there were."""
+
+
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader is asked to read: the bytes of (a part of) one file, and what it must know about them."""
 
@@ -102,5 +106,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """Offset of the first byte in the file."""
     first_paths: FirstPaths = no_first_paths
     """Says what will be asked for first: a reader may decode it on the way and nothing else."""
+    on_lines: Callable[[int], None] = nobody_counts
+    """Told at the end how many lines there were, by readers of lines."""
     modified_at_s: float | None = None
     """Modification time of the file (Unix seconds); resolves timestamps without a year."""

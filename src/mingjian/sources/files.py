@@ -43,7 +43,7 @@ class Counts(msgspec.Struct):
     """What reading a task adds up to."""
 
     lines: int = 0
-    """Line feeds in a range of lines: what the numbers of the next range have to be raised by."""
+    """Lines in a range of lines: what the numbers of the next range have to be raised by."""
     bytes: int = 0
 
 
@@ -167,6 +167,7 @@ def _with_head(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 def _read_range(task: Task, counts: Counts, first_paths: FirstPaths) -> Iterator[tuple[str, Block | Quarantined]]:
     assert task.end is not None
+    lines: list[int] = []
     with Path(task.file).open("rb") as stream:
         head = stream.read(registry.HEAD_BYTES_MAX)
         found = registry.recognise(head, task.file)
@@ -176,16 +177,19 @@ def _read_range(task: Task, counts: Counts, first_paths: FirstPaths) -> Iterator
             start = task.start
         else:
             start = _line_start(stream, task.start)
-            chunks = _lines(stream, start, _line_start(stream, task.end), counts)
+            chunks = _between(stream, start, _line_start(stream, task.end))
         piece = Piece(
             file=task.file,
             chunks=chunks,
             first_offset=start,
             first_paths=first_paths,
+            on_lines=lines.append,
             modified_at_s=os.fstat(stream.fileno()).st_mtime,
         )
         for item in found.read(piece):
             yield task.file, item
+    assert lines or found.stride_bytes, "a format of lines that may be cut is read line by line"
+    counts.lines += sum(lines)
     counts.bytes += task.size_bytes
 
 
@@ -201,12 +205,11 @@ def _line_start(stream: BinaryIO, offset: int) -> int:
     return stream.tell()
 
 
-def _lines(stream: BinaryIO, start: int, end: int, counts: Counts) -> Iterator[bytes]:
+def _between(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     stream.seek(start)
     left = end - start
     while left > 0 and (block := stream.read(min(READ_BYTES, left))):
         left -= len(block)
-        counts.lines += block.count(b"\n")
         yield block
 
 
@@ -216,11 +219,7 @@ def _strided(stream: BinaryIO, task: Task, header_bytes: int) -> Iterator[bytes]
     if task.start:
         stream.seek(0)
         yield stream.read(header_bytes)
-    stream.seek(task.start)
-    left = task.end - task.start
-    while left > 0 and (block := stream.read(min(READ_BYTES, left))):
-        left -= len(block)
-        yield block
+    yield from _between(stream, task.start, task.end)
 
 
 def _unreadable(file: str, reason: str) -> Quarantined:

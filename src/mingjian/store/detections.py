@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -395,6 +395,11 @@ def _query() -> sa.Select[Any]:
     return sa.select(t.detections, t.streams.c.name.label("stream")).outerjoin(
         t.streams, t.streams.c.id == t.detections.c.stream_id
     )
+
+
+def rows_as_detections(rows: Iterable[sa.Row[Any]]) -> list[StoredDetection]:
+    """Rows of the table of detections, with the name of their stream as ``stream``."""
+    return [_stored(row) for row in rows]
 
 
 def _stored(row: sa.Row[Any]) -> StoredDetection:

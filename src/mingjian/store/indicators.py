@@ -178,7 +178,7 @@ def _series(workspace: Workspace, name: str, organisation: OrganisationId | None
 
 
 def _series_key(name: str, organisation: OrganisationId | None) -> str:
-    return t.storable(f"{'' if organisation is None else organisation}:{name.casefold()}")
+    return t.storable(f"{name.casefold()}:{'' if organisation is None else organisation}")
 
 
 def _newest(workspace: Workspace, series_id: int) -> IndicatorSet | None:

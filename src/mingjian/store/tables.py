@@ -308,7 +308,7 @@ indicator_series = sa.Table(
     _number("created_us"),
 )
 """A set of indicators under its name, through all its versions; without an organisation it is for all.
-``series_key`` is the organisation and the folded name: a database takes two without an organisation for different."""
+``series_key`` is the folded name and the organisation: a database takes two without an organisation for different."""
 
 INDICATOR_SET_STATES = ("loading", "live", "retired")
 indicator_sets = sa.Table(
@@ -408,6 +408,9 @@ detections = sa.Table(
     sa.Index(None, "organisation_id", "time_us"),
     sa.Index(None, "rule_version_id"),
     sa.Index(None, "input_id", "record"),
+    sa.Index(None, "rule_id", "host"),
+    sa.Index(None, "host", "time_us"),
+    sa.Index(None, "account", "time_us"),
 )
 """``identity`` is made of what the detection is (rule and content, or indicator; input, record): the same is stored
 once. (input, record) with stream and day is the pointer to the evidence; segments come and go. ``details`` is JSON:

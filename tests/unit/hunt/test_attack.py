@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mingjian.console import attack
+from mingjian.hunt import attack
 
 TAG = re.compile(r"^\s*-\s+attack\.([a-z0-9.-]+)\s*$", re.MULTILINE | re.IGNORECASE)
 TECHNIQUE = re.compile(r"T\d{4}(\.\d{3})?")

@@ -131,7 +131,7 @@ def beacons(connections: pa.Table, own_domains: Mapping[str, Collection[str]] | 
     organisations, sources = texts_of(table.column("organisation")), texts_of(table.column("source"))
     destinations = texts_of(table.column("destination"))
     time, event = numbers_of(table.column("time_us")), numbers_of(table.column("event"))
-    leads_out = is_outward(organisations, destinations, own_domains or {})
+    leads_out = is_outward(organisations, sources, destinations, own_domains or {})
     pairs = numbered(organisations.codes, sources.codes, destinations.codes)
     many = np.bincount(pairs)[pairs] >= BEATS_MIN
     rows = np.flatnonzero(many & leads_out)
@@ -173,10 +173,11 @@ def beacons(connections: pa.Table, own_domains: Mapping[str, Collection[str]] | 
     return in_order(found)
 
 
-def is_outward(organisations: Texts, destinations: Texts, own_domains: Mapping[str, Collection[str]]) -> Mask:
-    """Of every row, whether its destination is outside of its organisation."""
-    everywhere = outside(destinations.values)
-    found = everywhere[destinations.codes]
+def is_outward(
+    organisations: Texts, sources: Texts, destinations: Texts, own_domains: Mapping[str, Collection[str]]
+) -> Mask:
+    """Of every row, whether it leads from inside to outside of its organisation."""
+    found = outside(destinations.values)[destinations.codes] & ~outside(sources.values)[sources.codes]
     for code, organisation in enumerate(organisations.values):
         own = own_domains.get(organisation)
         if own:

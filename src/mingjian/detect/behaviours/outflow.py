@@ -98,7 +98,7 @@ def outflows(connections: pa.Table, own_domains: Mapping[str, Collection[str]] |
     sent = numbers_of(table.column("bytes_out")) if table.num_rows else np.zeros(0, np.int64)
     organisations, sources = texts_of(table.column("organisation")), texts_of(table.column("source"))
     destinations = texts_of(table.column("destination"))
-    rows = np.flatnonzero((sent > 0) & is_outward(organisations, destinations, own_domains or {}))
+    rows = np.flatnonzero((sent > 0) & is_outward(organisations, sources, destinations, own_domains or {}))
     if not len(rows):
         return []
     time = numbers_of(table.column("time_us"))

@@ -1,0 +1,128 @@
+"""Behaviours over what the workspace holds: segments in, findings out, and the way back to the events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mingjian.detect.behaviours.beaconing import beacons
+from mingjian.detect.behaviours.facts import SEEN
+from mingjian.detect.behaviours.findings import Finding, in_order
+from mingjian.detect.behaviours.guessing import guessed
+from mingjian.detect.behaviours.movement import new_ways
+from mingjian.detect.behaviours.outflow import outflows
+from mingjian.detect.behaviours.rarity import first_uses
+from mingjian.detect.behaviours.resolving import odd_names
+from mingjian.hunt.factmaps import NO_TIME, PART_BITS, FactBook, Facts, Gathering, built_in_facts
+from mingjian.sources.definitions import SourceBook
+from mingjian.sources.router import Router
+from mingjian.store.blocks import Segment, SegmentBlock
+from mingjian.store.catalogue import SegmentRow, live_segments, organisations
+from mingjian.store.scope import Scope
+from mingjian.store.workspace import Workspace
+
+
+class Place(NamedTuple):
+    """Where an event of a finding is."""
+
+    segment_id: int
+    row: int
+
+
+def place_of(event: int) -> Place:
+    """The segment and the row there of an event that ``facts_of`` numbered.
+
+    >>> place_of((7 << 28) + 3)
+    Place(segment_id=7, row=3)
+    """
+    return Place(event >> PART_BITS, event & ((1 << PART_BITS) - 1))
+
+
+def facts_of(
+    workspace: Workspace,
+    scope: Scope,
+    sources: SourceBook,
+    *,
+    first_day: int | None = None,
+    last_day: int | None = None,
+    book: FactBook | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Facts:
+    """Read the tables of facts out of the live segments that a scope may read. ``progress``: rows read, of how many.
+
+    Days are counted from 1970 UTC, both ends included.
+
+    Raises:
+        StorageError: a segment is damaged, or was merged away meanwhile: ask again.
+    """
+    gathering = Gathering(book or built_in_facts())
+    router = Router(sources)
+    with workspace.reading():
+        names = {each.id: each.name for each in organisations(workspace, scope)}
+        rows = [
+            row
+            for row in live_segments(workspace, scope, first_day=first_day, last_day=last_day)
+            if gathering.wants(row.key.stream)
+        ]
+        done, total = 0, sum(row.rows for row in rows)
+        for row in rows:
+            _gather(gathering, router, workspace, row, names[row.key.organisation])
+            done += row.rows
+            progress(done, total)
+    return gathering.facts()
+
+
+def _gather(gathering: Gathering, router: Router, workspace: Workspace, row: SegmentRow, organisation: str) -> None:
+    with Segment(workspace.lake / row.path, checks=row.checks) as segment:
+        before = 0
+        for block in segment.blocks():
+            events = (row.id << PART_BITS) + before + np.arange(len(block), dtype=np.int64)
+            before += len(block)
+            for portion in router.route(block):
+                if not gathering.wants(portion.view.stream.name):
+                    continue
+                taken = block if portion.rows is None else block.take(portion.rows)
+                chosen = events if portion.rows is None else events[np.asarray(portion.rows)]
+                gathering.add(organisation, portion.view, taken, _times(taken), chosen)
+
+
+def _times(block: SegmentBlock) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array([NO_TIME if time is None else time for time in block.times_us], np.int64)
+
+
+def behaviours_in(
+    facts: Facts, seen: pa.Table | None = None, *, since_us: int | None = None, until_us: int | None = None
+) -> list[Finding]:
+    """Ask every behaviour. Ordered by score, highest first.
+
+    ``seen``: what the sightings index knows (``seen_of``). Findings that end before ``since_us`` or begin at or after
+    ``until_us`` are left out; whatever is older is what they are compared with.
+    """
+    own = facts.own_domains
+    low = -(1 << 62) if since_us is None else since_us
+    high = 1 << 62 if until_us is None else until_us
+    found = [
+        *guessed(facts.logons),
+        *beacons(facts.connections, own),
+        *first_uses(facts.uses, seen, since_us=low, until_us=high),
+        *new_ways(facts.logons),
+        *odd_names(facts.lookups, own),
+        *outflows(facts.connections, own),
+    ]
+    return in_order([each for each in found if each.last_us >= low and each.first_us < high])
+
+
+def seen_of(totals: Sequence[pa.Table], names: dict[int, str]) -> pa.Table:
+    """What the sightings index told (tables of its totals) as a table of ``SEEN``. ``names``: of organisations."""
+    if not totals:
+        return SEEN.empty_table()
+    table = pa.concat_tables(totals)
+    organisation = pa.array([names.get(number.as_py(), "") for number in table.column("organisation")], pa.string())
+    columns = [
+        organisation if name == "organisation" else table.column(name).cast(SEEN.field(name).type)
+        for name in SEEN.names
+    ]
+    return pa.Table.from_arrays(columns, names=SEEN.names)

@@ -1,0 +1,236 @@
+"""Events of one observable, out of segments that the index names: bounded, column by column, alike ones together.
+
+Events are alike if they are of one stream and have the same host, account and observables: a beacon of a year is one
+group. Of each group one event is read as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, cast
+
+import numpy as np
+
+from mingjian.hunt.history import History
+from mingjian.model.observables import VALUE_CHARACTERS_MAX, canonicals
+from mingjian.model.sources import ObservableKind, Observation, View
+from mingjian.model.values import MISSING, Missing, Record, Value
+from mingjian.sources.envelope import TEMPLATE_PART, Observed, envelope, leaves_of, observables
+from mingjian.store.blocks import Segment, SegmentBlock
+from mingjian.store.catalogue import SegmentRow
+from mingjian.store.scope import OrganisationId
+from mingjian.store.sightings.columns import Column, Mask
+from mingjian.store.workspace import Workspace
+
+GROUPS_PER_BLOCK_MAX: Final = 40
+"""So many groups of one block are read; of more, the rarest."""
+
+
+class Alike(NamedTuple):
+    """Events of one segment that are alike."""
+
+    organisation: OrganisationId
+    stream: str
+    roles: tuple[str, ...]
+    """What the observable does in them."""
+    host: str
+    account: str
+    others: frozenset[Observed]
+    """The other observables."""
+    count: int
+    first_us: int | None
+    last_us: int | None
+    input_id: int
+    number: int
+    """Where the first of them is."""
+    record: Record
+    """The first of them."""
+    view: View
+
+
+class Read(NamedTuple):
+    """What was read of one segment."""
+
+    groups: list[Alike]
+    rows: int
+    """Events in which the observable is."""
+    pointers: set[tuple[int, int]]
+    """Input and number of each of them."""
+
+
+def needle_of(kind: ObservableKind, value: str) -> str | None:
+    """A text that is in every spelling of an observable, in whatever case; None if there is none that is sure.
+
+    >>> needle_of("account", "corp\\\\alice"), needle_of("file", "c:\\\\temp\\\\a.exe"), needle_of("ip", "2001:db8::1")
+    ('alice', 'a.exe', None)
+    """
+    text: str | None = value
+    if kind == "ip" or kind == "host":
+        text = None if ":" in value else value
+    elif kind in ("account", "file"):
+        text = value.rpartition("\\" if "\\" in value else "/" if kind == "file" else "\\")[2]
+    elif kind == "url":
+        text = value.partition("://")[2].partition("/")[0].partition(":")[0].strip("[]")
+    elif kind == "certificate":
+        text = None
+    elif kind == "hash":
+        text = value.removeprefix("imphash:")
+    if not text or not text.isascii() or "xn--" in text:
+        return None
+    return text.casefold()
+
+
+def read_segment(
+    workspace: Workspace,
+    history: History,
+    row: SegmentRow,
+    kind: ObservableKind,
+    value: str,
+    pointed: frozenset[tuple[int, int]] = frozenset(),
+) -> Read:
+    """Read the events of one segment in which an observable stands.
+
+    Events that are ``pointed`` at (input, number) are each a group of their own.
+
+    Raises:
+        StorageError: the segment is damaged, or not there any more.
+    """
+    groups: list[Alike] = []
+    pointers: set[tuple[int, int]] = set()
+    rows = 0
+    with Segment(workspace.lake / row.path, checks=row.checks) as segment:
+        for block in segment.blocks():
+            for view, part in history.views_of(row, block):
+                places = rows_with(view, part, kind, value)
+                if not len(places):
+                    continue
+                rows += len(places)
+                chosen = part.take(cast("list[int]", places.tolist()))
+                found = list(zip(cast("list[int]", chosen.inputs.tolist()), chosen.numbers, strict=True))
+                pointers.update(found)
+                special = np.array([pointer in pointed for pointer in found], np.bool_)
+                groups += _groups(row, view, chosen, special, Observed(kind, value, ""))
+    return Read(groups, rows, pointers)
+
+
+def rows_with(view: View, block: SegmentBlock, kind: ObservableKind, value: str) -> Column:
+    """The places of the records of a block in which an observable stands."""
+    asked = [each for each in view.stream.observables if each.kind == kind]
+    if not asked:
+        return np.zeros(0, np.int64)
+    block.prepare([path for each in asked for name in _names(each.field) for path in view.paths(name)])
+    needle = needle_of(kind, value)
+    sure = np.zeros(len(block), np.bool_)
+    unsure = np.zeros(len(block), np.bool_)
+    for each in asked:
+        is_joined = "{" in each.field
+        names = _names(each.field)[-1:] if is_joined else _names(each.field)
+        paths = [path for name in names for path in view.paths(name) if block.is_there(path)]
+        for path in paths:
+            mask = _having(block, path, _test(each, value, needle, is_joined=is_joined))
+            if is_joined or len(paths) > 1:
+                unsure |= mask
+            else:
+                sure |= mask
+    for place in np.flatnonzero(unsure & ~sure).tolist():
+        sure[place] = any(each[:2] == (kind, value) for each in observables(view, block.record(place)))
+    return np.flatnonzero(sure)
+
+
+def _names(field: str) -> list[str]:
+    return [part for part, _ in TEMPLATE_PART.findall(field) if part] if "{" in field else [field]
+
+
+def _test(each: Observation, value: str, needle: str | None, *, is_joined: bool) -> Callable[[str], bool]:
+    def holds(text: str) -> bool:
+        if needle is not None and needle not in text.casefold():
+            return False
+        return is_joined or value in canonicals(each.kind, text, each.split)
+
+    return holds
+
+
+def _having(block: SegmentBlock, path: str, holds: Callable[[str], bool]) -> Mask:
+    codes, distinct = block.encoded(path)
+    hits = np.fromiter((_holds(each, holds) for each in distinct), np.bool_, len(distinct))
+    return hits[codes] if hits.any() else np.zeros(len(codes), np.bool_)
+
+
+def _holds(value: Value | Missing, holds: Callable[[str], bool]) -> bool:
+    if type(value) is str:
+        return len(value) <= VALUE_CHARACTERS_MAX * 4 and holds(value)
+    return value is not MISSING and any(holds(text) for text in leaves_of(value))
+
+
+def _groups(
+    row: SegmentRow, view: View, block: SegmentBlock, special: Mask, wanted: Observed
+) -> Iterator[Alike]:
+    """The events of a block, all of which have the observable, alike ones together."""
+    stream = view.stream
+    fields = [*(each.field for each in stream.observables), *stream.host, *stream.account]
+    paths = list(dict.fromkeys(path for field in fields for name in _names(field) for path in view.paths(name)))
+    paths = [path for path in paths if block.is_there(path)]
+    block.prepare(paths)
+    codes = [np.where(special, np.arange(1, len(block) + 1), 0), *(block.encoded(path)[0] for path in paths)]
+    number = _numbered(codes)
+    _, first, counts = np.unique(number, return_index=True, return_counts=True)
+    order = np.argsort(counts, kind="stable")
+    times = block.times_us
+    for group in _chosen(order, special[first], counts):
+        members = np.flatnonzero(number == group)
+        dated = [(time_us, place) for place in members.tolist() if (time_us := times[place]) is not None]
+        place = min(dated)[1] if dated else int(members[0])
+        record = block.record(place)
+        about = envelope(view, record)
+        seen = observables(view, record)
+        yield Alike(
+            organisation=row.key.organisation,
+            stream=stream.name,
+            roles=tuple(sorted({each.role for each in seen if each[:2] == wanted[:2]})),
+            host=about.host,
+            account=about.account,
+            others=frozenset(each for each in seen if each[:2] != wanted[:2]),
+            count=int(counts[group]),
+            first_us=min(dated)[0] if dated else None,
+            last_us=max(dated)[0] if dated else None,
+            input_id=int(block.inputs[place]),
+            number=block.numbers[place],
+            record=record,
+            view=view,
+        )
+
+
+def _chosen(order: Column, special: Mask, counts: Column) -> list[int]:
+    """Groups: those that are pointed at, the rarest, and the largest."""
+    if len(order) <= GROUPS_PER_BLOCK_MAX:
+        return cast("list[int]", order.tolist())
+    pointed = cast("list[int]", np.flatnonzero(special).tolist())
+    ranked = cast("list[int]", order.tolist())
+    half = GROUPS_PER_BLOCK_MAX // 2
+    return list(dict.fromkeys([*pointed[:GROUPS_PER_BLOCK_MAX], *ranked[:half], *ranked[-half:]]))
+
+
+def _numbered(columns: Sequence[Column]) -> Column:
+    """One number for each row, the same for rows that are the same in all columns."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        together = number * (int(column.max(initial=0)) + 1) + column
+        number = np.unique(together, return_inverse=True)[1]
+    return number
+
+
+def united(reads: Iterable[Read]) -> list[Alike]:
+    """Groups of several segments, alike ones together, in the order of their first event (untimed ones last)."""
+    known: dict[tuple[object, ...], Alike] = {}
+    for read in reads:
+        for each in read.groups:
+            key = (each.organisation, each.stream, each.roles, each.host, each.account, each.others)
+            before = known.get(key)
+            known[key] = each if before is None else _both(before, each)
+    return sorted(known.values(), key=lambda each: (each.first_us is None, each.first_us or 0, each.stream, each.number))
+
+
+def _both(one: Alike, other: Alike) -> Alike:
+    first = min(one, other, key=lambda each: (each.first_us is None, each.first_us or 0))
+    lasts = [each.last_us for each in (one, other) if each.last_us is not None]
+    return first._replace(count=one.count + other.count, last_us=max(lasts, default=None))

@@ -1,0 +1,180 @@
+"""What the state database knows of one entity: detections that name it, indicators that mean it, segments by number.
+
+Every query here is bounded, and answered by an index of the database, however much is kept.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+import pyarrow as pa
+import sqlalchemy as sa
+
+from mingjian.model.indicators import NETWORK_BITS_MIN
+from mingjian.model.rules import LEVELS
+from mingjian.model.sources import ObservableKind
+from mingjian.store import tables as t
+from mingjian.store.catalogue import SegmentRow, segment_rows, within
+from mingjian.store.detections import StoredDetection, rows_as_detections
+from mingjian.store.indicatortables import FIELDS, ROW_SCHEMA
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.workspace import Workspace
+
+PORTION: Final = 500
+"""So many values are named in one statement."""
+DETECTIONS_MAX: Final = 2_000
+"""So many detections of one entity are fetched at most, the gravest first."""
+INDICATORS_MAX: Final = 1_000
+"""So many indicators that mean one observable are fetched."""
+
+
+class Background(msgspec.Struct, frozen=True):
+    """How usual it is that a rule finds something."""
+
+    hosts: int
+    detections: int
+
+
+def segments_by_id(workspace: Workspace, scope: Scope, ids: Collection[int]) -> list[SegmentRow]:
+    """The live segments among some numbers, in the order of their numbers."""
+    found: list[SegmentRow] = []
+    for portion in _portions(sorted(ids)):
+        condition = sa.and_(
+            t.segments.c.state == "live", t.segments.c.id.in_(portion), within(scope, t.segments.c.organisation_id)
+        )
+        found += segment_rows(workspace, condition, (t.segments.c.id,))
+    return found
+
+
+def detections_of(
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    hosts: Iterable[str] = (),
+    accounts: Iterable[str] = (),
+    rule_ids: Iterable[str] = (),
+    organisation: OrganisationId | None = None,
+    limit: int = DETECTIONS_MAX,
+) -> list[StoredDetection]:
+    """Detections that name one of some hosts or accounts (as they were written) or come from some rules.
+
+    The gravest first, then the oldest. At most ``limit``: whoever gets as many has not got all.
+    """
+    table = t.detections
+    conditions = [
+        column.in_(some[:PORTION])
+        for column, values in ((table.c.host, hosts), (table.c.account, accounts), (table.c.rule_id, rule_ids))
+        if (some := [t.storable(value) for value in values])
+    ]
+    if not conditions:
+        return []
+    level = sa.case({name: place for place, name in enumerate(LEVELS)}, value=table.c.level)
+    owned = [] if organisation is None else [table.c.organisation_id == organisation]
+    query = (
+        sa.select(table, t.streams.c.name.label("stream"))
+        .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
+        .where(sa.or_(*conditions), within(scope, table.c.organisation_id), *owned)
+        .order_by(level.desc(), table.c.time_us.is_(None), table.c.time_us, table.c.id)
+        .limit(limit)
+    )
+    with workspace.read() as connection:
+        return rows_as_detections(connection.execute(query))
+
+
+def background(workspace: Workspace, scope: Scope, rule_ids: Iterable[str]) -> dict[str, Background]:
+    """On how many hosts some rules found something, and how often: a rule that fires everywhere says little."""
+    table = t.detections
+    found: dict[str, Background] = {}
+    for portion in _portions(sorted(set(rule_ids))):
+        query = (
+            sa.select(table.c.rule_id, sa.func.count(sa.distinct(table.c.host)), sa.func.count())
+            .where(table.c.rule_id.in_(portion), within(scope, table.c.organisation_id))
+            .group_by(table.c.rule_id)
+        )
+        with workspace.read() as connection:
+            found |= {rule: Background(hosts, count) for rule, hosts, count in connection.execute(query)}
+    return found
+
+
+def indicators_about(workspace: Workspace, scope: Scope, kind: ObservableKind, value: str) -> pa.Table:
+    """Live indicators that may mean an observable: those with its value, a name above it, a network around it.
+
+    Rows of ``indicatortables.ROW_SCHEMA``; ``IndicatorMatcher`` says which of them do.
+    """
+    readable = scope.readable()
+    table, version, first, series = t.indicators, t.indicator_sets, t.indicator_sets.alias(), t.indicator_series
+    owner = series.c.organisation_id
+    columns = (table.c.id, *(table.c[name] for name in FIELDS), version.c.id.label("set_id"))
+    rows: list[Sequence[Any]] = []
+    with workspace.read() as connection:
+        for portion in _portions(meanings(kind, value)):
+            query = (
+                sa.select(*columns)
+                .join(version, sa.and_(version.c.series_id == table.c.series_id, version.c.state == "live"))
+                .join(first, sa.and_(first.c.id == table.c.added_in, first.c.state != "loading"))
+                .join(series, series.c.id == table.c.series_id)
+                .where(
+                    table.c.kind.in_(_KINDS),
+                    table.c.value.in_(portion),
+                    table.c.added_in <= version.c.id,
+                    sa.or_(table.c.retired_in.is_(None), table.c.retired_in > version.c.id),
+                    sa.true() if readable is None else sa.or_(owner.is_(None), owner.in_(readable)),
+                )
+                .limit(INDICATORS_MAX)
+            )
+            rows += [tuple(row) for row in connection.execute(query)]
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(ROW_SCHEMA)
+    arrays = [pa.array(column, kind_) for column, kind_ in zip(cells, ROW_SCHEMA.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=ROW_SCHEMA)
+
+
+_KINDS: Final = (
+    *("ip", "domain", "url", "email", "hash", "account", "host", "certificate", "ja3", "ja4", "file", "package"),
+)
+
+
+def meanings(kind: str, value: str) -> list[str]:
+    """The values that an indicator may have which means an observable.
+
+    >>> meanings("domain", "a.b.example")
+    ['a.b.example', 'b.example', 'example']
+    >>> meanings("file", "c:\\\\temp\\\\a.exe")
+    ['c:\\\\temp\\\\a.exe', 'a.exe']
+    """
+    found: dict[str, None] = {value: None}
+    name = _name_in(kind, value)
+    if name:
+        found[name] = None
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            labels = name.split(".")
+            found |= dict.fromkeys(".".join(labels[start:]) for start in range(len(labels)))
+        else:
+            shortest = NETWORK_BITS_MIN[address.version]
+            lengths = range(address.max_prefixlen, shortest - 1, -1)
+            found |= dict.fromkeys(str(ipaddress.ip_network((address, bits), strict=False)) for bits in lengths)
+    if kind == "file":
+        found[value.rpartition("\\" if "\\" in value else "/")[2]] = None
+    return list(found)
+
+
+def _name_in(kind: str, value: str) -> str:
+    if kind in ("ip", "domain", "host"):
+        return value
+    if kind == "email":
+        return value.rpartition("@")[2]
+    if kind == "url":
+        try:
+            return urlsplit(value).hostname or ""
+        except ValueError:
+            return ""
+    return ""
+
+
+def _portions(values: Sequence[Any]) -> list[list[Any]]:
+    return [list(values[start : start + PORTION]) for start in range(0, len(values), PORTION)]
