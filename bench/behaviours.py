@@ -33,7 +33,7 @@ from mingjian.detect.behaviours.rarity import first_uses
 from mingjian.detect.behaviours.resolving import odd_names
 from mingjian.hunt.behaviours import behaviours_in
 from mingjian.hunt.factmaps import NO_TIME, PART_BITS, Facts, Gathering, built_in_facts
-from mingjian.model.blocks import Quarantined
+from mingjian.model.blocks import Quarantined, no_first_paths
 from mingjian.sample.generate import LOGS_FOLDER, Order, Truth, generate, read_sector, read_truth, world_of
 from mingjian.sources import files
 from mingjian.sources.columnwise import envelopes
@@ -62,9 +62,9 @@ def gathered(folder: Path) -> tuple[Facts, list[str]]:
     names: list[str] = []
     logs = folder / LOGS_FOLDER
     for organisation in sorted(logs.iterdir()):
-        for task in files.plan([str(organisation)], 1 << 40):
+        for task in files.plan(files.find([str(organisation)])[0], 1):
             numbers: dict[str, int] = {}
-            for file, found in files.read(task, files.Counts()):
+            for file, found in files.read(task, files.Counts(), no_first_paths):
                 if isinstance(found, Quarantined):
                     continue
                 if file not in numbers:
@@ -123,7 +123,7 @@ def right(seeds: list[int], days: int, folder: Path | None, show: bool) -> None:
             rows[name] = [before + count for before, count in zip(rows[name], counts, strict=True)]
         if show:
             for finding in findings:
-                print((finding in judged.false[finding.behaviour] and "FALSE") or "true ", described(finding))
+                print("FALSE" if finding in judged.false[finding.behaviour] else "true ", described(finding))
     print(f"seeds {seeds}, {host_days} host days")
     print(
         f"{'behaviour':22} {'planted':>7} {'seen':>5} {'true':>5} {'false':>6} {'precision':>9} {'false/host/day':>14}"

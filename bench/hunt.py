@@ -182,9 +182,8 @@ def main() -> None:
             engine = engine_for(rules, Path(work) / "cache")
             wall, used, found = hunted(workspace, rules, engine)
             history = events / used
-            print(
-                f"all {len(rules)} rules: {used:.1f} s of processor, {wall:.1f} s, {history:,.0f} events/s, {found} results"
-            )
+            speed = f"{history:,.0f} events/s, {found} results"
+            print(f"all {len(rules)} rules: {used:.1f} s of processor, {wall:.1f} s, {speed}")
         run = Run(rules, (), engine_for(rules, Path(work) / "cache"), Router(SOURCES), jobs=1)
         used = time.process_time()
         summary = run.execute([str(path) for path in files])

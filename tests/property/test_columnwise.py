@@ -88,3 +88,43 @@ def test_of_a_crowded_record_the_same_observables_are_left_out() -> None:
     several: list[Record] = [{"b": "10.0.0.1"}, crowd, {"a": "10.0.0.2"}]
     block = RecordBlock("jsonl", range(3), several)
     assert by_record(Observer(), view, block) == [set(observables(view, record)) for record in several]
+
+
+@given(
+    texts=st.lists(
+        st.one_of(
+            st.sampled_from(
+                [
+                    *(
+                        "2026-01-31T12:00:00Z",
+                        "2026-01-31T12:00:00.1234567Z",
+                        "2016-12-31T23:59:60Z",
+                        "2026-02-30T00:00:00Z",
+                    ),
+                    *(
+                        "2026-01-31 12:00:00",
+                        "2026-01-31T12:00:00.999999999",
+                        "2026-01-31T24:00:00",
+                        "1969-12-31T23:59:59",
+                    ),
+                    *(
+                        "9999-12-31T23:59:59.9999999Z",
+                        "1970-01-01T00:00:00Z",
+                        "2026-01-31T12:00Z",
+                        "2026-01-31",
+                        "\udc80",
+                    ),
+                ]
+            ),
+            st.datetimes().map(str),
+            st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
+        ),
+        max_size=3,
+    ),
+    name=st.sampled_from(["a", "a@zoned", "a@+08:00", "a@-05:30"]),
+)
+def test_moments_are_read_alike(texts: list[str], name: str) -> None:
+    view = View(Stream(name="x", source="x", family="x", time=(name,)), Layout(name="flat", family="x"))
+    several: list[Record] = [{"a": text} for text in texts]
+    times = envelopes(view, RecordBlock("jsonl", range(len(several)), several)).times_us
+    assert times == [envelope(view, record).time_us for record in several]

@@ -15,14 +15,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from mingjian.detect.compiled import KEYWORDS, All, Any, Compared, Leaf, Negated, Node, Witness, needle
-from mingjian.detect.engine import Engine
+from mingjian.detect.compiled import (
+    KEYWORDS,
+    All,
+    Any,
+    Compared,
+    Leaf,
+    Negated,
+    Node,
+    Witness,
+    needle,
+    unnegated_leaves,
+)
+from mingjian.detect.engine import Engine, Evidence, Reading
 from mingjian.detect.leaves import all_leaves
 from mingjian.detect.matcher import FieldMatcher
 from mingjian.detect.references import compare_fields
-from mingjian.model.rules import FieldRef
+from mingjian.model.rules import AnyAtom, FieldRef
 from mingjian.model.sources import View
-from mingjian.model.values import EMPTY, MISSING, Missing, Value
+from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -162,6 +173,57 @@ class EncodedEngine:
     def _price(self, witness: Witness, used: Collection[str]) -> float:
         names = {self.engine.compiled.fields[leaf.field] for leaf in witness.atoms}
         return witness.price + FIELD_PRICE * len(names.difference(used))
+
+
+class _Asked(NamedTuple):
+    """What a rule asks outside of negations, by what answers it."""
+
+    nodes: Sequence[Leaf | Compared]
+    by_field: Mapping[str, Mapping[int, Sequence[int]]]
+    """Field → atom → places among the nodes."""
+    others: Sequence[int]
+    """Places of keywords and of comparisons of two fields."""
+
+
+class EvidenceFinder:
+    """Gives the evidence that ``Engine.evidence`` gives, and looks only at the atoms that are true."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._asked: dict[int, _Asked] = {}
+
+    def evidence(self, index: int, view: View, record: Record, reading: Reading) -> Evidence:
+        """Say which atoms of a rule that matched were true for a record, and through which values."""
+        asked = self._asked.get(index)
+        if asked is None:
+            asked = self._asked[index] = self._taken_apart(index)
+        places = list(asked.others)
+        for field, atoms in asked.by_field.items():
+            true = self._engine.matcher(field).remembered(view.value(record, field))
+            for atom in true & atoms.keys():
+                places += atoms[atom]
+        matched: dict[str, str] = {}
+        found: list[AnyAtom] = []
+        for place in sorted(places):
+            node = asked.nodes[place]
+            witness = reading.witness(node)
+            if witness is not None:
+                found.append(self._engine.atom(node))
+                matched.setdefault(*witness)
+        return Evidence(matched, tuple(found))
+
+    def _taken_apart(self, index: int) -> _Asked:
+        compiled = self._engine.compiled
+        nodes = list(unnegated_leaves(compiled.nodes[index]))
+        by_field: dict[str, dict[int, list[int]]] = {}
+        others: list[int] = []
+        for place, node in enumerate(nodes):
+            field = KEYWORDS if isinstance(node, Compared) else compiled.fields[node.field]
+            if isinstance(node, Compared) or field == KEYWORDS:
+                others.append(place)
+            else:
+                by_field.setdefault(field, {}).setdefault(node.atom, []).append(place)
+        return _Asked(nodes, by_field, others)
 
 
 class _Column:

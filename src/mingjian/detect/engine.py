@@ -103,6 +103,7 @@ class Engine:
         self._matchers: dict[str, FieldMatcher] = {}
         self._programs: dict[View, _Program] = {}
         self._alike: dict[object, _Program] = {}
+        self._witness_fields: dict[int, list[frozenset[str]]] = {}
         self._admitted: dict[tuple[LogSource, ...], list[int]] = {}
         self._by_logsource: dict[LogSource, list[int]] = defaultdict(list)
         for index, rule in enumerate(rules):
@@ -251,7 +252,7 @@ class Engine:
         for index in sorted(rules, key=lambda index: (len(self.compiled.facts[index].witnesses), index)):
             choices = self.compiled.facts[index].witnesses
             if choices:
-                fields = [{self.compiled.fields[leaf.field] for leaf in choice.atoms} for choice in choices]
+                fields = self._fields_of_witnesses(index)
                 prices = [
                     choice.price + FIELD_PRICE * len(names - used)
                     for choice, names in zip(choices, fields, strict=True)
@@ -260,6 +261,16 @@ class Engine:
                 chosen[index] = choices[best]
                 used |= fields[best]
         return chosen
+
+    def _fields_of_witnesses(self, index: int) -> list[frozenset[str]]:
+        """The fields of each witness of a rule."""
+        known = self._witness_fields.get(index)
+        if known is None:
+            known = self._witness_fields[index] = [
+                frozenset(self.compiled.fields[leaf.field] for leaf in choice.atoms)
+                for choice in self.compiled.facts[index].witnesses
+            ]
+        return known
 
     def _behind_gate(self, program: _Program, block: Block, rows: Sequence[int] | None) -> _Program:
         """The program without the rules that the values of the gate field already exclude."""

@@ -34,6 +34,8 @@ SHARED_ROWS_MIN = 0.2
 """A block of fewer of the records of another than this share copies its columns: it must not keep the rest alive."""
 
 _decode_any = msgspec.json.Decoder().decode
+_decode_object = msgspec.json.Decoder(dict[str, object]).decode
+"""Reads a line that is an object, and no other."""
 _decode_nothing = msgspec.json.Decoder(msgspec.defstruct("Nothing", ())).decode
 """Checks that a line is an object, and builds none of it."""
 
@@ -172,7 +174,7 @@ class JsonBlock:
 
     def raw(self, row: int) -> bytes:
         """The line as it was read, without its line end."""
-        return self._lines[row]
+        return self._lines[row].removesuffix(b"\r")
 
     def take(self, rows: Sequence[int]) -> JsonBlock:
         """A block of the records with these indexes only."""
@@ -263,7 +265,7 @@ def _starts_a_line(line: bytes) -> bool:
 
 def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
     """Read JSON lines: one object per line, empty lines passed over."""
-    for batch in line_batches(piece):
+    for batch in line_batches(piece, keep_returns=True):
         if isinstance(batch, Quarantined):
             yield batch
             continue
@@ -277,6 +279,26 @@ def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
             yield from _read_one_by_one(piece, batch)
         else:
             yield block
+
+
+def read_records(piece: Piece) -> Iterator[tuple[Block, list[Record] | None] | Quarantined]:
+    """Read JSON lines as ``read_lines`` does, for whoever will need every record whole: with the records of each block.
+
+    None for a block in which some line is odd: ask that block itself.
+    """
+    for batch in line_batches(piece, keep_returns=True):
+        if isinstance(batch, Quarantined):
+            yield batch
+            continue
+        try:
+            # A decoder of whole records looks at every byte: text that is not UTF-8 is an error of its own.
+            records = list(map(_decode_object, batch.lines))
+        except (ValueError, RecursionError):
+            for found in _read_one_by_one(piece, batch):
+                yield found if isinstance(found, Quarantined) else (found, None)
+        else:
+            if records:
+                yield JsonBlock(batch.numbers, batch.lines), records
 
 
 def _check(lines: Sequence[bytes]) -> None:
@@ -306,7 +328,7 @@ def _read_one_by_one(piece: Piece, batch: LineBatch) -> Iterator[Block | Quarant
                 offset=offset,
                 code=error.code,
                 reason=error.what,
-                data=line[:QUARANTINED_BYTES_MAX],
+                data=line.removesuffix(b"\r")[:QUARANTINED_BYTES_MAX],
             )
             continue
         if not _is_plain(line):

@@ -71,7 +71,16 @@ class LineBatch:
     lines: Sequence[bytes]
     numbers: Sequence[int]
 
-    def __init__(self, first_number: int, first_offset: int, found: _Lines, *, utf16: bool, keep_empty: bool) -> None:
+    def __init__(
+        self,
+        first_number: int,
+        first_offset: int,
+        found: _Lines,
+        *,
+        utf16: bool,
+        keep_empty: bool,
+        keep_returns: bool,
+    ) -> None:
         raw = found.lines
         self._first_number = first_number
         self._first_offset = first_offset
@@ -80,7 +89,10 @@ class LineBatch:
         self._kept: list[bytes] | None = None
         self.is_ascii = found.is_ascii
         """Whether the lines are known to be ASCII."""
-        lines = [line[:-1] if line.endswith(b"\r") else line for line in raw] if found.has_returns else raw
+        if found.has_returns and not keep_returns:
+            lines = [line[:-1] if line.endswith(b"\r") else line for line in raw]
+        else:
+            lines = raw
         self.numbers = range(first_number, first_number + len(raw))
         if not keep_empty and not all(lines):
             self._kept = lines
@@ -103,10 +115,12 @@ def line_batches(
     bytes_max: int = BATCH_BYTES_MAX,
     *,
     keep_empty: bool = False,
+    keep_returns: bool = False,
 ) -> Iterator[LineBatch | Quarantined]:
     """Cut a piece into batches of lines; each ends after ``records_max`` lines or the line that reaches ``bytes_max``.
 
-    Lines that are too long come as ``Quarantined``, in their place.
+    Lines that are too long come as ``Quarantined``, in their place. With ``keep_returns`` a carriage return at the end
+    of a line stays: for a format to which it is white space, and which need not copy every line to lose it.
     """
     chunks, first_offset, utf16 = as_utf8(piece)
     number, offset = piece.first_number, first_offset
@@ -115,7 +129,7 @@ def line_batches(
     for found in _split(chunks):
         if isinstance(found, _LongLine):
             if pending.lines:
-                yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty)
+                yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty, keep_returns=keep_returns)
                 offset += _file_bytes(pending.lines, pending_bytes, utf16=utf16)
                 number, pending, pending_bytes = number + len(pending.lines), pending.of([]), 0
             yield _too_long(piece.file, number, offset, found)
@@ -127,12 +141,12 @@ def line_batches(
             sizes = list(accumulate(map(len, pending.lines)))
             count = min(bisect_left(sizes, bytes_max) + 1, records_max)
             batch = pending.of(pending.lines[:count])
-            yield LineBatch(number, offset, batch, utf16=utf16, keep_empty=keep_empty)
+            yield LineBatch(number, offset, batch, utf16=utf16, keep_empty=keep_empty, keep_returns=keep_returns)
             offset += _file_bytes(batch.lines, sizes[count - 1], utf16=utf16)
             number, pending_bytes = number + count, pending_bytes - sizes[count - 1]
             pending = pending.of(pending.lines[count:])
     if pending.lines:
-        yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty)
+        yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty, keep_returns=keep_returns)
     piece.on_lines(number + len(pending.lines) - piece.first_number)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
@@ -120,9 +120,7 @@ def seen_of(totals: Sequence[pa.Table], names: dict[int, str]) -> pa.Table:
     if not totals:
         return SEEN.empty_table()
     table = pa.concat_tables(totals)
-    organisation = pa.array([names.get(number.as_py(), "") for number in table.column("organisation")], pa.string())
-    columns = [
-        organisation if name == "organisation" else table.column(name).cast(SEEN.field(name).type)
-        for name in SEEN.names
-    ]
+    numbers = cast("list[int]", table.column("organisation").to_pylist())
+    named = pa.array([names.get(number, "") for number in numbers], pa.string())
+    columns = [named if name == "organisation" else table.column(name) for name in SEEN.names]
     return pa.Table.from_arrays(columns, names=SEEN.names)

@@ -8,7 +8,7 @@ counted.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -225,9 +225,17 @@ def _account(text: str) -> str:
     return found.rpartition("\\")[2].partition("@")[0]
 
 
+def _file(text: str) -> str:
+    return canonical("file", text) or ""
+
+
 def _name(text: str) -> str:
     found = _place(text)
     return "" if found.replace(".", "").isdigit() or ":" in found else found
+
+
+_FORMS: Final[dict[str, Callable[[str], str]]] = {"domain": _name, "file": _file}
+"""The form of a used value, by its kind; others are folded."""
 
 
 def _mapped(texts: _Texts, change: Callable[[str], str]) -> _Texts:
@@ -324,8 +332,7 @@ class Gathering:
         self._keep("lookups", taking, each, texts, ("host", "query"), {"failed": _flags(failed)})
 
     def _add_uses(self, taking: _Taking, each: _Uses) -> None:
-        forms = {"domain": _name, "file": lambda text: canonical("file", text) or ""}
-        value = taking.texts(each.value, forms.get(each.kind, str.casefold))
+        value = taking.texts(each.value, _FORMS.get(each.kind, str.casefold))
         entity = taking.texts(each.entity, host_name)
         times, events = taking.times_us[taking.rows], taking.events[taking.rows]
         rows = np.flatnonzero((value.codes >= 0) & (entity.codes >= 0) & (times != NO_TIME))
@@ -370,7 +377,7 @@ class Gathering:
         each: _Map,
         texts: dict[str, _Texts],
         needed: Names,
-        others: dict[str, Column],
+        others: Mapping[str, Column],
     ) -> None:
         times = taking.times_us[taking.rows]
         kept = times != NO_TIME
@@ -384,7 +391,7 @@ class Gathering:
             "event": pa.array(taking.events[taking.rows][rows]),
             "time_us": pa.array(times[rows]),
             **{name: _dictionary(_Texts(text.codes[rows], text.values)) for name, text in texts.items()},
-            **{name: column.take(pa.array(rows)) for name, column in others.items()},
+            **{name: column.take(cast("pa.Int64Array", pa.array(rows))) for name, column in others.items()},
         }
         self._parts[kind].append(_Part(taking.organisation, taking.stream, each.unless, columns))
 
@@ -482,7 +489,7 @@ def _constant(text: str, size: int) -> pa.Array[Any]:
 
 def _joined(parts: Sequence[_Part], schema: pa.Schema, renamed: Callable[[str, str, str], str]) -> pa.Table:
     """The parts of one kind as one table, with addresses under their names."""
-    columns = [_joined_column(parts, cast("pa.Field[Any]", field), renamed) for field in schema]
+    columns = [_joined_column(parts, field, renamed) for field in cast("Iterable[pa.Field[Any]]", schema)]
     return pa.Table.from_arrays(columns, names=schema.names)
 
 

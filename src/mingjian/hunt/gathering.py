@@ -22,7 +22,7 @@ from mingjian.detect.words import atom_in_words
 from mingjian.formats import registry
 from mingjian.formats.records import RecordBlock
 from mingjian.hunt.arrival import Watch
-from mingjian.hunt.decoded import DecodedBlock
+from mingjian.hunt.decoded import DecodedBlock, read
 from mingjian.hunt.parts import Begin, Counted, Data, End, Flush, Message, Part, Unit
 from mingjian.hunt.patience import Say, insist
 from mingjian.hunt.recognising import Occurrences, Place, recognised
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 Numbers: TypeAlias = "npt.NDArray[np.int64]"
 Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
-LOOK_ROWS: Final = 8192
+LOOK_ROWS: Final = 4096
 """A view is looked at when so many of its records are waiting …"""
-WAITING_ROWS_MAX: Final = 32_768
+WAITING_ROWS_MAX: Final = 16_384
 """… or when so many of all views are: then the fullest views, until half of them is gone."""
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """… or when so many bytes were read since everything was last looked at."""
@@ -251,11 +251,10 @@ class Gatherer:
             chunks=self._chunks(messages),
             first_number=unit.first_number,
             first_offset=unit.first_offset,
-            first_paths=self._first_paths,
             modified_at_s=unit.modified_at_s,
         )
         records = unplaced = 0
-        for found in format_.read(piece):
+        for found in read(format_, piece):
             if isinstance(found, Quarantined):
                 if found.offset >= 0:
                     is_known = found.offset < unit.known_bytes
@@ -287,10 +286,6 @@ class Gatherer:
                 case _:
                     pass
 
-    def _first_paths(self, sample: Block) -> tuple[str, ...]:
-        """What routing looks at: everything else is decoded with the whole record."""
-        return self._router.first_paths(sample)
-
     def _take(self, origin: _Origin, block: Block) -> None:
         if isinstance(block, RecordBlock) and block.numbers and max(block.numbers) > NUMBER_MAX:
             block.numbers = [number & NUMBER_MAX for number in block.numbers]
@@ -320,7 +315,7 @@ class Gatherer:
     def _look(self, view: View) -> None:
         waiting = self._waiting.pop(view)
         self._waiting_rows -= waiting.rows
-        block = DecodedBlock(waiting.blocks)
+        block = DecodedBlock.joined(waiting.blocks)
         about = envelopes(view, block)
         segments = self._build(view, block, waiting.origins, about)
         untimed = np.array([time_us is None for time_us in about.times_us], np.bool_)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from mingjian.detect.correlation import Match
-from mingjian.detect.encoded import EncodedEngine
+from mingjian.detect.encoded import EncodedEngine, EvidenceFinder
 from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
@@ -104,6 +104,7 @@ class History:
         self._scope = scope
         self._engine = engine
         self._encoded = EncodedEngine(engine)
+        self._evidence = EvidenceFinder(engine)
         self._router = Router(sources)
         self._feeding = _Feeding(sources)
         self._wanted_fields = wanted_fields or {}
@@ -233,7 +234,7 @@ class History:
             )
         if rule.hidden:
             return
-        evidence = self._engine.evidence(index, event.reading)
+        evidence = self._evidence.evidence(index, view, event.record, event.reading)
         detection = Detection(
             time_us=event.about.time_us,
             level=rule.level,

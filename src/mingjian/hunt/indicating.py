@@ -121,13 +121,13 @@ def look_for(
     with closing(open_index(workspace, scope)) as index:
         outcome = Lookout(workspace, scope, index, matcher, history, organisation=organisation).look()
     kinds: set[ObservableKind] = {each.kind for each in indicators}
-    question = _question(workspace, scope, kinds, sources, organisation)
+    question = question_about(workspace, scope, kinds, sources, organisation)
     question = msgspec.structs.replace(question, damaged=tuple(outcome.damaged))
     window, found = holes(workspace, scope, question)
     return outcome, Answer(found=sum(hit.count for hit in outcome.hits), window=window, holes=tuple(found))
 
 
-def _question(
+def question_about(
     workspace: Workspace,
     scope: Scope,
     kinds: Collection[ObservableKind],

@@ -86,11 +86,8 @@ def read_segment(
     row: SegmentRow,
     kind: ObservableKind,
     value: str,
-    pointed: frozenset[tuple[int, int]] = frozenset(),
 ) -> Read:
     """Read the events of one segment in which an observable stands.
-
-    Events that are ``pointed`` at (input, number) are each a group of their own.
 
     Raises:
         StorageError: the segment is damaged, or not there any more.
@@ -106,10 +103,8 @@ def read_segment(
                     continue
                 rows += len(places)
                 chosen = part.take(cast("list[int]", places.tolist()))
-                found = list(zip(cast("list[int]", chosen.inputs.tolist()), chosen.numbers, strict=True))
-                pointers.update(found)
-                special = np.array([pointer in pointed for pointer in found], np.bool_)
-                groups += _groups(row, view, chosen, special, Observed(kind, value, ""))
+                pointers.update(zip(cast("list[int]", chosen.inputs.tolist()), chosen.numbers, strict=True))
+                groups += _groups(row, view, chosen, Observed(kind, value, ""))
     return Read(groups, rows, pointers)
 
 
@@ -162,21 +157,18 @@ def _holds(value: Value | Missing, holds: Callable[[str], bool]) -> bool:
     return value is not MISSING and any(holds(text) for text in leaves_of(value))
 
 
-def _groups(
-    row: SegmentRow, view: View, block: SegmentBlock, special: Mask, wanted: Observed
-) -> Iterator[Alike]:
+def _groups(row: SegmentRow, view: View, block: SegmentBlock, wanted: Observed) -> Iterator[Alike]:
     """The events of a block, all of which have the observable, alike ones together."""
     stream = view.stream
     fields = [*(each.field for each in stream.observables), *stream.host, *stream.account]
     paths = list(dict.fromkeys(path for field in fields for name in _names(field) for path in view.paths(name)))
     paths = [path for path in paths if block.is_there(path)]
     block.prepare(paths)
-    codes = [np.where(special, np.arange(1, len(block) + 1), 0), *(block.encoded(path)[0] for path in paths)]
-    number = _numbered(codes)
-    _, first, counts = np.unique(number, return_index=True, return_counts=True)
-    order = np.argsort(counts, kind="stable")
+    number = _numbered([np.zeros(len(block), np.int64), *(block.encoded(path)[0] for path in paths)])
+    counts = np.bincount(number)
     times = block.times_us
-    for group in _chosen(order, special[first], counts):
+    inputs, numbers = block.inputs, block.numbers
+    for group in _chosen(np.argsort(counts, kind="stable")):
         members = np.flatnonzero(number == group)
         dated = [(time_us, place) for place in members.tolist() if (time_us := times[place]) is not None]
         place = min(dated)[1] if dated else int(members[0])
@@ -193,21 +185,18 @@ def _groups(
             count=int(counts[group]),
             first_us=min(dated)[0] if dated else None,
             last_us=max(dated)[0] if dated else None,
-            input_id=int(block.inputs[place]),
-            number=block.numbers[place],
+            input_id=int(inputs[place]),
+            number=numbers[place],
             record=record,
             view=view,
         )
 
 
-def _chosen(order: Column, special: Mask, counts: Column) -> list[int]:
-    """Groups: those that are pointed at, the rarest, and the largest."""
-    if len(order) <= GROUPS_PER_BLOCK_MAX:
-        return cast("list[int]", order.tolist())
-    pointed = cast("list[int]", np.flatnonzero(special).tolist())
-    ranked = cast("list[int]", order.tolist())
+def _chosen(rising: Column) -> list[int]:
+    """Groups that are read: the smallest and the largest."""
+    ranked = cast("list[int]", rising.tolist())
     half = GROUPS_PER_BLOCK_MAX // 2
-    return list(dict.fromkeys([*pointed[:GROUPS_PER_BLOCK_MAX], *ranked[:half], *ranked[-half:]]))
+    return ranked if len(ranked) <= GROUPS_PER_BLOCK_MAX else [*ranked[:half], *ranked[-half:]]
 
 
 def _numbered(columns: Sequence[Column]) -> Column:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mingjian.model.blocks import Block
 from mingjian.model.observables import canonicals
 from mingjian.model.sources import ObservableKind, Observation, View
-from mingjian.model.times import parse_time_us
+from mingjian.model.times import TIME_US_MAX, parse_time_us
 from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
 from mingjian.sources.envelope import (
     NOTHING,
@@ -39,6 +41,10 @@ REMEMBERED_CHARACTERS_MAX: Final = 2_048
 Column: TypeAlias = "Sequence[Value | Missing]"
 Numbers: TypeAlias = "npt.NDArray[np.int64]"
 
+_ISO_CHARACTERS: Final = len("2026-01-31T12:00:00.000000")
+_ISO: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?"
+_ISO_BARE: Final = rf"{_ISO}$"
+_ISO_UTC: Final = rf"{_ISO}Z$"
 _ABSENT: Final = frozenset({type(None), Missing, Empty})
 _TEXTS: Final = _ABSENT | {str}
 
@@ -340,7 +346,9 @@ def _times(columns: _Fields, names: Sequence[str]) -> list[int | None]:
         plain, only_zoned, zone_offset_s = time_name(name)
         values = columns.values(plain)
         if not found:
-            found = [_time_us(value, only_zoned, zone_offset_s) for value in values]
+            found = _iso_times(values, only_zoned, zone_offset_s) or [
+                _time_us(value, only_zoned, zone_offset_s) for value in values
+            ]
         else:
             found = [
                 _time_us(value, only_zoned, zone_offset_s) if time_us is None else time_us
@@ -349,6 +357,39 @@ def _times(columns: _Fields, names: Sequence[str]) -> list[int | None]:
         if None not in found:
             break
     return found or [None] * columns.size
+
+
+def _iso_times(values: Column, only_zoned: bool, zone_offset_s: int) -> list[int | None]:
+    """The usual case at once: nothing but ISO 8601, all in UTC or all without a zone. Empty if it is another."""
+    if not values or set(map(type, values)) != {str}:
+        return []
+    texts = cast("Sequence[str]", values)
+    ends_in_z = texts[0].endswith("Z")
+    if only_zoned and not ends_in_z:
+        return []
+    try:
+        column = pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        return []
+    form = _ISO_UTC if ends_in_z else _ISO_BARE
+    if not _call("all", _call("match_substring_regex", column, pattern=form)).as_py():
+        return []
+    try:
+        # Cut to microseconds first: nanoseconds would end in the year 2262.
+        column = _call("utf8_slice_codeunits", column, start=0, stop=_ISO_CHARACTERS)
+        column = _call("utf8_rtrim", column, characters="Z") if ends_in_z else column
+        moments = column.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid:
+        return []
+    if not ends_in_z:
+        moments = moments - zone_offset_s * 1_000_000
+    if int(moments.min()) < 0 or int(moments.max()) > TIME_US_MAX:
+        return []
+    return moments.tolist()
+
+
+def _call(function: str, *arguments: object, **options: object) -> Any:
+    return getattr(pc, function)(*arguments, **options)
 
 
 def _time_us(value: Value | Missing, only_zoned: bool, zone_offset_s: int) -> int | None:

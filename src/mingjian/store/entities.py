@@ -29,7 +29,17 @@ PORTION: Final = 500
 DETECTIONS_MAX: Final = 2_000
 """So many detections of one entity are fetched at most, the gravest first."""
 INDICATORS_MAX: Final = 1_000
-"""So many indicators that mean one observable are fetched."""
+"""So many indicators that mean some observables are fetched in one statement."""
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """A segment, as far as it decides whether it is worth reading."""
+
+    id: int
+    organisation: OrganisationId
+    stream: str
+    day: int | None
+    rows: int
 
 
 class Background(msgspec.Struct, frozen=True):
@@ -47,6 +57,22 @@ def segments_by_id(workspace: Workspace, scope: Scope, ids: Collection[int]) -> 
             t.segments.c.state == "live", t.segments.c.id.in_(portion), within(scope, t.segments.c.organisation_id)
         )
         found += segment_rows(workspace, condition, (t.segments.c.id,))
+    return found
+
+
+def briefly(workspace: Workspace, scope: Scope, ids: Sequence[int]) -> list[Brief]:
+    """What the live segments among some numbers are, in the order of their numbers."""
+    table = t.segments
+    found: list[Brief] = []
+    with workspace.read() as connection:
+        for portion in _portions(ids):
+            query = (
+                sa.select(table.c.id, table.c.organisation_id, t.streams.c.name, table.c.day, table.c.rows)
+                .join(t.streams, t.streams.c.id == table.c.stream_id)
+                .where(table.c.id.in_(portion), table.c.state == "live", within(scope, table.c.organisation_id))
+                .order_by(table.c.id)
+            )
+            found += [Brief(*row) for row in connection.execute(query)]
     return found
 
 
@@ -100,8 +126,10 @@ def background(workspace: Workspace, scope: Scope, rule_ids: Iterable[str]) -> d
     return found
 
 
-def indicators_about(workspace: Workspace, scope: Scope, kind: ObservableKind, value: str) -> pa.Table:
-    """Live indicators that may mean an observable: those with its value, a name above it, a network around it.
+def indicators_about(
+    workspace: Workspace, scope: Scope, observables: Iterable[tuple[ObservableKind, str]]
+) -> pa.Table:
+    """Live indicators that may mean some observables: those with their value, a name above, a network around it.
 
     Rows of ``indicatortables.ROW_SCHEMA``; ``IndicatorMatcher`` says which of them do.
     """
@@ -111,7 +139,8 @@ def indicators_about(workspace: Workspace, scope: Scope, kind: ObservableKind, v
     columns = (table.c.id, *(table.c[name] for name in FIELDS), version.c.id.label("set_id"))
     rows: list[Sequence[Any]] = []
     with workspace.read() as connection:
-        for portion in _portions(meanings(kind, value)):
+        wanted = dict.fromkeys(meaning for kind, value in observables for meaning in meanings(kind, value))
+        for portion in _portions(list(wanted)):
             query = (
                 sa.select(*columns)
                 .join(version, sa.and_(version.c.series_id == table.c.series_id, version.c.state == "live"))
@@ -130,6 +159,34 @@ def indicators_about(workspace: Workspace, scope: Scope, kind: ObservableKind, v
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(ROW_SCHEMA)
     arrays = [pa.array(column, kind_) for column, kind_ in zip(cells, ROW_SCHEMA.types, strict=True)]
     return pa.Table.from_arrays(arrays, schema=ROW_SCHEMA)
+
+
+def hosts_known(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> int:
+    """How many hosts have sent events with a time; the same name in two organisations is two hosts."""
+    table = t.host_days
+    owned = [] if organisation is None else [table.c.organisation_id == organisation]
+    each = (
+        sa.select(table.c.organisation_id, table.c.host)
+        .where(table.c.host != "", within(scope, table.c.organisation_id), *owned)
+        .distinct()
+        .subquery()
+    )
+    with workspace.read() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(each)).scalar_one())
+
+
+def state_of_lake(workspace: Workspace) -> tuple[int, ...]:
+    """Numbers that change whenever something came in, was merged, removed or set aside."""
+    table = t.segments
+    queries = (
+        sa.select(sa.func.max(table.c.id)),
+        sa.select(sa.func.count()).where(table.c.state == "live"),
+        sa.select(sa.func.count()).where(table.c.state == "expired"),
+        sa.select(sa.func.max(t.quarantine.c.id)),
+        sa.select(sa.func.count()).select_from(t.organisations),
+    )
+    with workspace.read() as connection:
+        return tuple(int(connection.execute(query).scalar_one() or 0) for query in queries)
 
 
 _KINDS: Final = (

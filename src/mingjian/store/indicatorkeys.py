@@ -284,6 +284,18 @@ class KeyTable:
         self._rows = keys.rows
         self.asked = Asked.of(keys.keys)
 
+    @classmethod
+    def of(cls, hashes: Numbers, keys: Bytes, rows: Column, asked: Asked) -> KeyTable:
+        """Take what ``in_order`` gave."""
+        table = cls.__new__(cls)
+        table._hashes, table._order, table._keys, table._rows = hashes, np.arange(len(rows)), keys, rows
+        table.asked = asked
+        return table
+
+    def in_order(self) -> tuple[Numbers, Bytes, Column]:
+        """Hashes, keys and rows in the order of hashes."""
+        return self._hashes, taken(self._keys, self._order), self._rows[self._order]
+
     def __len__(self) -> int:
         return len(self._hashes)
 

@@ -6,6 +6,7 @@ says which of them are used and why. They are read when they are first asked, wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -20,7 +21,8 @@ from mingjian.data import DATA_FOLDER
 from mingjian.errors import ConfigError
 from mingjian.formats.bounded import decode_json, parse_yaml
 from mingjian.model.indicators import network_of
-from mingjian.model.observables import HASH_CHARACTERS, canonical
+from mingjian.model.observables import CANONICAL_VERSION, HASH_CHARACTERS, canonical
+from mingjian.store import warningfile
 from mingjian.store.indicatorkeys import Keys, KeyTable, indicator_keys, observable_keys, prefixes, together
 from mingjian.store.sightings import columns
 from mingjian.store.sightings.columns import Array, Column, Mask, Texts
@@ -92,10 +94,13 @@ class _Loaded(NamedTuple):
 class WarningLists:
     """The lists, once somebody asks. May be shared by threads."""
 
-    def __init__(self, folder: Path | None = None, names: Sequence[str] | None = None) -> None:
-        """Take some lists of a folder; by default those of the package that are used."""
+    def __init__(
+        self, folder: Path | None = None, names: Sequence[str] | None = None, *, cache_folder: Path | None = None
+    ) -> None:
+        """Take some lists of a folder; by default those of the package that are used, kept in a cache if there is one."""
         self._folder = folder
         self._names = names
+        self._cache_folder = cache_folder if folder is None and names is None else None
 
     @property
     def version(self) -> str:
@@ -108,6 +113,18 @@ class WarningLists:
         names = self._names
         if names is None:
             names = [name for group in choice().used for name in group.lists]
+        if self._cache_folder is None:
+            return self._made(folder, names)
+        digest = hashlib.blake2b("\n".join([self.version, str(CANONICAL_VERSION), *names]).encode(), digest_size=16)
+        kept = warningfile.read(self._cache_folder, digest.hexdigest())
+        if kept is not None:
+            return _Loaded(*kept, list(names))
+        made = self._made(folder, names)
+        warningfile.write(self._cache_folder, digest.hexdigest(), warningfile.Kept(*made[:3]))
+        return made
+
+    @staticmethod
+    def _made(folder: Path, names: Sequence[str]) -> _Loaded:
         lists = [_entries(folder / name / "list.json") for name in names]
         texts = columns.appended([columns.texts(entries) for entries in ([], *lists)])
         found = _keys_of(columns.as_texts(columns.computed("utf8_lower", texts)))

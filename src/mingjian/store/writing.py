@@ -271,8 +271,8 @@ def _write(columns: list[tuple[str, Finished]], count: int, metadata: dict[str, 
             writer = pq.ParquetWriter(
                 sink,
                 schema,
-                compression="zstd",
-                compression_level=level,
+                compression="zstd" if count >= 2048 or level > 3 else "lz4",
+                compression_level=level if count >= 2048 or level > 3 else None,
                 # Arrow takes a list of names here, too; its stubs do not know.
                 use_dictionary=cast("bool", [name for name, how in encodings.items() if how == _DICTIONARY]),
                 column_encoding={name: how for name, how in encodings.items() if how not in ("", _DICTIONARY)},
@@ -316,6 +316,9 @@ def _part(field: Finished, start: int, end: int, *, as_codes: bool) -> Array:
         assert field.values is not None
         return field.values.slice(start, end - start)
     codes = field.codes[start:end]
+    if len(codes) == len(field.codes):
+        # One row group: it has them all.
+        return (with_dictionary if as_codes else picked_texts)(field.distinct, codes)
     present = np.zeros(len(field.distinct) + 1, dtype=np.bool_)
     present[codes] = True  # a missing text (−1) marks the last place
     used = np.flatnonzero(present[:-1])

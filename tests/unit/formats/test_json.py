@@ -166,3 +166,12 @@ def test_the_sieve_passes_over_records_without_the_keyword_and_gives_up_on_what_
     assert not isinstance(block, Quarantined)
     assert block.containing(["mimikatz"]) == []
     assert block.containing(["/"]) is None
+
+
+def test_a_carriage_return_before_the_line_feed_is_no_part_of_a_line() -> None:
+    block = list(read_lines(Piece(file="f", chunks=iter([b'{"a":1}\r\n\r\n{"a":2}\r\nbad\r\n{"a":3}\r']))))
+    blocks = [item for item in block if not isinstance(item, Quarantined)]
+    (bad,) = [item for item in block if isinstance(item, Quarantined)]
+    rows = [(item.numbers[row], item.raw(row), item.record(row)) for item in blocks for row in range(len(item.numbers))]
+    assert rows == [(1, b'{"a":1}', {"a": 1}), (3, b'{"a":2}', {"a": 2}), (5, b'{"a":3}', {"a": 3})]
+    assert (bad.record, bad.offset, bad.data) == (4, 20, b"bad")

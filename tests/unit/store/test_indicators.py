@@ -27,7 +27,7 @@ OPERATOR = Scope.of_operator()
 
 def said(*names: str, **more: object) -> list[Indicator]:
     return [
-        Indicator(kind="domain", how="below", value=name, written=name, **more)  # type: ignore[arg-type]  # of ours
+        Indicator(kind="domain", how="below", value=name, written=name, **more)  # type: ignore[arg-type]  # fields of ours
         for name in names
     ]
 

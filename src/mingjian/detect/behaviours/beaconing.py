@@ -64,6 +64,8 @@ from mingjian.detect.behaviours.places import outside
 BEATS_MIN: Final = 6
 """Five pauses: fewer are regular by chance too often."""
 BEATS_FULL: Final = 60
+TRUSTED_BEATS: Final = (4.0, 12.0)
+"""Regular pauses count in full from a dozen beats on: among thousands of pairs, some have five pauses alike."""
 AT_ONCE_US: Final = SECOND
 """Connections closer than this are one beat …"""
 AT_ONCE_SHARE: Final = 0.05
@@ -133,8 +135,10 @@ def beacons(connections: pa.Table, own_domains: Mapping[str, Collection[str]] | 
     time, event = numbers_of(table.column("time_us")), numbers_of(table.column("event"))
     leads_out = is_outward(organisations, sources, destinations, own_domains or {})
     pairs = numbered(organisations.codes, sources.codes, destinations.codes)
-    many = np.bincount(pairs)[pairs] >= BEATS_MIN
-    rows = np.flatnonzero(many & leads_out)
+    outward = np.flatnonzero(leads_out)
+    if not len(outward):
+        return []
+    rows = outward[np.bincount(pairs[outward])[pairs[outward]] >= BEATS_MIN]
     if not len(rows):
         return []
     beats = _beats(pairs[rows], time[rows], event[rows], rows)
@@ -143,7 +147,9 @@ def beacons(connections: pa.Table, own_domains: Mapping[str, Collection[str]] | 
         return []
     regularity = regularity_of(beats.pair[beats.begins], beats.time[beats.begins])
     of_pair = beats.rows[starts_of(beats.pair)]
-    judged = _Judged(beats, regularity, pairs, organisations.codes, sources.codes, destinations.codes, time, of_pair)
+    judged = _Judged(
+        beats, regularity, pairs, outward, organisations.codes, sources.codes, destinations.codes, time, of_pair
+    )
     scores = judged.scores(numbers_of(table.column("bytes_out"), -1))
     ports = numbers_of(table.column("port"), -1)
     starts = starts_of(beats.pair)
@@ -290,6 +296,7 @@ class _Judged:
         beats: _Beats,
         regularity: Regularity,
         pairs: Ints,
+        outward: Ints,
         organisation: Ints,
         source: Ints,
         destination: Ints,
@@ -301,14 +308,16 @@ class _Judged:
         self._pairs = pairs
         self._size = len(of_pair)
         self._sizes_known = np.zeros(self._size, np.bool_)
-        self._prevalence(organisation, source, destination, of_pair)
+        self._prevalence(organisation, source, destination, outward, of_pair)
         self._presence(numbered(organisation, source), time, of_pair)
 
     def scores(self, bytes_out: Ints) -> Scores:
         """Add the terms up."""
         beats, regularity = self._beats, self._regularity
         scores = Scores(self._size)
-        regular = share_of(regularity.spread, *SPREAD)
+        # Few pauses are alike by chance, and so are pauses that were filled in.
+        trust = log_share_of(regularity.beats, *TRUSTED_BEATS) * (1 - regularity.missing / 2)
+        regular = share_of(regularity.spread, *SPREAD) * trust
         scores.add("regular-pauses", 25, regular, regularity.spread)
         scores.add("even-skew", 5, np.minimum(1 - np.abs(regularity.skew), regular), regularity.skew)
         scores.add("few-long-pauses", 5, share_of(regularity.awake, *PAUSES), regularity.awake)
@@ -347,11 +356,15 @@ class _Judged:
         spread = deviation / np.maximum(np.nan_to_num(middle), 1.0)
         return np.where(self._sizes_known, share_of(spread, *SIZE_SPREAD), 0.5), spread
 
-    def _prevalence(self, organisation: Ints, source: Ints, destination: Ints, of_pair: Ints) -> None:
-        """How many sources of the organisation go to the same destination."""
-        rows = one_of_each(self._pairs)
+    def _prevalence(self, organisation: Ints, source: Ints, destination: Ints, outward: Ints, of_pair: Ints) -> None:
+        """How many of the organisation's sources that go outside at all go to the same destination."""
+        pair = numbered(self._pairs[outward])
+        first = one_of_each(pair)
+        rows = outward[first]
         goal = numbered(organisation[rows], destination[rows])
-        goers = np.bincount(goal)[goal[self._pairs[of_pair]]]
+        place = np.empty(int(self._pairs.max()) + 1, np.int64)
+        place[self._pairs[rows]] = np.arange(len(rows))
+        goers = np.bincount(goal)[goal[place[self._pairs[of_pair]]]]
         sources = np.bincount(organisation[rows][one_of_each(numbered(organisation[rows], source[rows]))])
         sources = sources[organisation[of_pair]]
         self._others = goers - 1

@@ -3,9 +3,10 @@
 Needs: successful logons with source and target (Windows 4624 types 3 and 10, 4648; sshd; RDP), the special rights that
 sessions get (4672), and sources under the same name as targets (whoever fills the table gives addresses their names).
 
-A way is (organisation, source, target). It is judged on its first day, if the organisation's logons have been known for
-``LEARNING_US``. What counts: whether the account is new on the target and new from the source, how few others go to
-that target, how seldom this source goes anywhere new, how many new targets it reached within the hour, whether somebody
+A way is (organisation, source, target, account). It is judged when it is gone for the first time, if the organisation's
+logons have been known for ``LEARNING_US``. What counts: whether an account that comes from few places comes from a new
+one, how seldom this source goes anywhere new, whether the two hosts were ever connected, whether the account is new on
+the target, how few others go to that target, how many new targets the source reached within the hour, whether somebody
 had come to the source on a new way within the day before, and special rights. New ways of one source and account on one
 day are one finding.
 
@@ -56,13 +57,15 @@ KINDS: Final = ("network", "remote", "explicit")
 RIGHTS_WITHIN_US: Final = 2 * SECOND
 """Special rights are told in the same moment as the logon."""
 NEW_WAYS_PER_WEEK: Final = (5.0, 0.5)
+ACCOUNT_SOURCES: Final = (2.0, 6.0)
+"""An account that is used from two places by now has had one; with six it belongs to somebody who is everywhere."""
 AT_ONCE: Final = (1.0, 4.0)
 """New targets of one source within an hour: a person opens one or two, a program walks through the list."""
 CHAIN_US: Final = DAY
 HERE: Final = frozenset({"", "-", "127.0.0.1", "::1", "localhost"})
 """Sources that are the target itself."""
 
-SCORE_MIN: Final = 70
+SCORE_MIN: Final = 55
 """What is reported. Chosen on the generated sector: see the reference of behaviours."""
 
 
@@ -91,7 +94,7 @@ def new_ways(logons: pa.Table) -> list[Finding]:
     ways = _ways(table)
     if not len(ways.time):
         return []
-    way = numbered(ways.organisation, ways.source, ways.target)
+    way = numbered(ways.organisation, ways.source, ways.target, ways.account)
     firsts = one_of_each(way)  # rows are in the order of time: the first of each
     begun = np.full(len(ways.organisations.values), 1 << 62, np.int64)
     np.minimum.at(begun, ways.organisation, ways.time)
@@ -158,26 +161,32 @@ def _scores(ways: _Ways, judged: Ints, begun: Ints, rights: Mask) -> Scores:
     scores = Scores(len(judged))
     on_target = _is_first(numbered(ways.organisation, ways.target, ways.account), judged)
     from_source = _is_first(numbered(ways.organisation, ways.source, ways.account), judged)
-    scores.add("new-way", 15, np.ones(len(judged)), np.ones(len(judged)))
-    scores.add("account-new-on-target", 15, on_target, on_target)
-    scores.add("account-new-from-source", 15, from_source, from_source)
+    by_account = numbered(ways.organisation, ways.account)
+    places = distinct_counts(by_account, ways.source, int(by_account.max()) + 1)[by_account[judged]]
+    known = ~_is_first(by_account, judged)
+    strange = known & from_source
+    homely = 1 - log_share_of(places, ACCOUNT_SOURCES[0], ACCOUNT_SOURCES[1])
+    scores.add("account-from-a-new-place", 35, strange * homely, places)
+    scores.add("account-new-on-target", 10, on_target, on_target)
+    new_pair = _is_first(numbered(ways.organisation, ways.source, ways.target), judged)
+    scores.add("hosts-never-connected", 15, new_pair, new_pair)
     visitors = distinct_counts(at_target, ways.source, int(at_target.max()) + 1)[at_target[judged]]
     sources = distinct_counts(ways.organisation, ways.source, len(ways.organisations.values))[organisation]
     few = 1 - np.log(visitors) / np.log(np.maximum(sources / 2, 2.0))
-    scores.add("target-seldom-visited", 15, few, visitors - 1)
+    scores.add("target-seldom-visited", 5, few, visitors - 1)
     # How often the source goes a new way: those of the same hour belong to the same errand.
     hours = one_of_each(numbered(at_source[judged], time // HOUR))
     errands = np.bincount(at_source[judged][hours], minlength=int(at_source.max()) + 1)[at_source[judged]]
     weeks = np.maximum((int(ways.time.max()) - begun[organisation] - LEARNING_US) / WEEK, 1.0)
     per_week = (errands - 1) / weeks
     scores.add(
-        "source-seldom-goes", 15, 1 - log_share_of(per_week, NEW_WAYS_PER_WEEK[1], NEW_WAYS_PER_WEEK[0]), per_week
+        "source-seldom-goes", 20, 1 - log_share_of(per_week, NEW_WAYS_PER_WEEK[1], NEW_WAYS_PER_WEEK[0]), per_week
     )
     news = Moments(at_source[judged], time)
     start, end = news.between(at_source[judged], time - HOUR, time + HOUR)
-    scores.add("many-at-once", 10, share_of(end - start, *AT_ONCE), end - start)
+    scores.add("many-at-once", 5, share_of(end - start, *AT_ONCE), end - start)
     came = _came_to_source(ways, judged)
-    scores.add("somebody-had-come-to-source", 10, came, came)
+    scores.add("somebody-had-come-to-source", 5, came, came)
     scores.add("special-rights", 5, rights, rights)
     return scores
 

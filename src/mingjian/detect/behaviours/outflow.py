@@ -1,8 +1,8 @@
 """More going out than ever: volumes against what the same host sends to the same place at the same hour of the week.
 
-Needs: connections with bytes sent (flows; proxies that log what was sent), for ``WEEKS_WANTED`` weeks at best. With
-fewer, what is said about the usual hour counts for less, and the finding says so (``short-baseline``); with less than
-two weeks it counts nothing, and hardly anything is found.
+Needs: connections with bytes sent (flows; proxies that log what was sent), of ``WEEKS_WANTED`` weeks before the hour in
+question at best. After fewer, what is said about the past counts for less, and the finding says so (``short-baseline``);
+in the first two weeks it counts nothing, and nothing is found.
 
 The unit is one source, one destination outside, one hour. The usual hour is the median over all weeks since the source
 was first seen, weeks without a byte among them; the distance is measured in median deviations, at least a tenth of the
@@ -156,8 +156,10 @@ def _hours(table: pa.Table, rows: Ints, time: Ints, sent: Ints, pair: Ints, sour
 def _scores(hours: _Hours, judged: Ints, begun: Ints, last_us: int, goers: Ints) -> tuple[Scores, Floats]:
     volume = hours.bytes_out[judged]
     source = hours.source[judged]
-    weeks = (last_us - begun[source]) / WEEK
-    deviation = _deviation(hours, judged, np.maximum(np.ceil(weeks), 1).astype(np.int64))
+    in_all = (last_us - begun[source]) / WEEK
+    deviation = _deviation(hours, judged, np.maximum(np.ceil(in_all), 1).astype(np.int64))
+    weeks = np.maximum(hours.hour[judged] * HOUR - begun[source], 0) / WEEK
+    known = np.where(weeks >= WEEKS_MIN, np.minimum(weeks / WEEKS_WANTED, 1.0), 0.0)
     to_destination = _largest_before(hours.pair, hours.hour // 24, hours.bytes_out, judged)
     of_source = _largest_before(hours.source, hours.hour // 24, hours.bytes_out, judged)
     met = _smallest_by(numbered(hours.pair), hours.hour)[numbered(hours.pair)[judged]] * HOUR
@@ -167,10 +169,9 @@ def _scores(hours: _Hours, judged: Ints, begun: Ints, last_us: int, goers: Ints)
     out_share = volume / np.maximum(volume + hours.bytes_in[judged], 1)
     scores = Scores(len(judged))
     scores.add("volume", 15, log_share_of(volume, BYTES_MIN / 2, BYTES_FULL), volume)
-    known = np.where(weeks >= WEEKS_MIN, np.minimum(weeks / WEEKS_WANTED, 1.0), 0.0)
     scores.add("above-the-usual-hour", 25, known * log_share_of(deviation, *DEVIATIONS), deviation)
-    scores.add("more-than-ever-to-it", 20, 1 - to_destination / volume, to_destination)
-    scores.add("more-than-ever-at-all", 10, 1 - of_source / volume, of_source)
+    scores.add("more-than-ever-to-it", 20, known * (1 - to_destination / volume), to_destination)
+    scores.add("more-than-ever-at-all", 10, known * (1 - of_source / volume), of_source)
     scores.add("new-destination", 20, is_new / goers, age / DAY)
     scores.add("mostly-out", 10, share_of(out_share, *MOSTLY_OUT), out_share)
     return scores, weeks

@@ -27,7 +27,7 @@ Entry: TypeAlias = "Indicator | SkippedIndicator | Quarantined"
 _COMMENTS: Final = ("#", ";", "//", "!")
 _BETWEEN: Final = re.compile(r"[\s,;|]+")
 _NOWHERE: Final = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1"})  # noqa: S104  # names in hosts files, not bound
-_LOCAL: Final = frozenset({"localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0"})  # noqa: S104
+_LOCAL: Final = frozenset({"localhost", "localhost.localdomain", "local", "broadcasthost", "0.0.0.0"})  # noqa: S104  # names in hosts files, not bound
 
 
 def read(piece: Piece, assumed: Assumed) -> Iterator[Entry]:

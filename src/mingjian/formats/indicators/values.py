@@ -112,8 +112,8 @@ def refanged(text: str) -> str:
 def word_for(text: str) -> Word | None:
     """What a producer's word for a kind means, None if it means none that we look for.
 
-    >>> word_for("FileHash-SHA256"), word_for("ip_dst|port"), word_for("yara")
-    (Word(kind='hash', how='is'), Word(kind='ip', how='is'), None)
+    >>> word_for("FileHash-SHA256"), word_for("yara")
+    (Word(kind='hash', how='is', prefix=''), None)
     """
     return KIND_WORDS.get("-".join(re.split(r"[\s_|/-]+", text.strip().casefold())))
 

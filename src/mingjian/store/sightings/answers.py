@@ -179,6 +179,15 @@ class Sightings(Sequence[Sighting]):
     def _segments(self) -> RowSegments:
         return self._find_segments()
 
+    def segments(self) -> list[int]:
+        """The segments that have any of these events now, rising."""
+        return plain(np.unique(self._segments.ids))
+
+    @property
+    def is_partly_gone(self) -> bool:
+        """Whether retention has removed some of these events."""
+        return bool(self._segments.is_gone.any())
+
     def __len__(self) -> int:
         return len(self._place)
 

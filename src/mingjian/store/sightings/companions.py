@@ -17,7 +17,7 @@ from mingjian.model.sources import ObservableKind
 from mingjian.store.sightings import columns
 from mingjian.store.sightings.columns import Array, Column
 from mingjian.store.sightings.index import SightingsIndex
-from mingjian.store.sightings.keys import COMPANION, VALUE_BYTES_MAX
+from mingjian.store.sightings.keys import COMPANION, VALUE_BYTES_MAX, prefix_range
 from mingjian.store.sightings.layout import GONE
 from mingjian.store.tables import storable
 
@@ -144,15 +144,37 @@ def companions(
     Raises:
         StorageError: the index is damaged.
     """
-    prefix = f"{kind}{BETWEEN}{value}{BETWEEN}"
-    found = index.lookup_prefix(COMPANION, prefix, organisations=organisations, values_max=names_max)
-    counted: dict[str, dict[str, int]] = {what: {} for what in AS}
+    return companions_of_each(index, [(kind, value)], organisations=organisations, names_max=names_max)[0]
+
+
+def companions_of_each(
+    index: SightingsIndex,
+    observables: Sequence[tuple[ObservableKind, str]],
+    *,
+    organisations: Collection[int] | None = None,
+    names_max: int = NAMES_READ_MAX,
+) -> list[Companions]:
+    """The same for several observables in one go; ``names_max`` is for all of them together.
+
+    If they have more names, those of the observables that come last in the order of keys are not complete.
+
+    Raises:
+        StorageError: the index is damaged.
+    """
+    prefixes = [f"{kind}{BETWEEN}{value}{BETWEEN}" for kind, value in observables]
+    ranges = {prefix: prefix_range(COMPANION, prefix) for prefix in prefixes}
+    stretches = [stretch for stretch in ranges.values() if stretch is not None]
+    found = index.lookup_ranges(stretches, organisations=organisations, values_max=names_max)
+    counted: dict[str, dict[str, dict[str, int]]] = {prefix: {what: {} for what in AS} for prefix in prefixes}
     read = (found.totals.column(name).to_pylist() for name in ("value", "role", "count"))
     for text, role, count in zip(*read, strict=True):
-        names = counted[role]
-        name = text[len(prefix) :]
+        kind, value, name = text.split(BETWEEN, 2)
+        names = counted[f"{kind}{BETWEEN}{value}{BETWEEN}"][role]
         names[name] = names.get(name, 0) + count
-    return Companions(_ranked(counted["host"]), _ranked(counted["account"]), found.is_complete)
+    return [
+        Companions(_ranked(names["host"]), _ranked(names["account"]), found.is_complete)
+        for names in map(counted.__getitem__, prefixes)
+    ]
 
 
 def _ranked(names: dict[str, int]) -> dict[str, int]:

@@ -219,6 +219,16 @@ class SightingsIndex:
 
         return self._found([key_forms.all_of(kind)], organisations, values_max, is_wanted)
 
+    def lookup_ranges(
+        self,
+        stretches: Sequence[KeyRange],
+        *,
+        organisations: Collection[int] | None = None,
+        values_max: int = FOUND_VALUES_MAX,
+    ) -> Found:
+        """All values of some ranges that do not overlap (``keys`` makes them), in one go."""
+        return self._found(sorted(stretches), organisations, values_max)
+
     def _found(
         self,
         stretches: Sequence[KeyRange],

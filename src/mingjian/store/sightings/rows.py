@@ -7,7 +7,7 @@ up does it with these columns. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -253,9 +253,3 @@ def grouped(
         segments=np.bincount(pairs >> RANK_BITS, minlength=len(starts)),
         ranks=pairs & (SEGMENTS_PER_DAY_MAX - 1),
     )
-
-
-def cut(rows: Rows, keys_max: int) -> Iterator[Rows]:
-    """The same rows in portions of so many keys."""
-    for start in range(0, len(rows.keys), keys_max):
-        yield rows.part(*np.searchsorted(rows.key, [start, start + keys_max]).tolist())

@@ -1,7 +1,7 @@
 """Writing an index file: rows go in, in order; out comes a file that is never changed again.
 
 Nothing of a file is to be seen under its name before all of it is on the disk. Memory does not grow with the file
-except by the indexes of its blocks (40 bytes for 256 values): hashes are sorted in runs outside of it.
+except by the indexes of its blocks (some hundred bytes for 512 values): hashes are sorted in runs outside of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ Pairs: TypeAlias = "tuple[Numbers, npt.NDArray[np.uint32]]"
 """Hashes, rising, and the values that have them."""
 
 _PARTITION_BITS: Final = 8
-_PAIR_BYTES: Final = 12
 _MASK_32: Final = np.uint64(0xFFFF_FFFF)
 
 

@@ -57,7 +57,7 @@ def test_a_chain_counts_for_more_than_its_parts() -> None:
     first, second = logon(night, "ws7", "ws3", "admin"), logon(night + HOUR, "ws3", "db", "admin")
     alone = {each.entity: each.score for each in found([*office(), second])}
     together = {each.entity: each.score for each in found([*office(), first, second])}
-    assert together["ws3"] == alone["ws3"] + 10
+    assert together["ws3"] == alone["ws3"] + 5
 
 
 def test_rights_are_matched_by_host_account_and_moment() -> None:

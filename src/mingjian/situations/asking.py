@@ -1,0 +1,564 @@
+"""One question: who is it, friend or foe, what did it do, and what could not be seen.
+
+Figures come from the index: they are exact, and cost the same however often something was seen. Of the events
+themselves a bounded part is read: those that detections are about, the first and the last of every stream, and of a
+quiet observable all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from mingjian.detect.engine import Engine
+from mingjian.errors import ConfigError, LimitExceeded, NotFound, StorageError
+from mingjian.hunt.answer import sentence
+from mingjian.hunt.attack import Attack, load_attack
+from mingjian.hunt.history import History
+from mingjian.model.indicators import VERDICTS
+from mingjian.model.observables import canonical
+from mingjian.model.rules import LEVELS
+from mingjian.model.sources import ObservableKind
+from mingjian.settings import Language
+from mingjian.situations import story
+from mingjian.situations.card import Graph, Node, Role, Step, Term, VerdictCard
+from mingjian.situations.outlook import Outlook, outlook
+from mingjian.situations.reading import Alike, Read, read_segment, united
+from mingjian.situations.story import Weighed, time_text
+from mingjian.situations.verdict import (
+    BehaviourFact,
+    Company,
+    Contact,
+    DetectionFact,
+    Facts,
+    IndicatorFact,
+    judge,
+    load_weights,
+)
+from mingjian.sources.definitions import SourceBook
+from mingjian.sources.envelope import Observed
+from mingjian.store.catalogue import organisations
+from mingjian.store.detections import StoredDetection
+from mingjian.store.entities import (
+    DETECTIONS_MAX,
+    Background,
+    Brief,
+    background,
+    briefly,
+    detections_of,
+    indicators_about,
+    segments_by_id,
+)
+from mingjian.store.indicatormatching import IndicatorMatcher
+from mingjian.store.indicators import live_sets
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import US_PER_DAY
+from mingjian.store.sightings.answers import Totals
+from mingjian.store.sightings.companions import Companions, companions, companions_of_each
+from mingjian.store.sightings.delta import OVERLAP
+from mingjian.store.sightings.feeds import Feed
+from mingjian.store.sightings.index import SightingsIndex
+from mingjian.store.sightings.live import open_index
+from mingjian.store.warninglists import WarningLists
+from mingjian.store.workspace import Workspace
+
+SEGMENTS_READ_MAX: Final = 24
+"""So many segments are read for the story …"""
+ROWS_READ_MAX: Final = 400_000
+"""… and no further one once they have so many records."""
+SEGMENTS_NAMED_MAX: Final = 20_000
+"""Of what was seen in more segments, so many, evenly spread, are considered."""
+NAMES_LISTED_MAX: Final = 10_000
+"""So many hosts, and so many accounts, are listed."""
+HOSTS_ASKED_MAX: Final = 40
+"""For detections on its events, so many of the hosts that it was seen on are asked."""
+CANDIDATES_MAX: Final = 400
+"""So many other observables are weighed …"""
+WEIGHED_MAX: Final = 24
+"""… and of so many it is looked up on how many hosts they were seen."""
+OWN: Final = ("host", "account")
+
+
+class Question(NamedTuple):
+    """Who is asked about, and by whom."""
+
+    workspace: Workspace
+    scope: Scope
+    kind: ObservableKind
+    value: str
+    sources: SourceBook
+    language: Language
+    organisation: OrganisationId | None = None
+    cache_folder: Path | None = None
+    behaviours: Sequence[BehaviourFact] | None = None
+    """Behaviours of the entity; None if nobody looked."""
+
+    @property
+    def owners(self) -> list[int] | None:
+        """The organisations to which the question is limited."""
+        return None if self.organisation is None else [int(self.organisation)]
+
+
+def ask(question: Question) -> VerdictCard:
+    """Answer a question.
+
+    Raises:
+        StorageError: the workspace cannot be read.
+        NotFound: the scope does not reach the organisation.
+    """
+    if question.organisation is not None:
+        question.scope.check_read(question.organisation)
+    with (
+        question.workspace.reading(),
+        closing(open_index(question.workspace, question.scope)) as index,
+    ):
+        return _Asking(question, index).card()
+
+
+class _Known(NamedTuple):
+    """What the index says of it."""
+
+    totals: Totals | None
+    seen_with: Companions
+    also: tuple[str, ...]
+
+
+class _Asking:
+    """The work on one question."""
+
+    def __init__(self, question: Question, index: SightingsIndex) -> None:
+        self._question = question
+        self._index = index
+        self._names = {int(each.id): each.name for each in organisations(question.workspace, question.scope)}
+        self._attack: Attack = load_attack()
+        self._lists = WarningLists(cache_folder=question.cache_folder)
+        self._history = History(question.workspace, question.scope, Engine(()), question.sources)
+        self._unknown: list[str] = []
+        self._outlook: Outlook = outlook(
+            question.workspace,
+            question.scope,
+            question.kind,
+            question.sources,
+            question.organisation,
+            cache_folder=question.cache_folder,
+        )
+
+    def _says(self, english: str, chinese: str) -> str:
+        return chinese if self._question.language == "zh" else english
+
+    def card(self) -> VerdictCard:
+        """Put everything together."""
+        question = self._question
+        known = self._known()
+        found, is_direct = self._detections(known)
+        reads, is_all, streams = self._read(known, found)
+        if not is_direct:
+            pointers = set[tuple[int, int]]().union(*(read.pointers for read in reads))
+            found = [
+                each
+                for each in found
+                if each.detection.kind == "indicator" or (each.input_id or 0, each.detection.record) in pointers
+            ]
+        groups = united(reads)
+        own = self._own(known)
+        others = story.touched(groups, own)
+        weighed, counts = self._weighed(others)
+        usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
+        judged = judge(self._facts(known, found, usual, weighed), question.language)
+        steps = story.detection_steps(found, self._names, self._tactics)
+        telling = [step for step in steps if step.level != "informational"]
+
+        def weight(other: Observed) -> int:
+            return counts.get((other.kind, other.value), 1 << 40)
+
+        lines = story.event_steps(
+            groups, self._names, self._history.file_of, weight, question.language, is_all=is_all
+        )
+        totals = known.totals
+        count = 0 if totals is None else totals.count
+        start = Node(
+            kind=question.kind, value=question.value, hosts=len(known.seen_with.hosts), count=count, is_bad=False
+        )
+        self._note_unknown(count)
+        shown = sum(line.count for line in lines)
+        return VerdictCard(
+            observable=question.value,
+            kind=question.kind,
+            seen=count > 0,
+            count=count,
+            first=None if totals is None else time_text(totals.first_us),
+            last=None if totals is None else time_text(totals.last_us),
+            hosts=tuple(known.seen_with.hosts)[:NAMES_LISTED_MAX],
+            accounts=tuple(known.seen_with.accounts)[:NAMES_LISTED_MAX],
+            lists_cut=not known.seen_with.is_complete
+            or max(len(known.seen_with.hosts), len(known.seen_with.accounts)) > NAMES_LISTED_MAX,
+            roles=self._roles(totals),
+            streams=streams,
+            organisations=tuple(sorted({role.organisation for role in self._roles(totals)})),
+            also=known.also,
+            verdict=judged.verdict,
+            score=judged.score,
+            probability=judged.probability,
+            terms=judged.terms,
+            speaks_for=_sides(judged.terms, 1),
+            speaks_against=_sides(judged.terms, -1),
+            unknown=tuple(self._unknown),
+            timeline=story.in_time([*steps, *lines]),
+            timeline_left_out=max(0, count - shown),
+            chain=story.chain(telling, self._attack, load_weights().inferred, question.language),
+            graph=story.graph(start, others, weighed, self._outlook.hosts_all) if groups else Graph(),
+            coverage=sentence(self._outlook.answer(count), question.language),
+        )
+
+    # --- who
+
+    def _known(self) -> _Known:
+        question = self._question
+        totals = self._index.totals(question.kind, question.value, organisations=question.owners)
+        seen_with = companions(self._index, question.kind, question.value, organisations=question.owners)
+        also: list[str] = []
+        names: Iterable[str] = ()
+        if question.kind == "host":
+            names = [name for name in seen_with.hosts if _label(name) == _label(question.value)]
+        elif question.kind == "account":
+            names = [
+                name
+                for name in seen_with.accounts
+                if (canonical("account", name) or "").rpartition("\\")[2] == question.value.rpartition("\\")[2]
+            ]
+        also += [name for name in names if name != question.value]
+        return _Known(totals, seen_with, tuple(sorted(also)))
+
+    def _own(self, known: _Known) -> frozenset[tuple[str, str]]:
+        """What is no news beside the entity: itself by other names."""
+        question = self._question
+        found = {(question.kind, question.value)}
+        if question.kind in OWN:
+            found |= {(question.kind, canonical(question.kind, name) or name) for name in known.also}
+        return frozenset(found)
+
+    def _roles(self, totals: Totals | None) -> tuple[Role, ...]:
+        return tuple(
+            Role(
+                organisation=self._names.get(each.organisation, ""),
+                source=each.source,
+                role=each.role,
+                count=each.count,
+                first=time_text(each.first_us),
+                last=time_text(each.last_us),
+            )
+            for each in (() if totals is None else totals.by_role)
+        )
+
+    # --- what was found
+
+    def _detections(self, known: _Known) -> tuple[list[StoredDetection], bool]:
+        """Detections that may be about it, and whether they are for sure."""
+        question = self._question
+        names = {question.value, *known.also}
+        if question.kind == "host":
+            names |= {name for name in known.seen_with.hosts if canonical("host", name) == question.value}
+            found = self._detections_of(hosts=names)
+        elif question.kind == "account":
+            names |= {name for name in known.seen_with.accounts if canonical("account", name) == question.value}
+            found = self._detections_of(accounts=names)
+        else:
+            hosts = list(known.seen_with.hosts)
+            asked = sorted(hosts, key=lambda name: (known.seen_with.hosts[name], name))[:HOSTS_ASKED_MAX]
+            found = self._detections_of(hosts=asked)
+            if len(asked) < len(hosts):
+                self._unknown.append(
+                    self._says(
+                        f"detections were looked for on {len(asked)} of its {len(hosts)} hosts",
+                        f"仅在其 {len(hosts)} 台主机中的 {len(asked)} 台上查找了检测命中",
+                    )
+                )
+            found += self._detections_of(rule_ids=[f"{question.kind}:{question.value}"])
+        if len(found) >= DETECTIONS_MAX:
+            self._unknown.append(
+                self._says(
+                    f"there are more than {DETECTIONS_MAX} detections: the gravest are counted",
+                    f"检测命中超过 {DETECTIONS_MAX} 条：仅计最严重的",
+                )
+            )
+        unique = {each.id: each for each in found}
+        return list(unique.values()), question.kind in OWN
+
+    def _detections_of(self, **names: Iterable[str]) -> list[StoredDetection]:
+        question = self._question
+        return detections_of(question.workspace, question.scope, organisation=question.organisation, **names)
+
+    def _tactics(self, techniques: Sequence[str]) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for technique in techniques:
+            known = self._attack.techniques.get(technique)
+            if known is not None:
+                found |= dict.fromkeys(known.tactics)
+        return tuple(found)
+
+    # --- reading
+
+    def _read(
+        self, known: _Known, found: Sequence[StoredDetection]
+    ) -> tuple[list[Read], bool, tuple[str, ...]]:
+        """Events out of the segments that matter most; whether these are all; the streams it was seen in."""
+        question = self._question
+        if known.totals is None:
+            return [], True, ()
+        sightings = self._index.lookup(question.kind, question.value, organisations=question.owners)
+        named = sightings.segments()
+        is_all = not sightings.is_partly_gone
+        if len(named) > SEGMENTS_NAMED_MAX:
+            named = named[:: -(-len(named) // SEGMENTS_NAMED_MAX)]
+            is_all = False
+        briefs = briefly(question.workspace, question.scope, named)
+        chosen = choose(briefs, found)
+        reads: list[Read] = []
+        for row in segments_by_id(question.workspace, question.scope, [brief.id for brief in chosen]):
+            try:
+                reads.append(read_segment(question.workspace, self._history, row, question.kind, question.value))
+            except StorageError:
+                is_all = False
+                self._unknown.append(
+                    self._says(f"a segment cannot be read: {row.path}", f"有数据段无法读取：{row.path}")
+                )
+        return reads, is_all and len(chosen) == len(briefs), tuple(sorted({brief.stream for brief in briefs}))
+
+    def _weighed(
+        self, others: Mapping[tuple[ObservableKind, str], object]
+    ) -> tuple[dict[tuple[ObservableKind, str], Weighed], dict[tuple[ObservableKind, str], int]]:
+        """How usual the other observables are: events of many, hosts of the rarest."""
+        question = self._question
+        keys = list(others)[:CANDIDATES_MAX]
+        if not keys:
+            return {}, {}
+        feed = Feed(pa.array([kind for kind, _ in keys], pa.string()), pa.array([value for _, value in keys]))
+        counts: dict[tuple[ObservableKind, str], int] = dict.fromkeys(keys, 0)
+        table = self._index.match(feed, organisations=question.owners)
+        read = (table.column(name).to_pylist() for name in ("row", "role", "count"))
+        for row, role, count in zip(*read, strict=True):
+            if role != OVERLAP:
+                counts[keys[row]] += count
+        bad = self._bad(keys)
+        rarest = sorted(keys, key=lambda key: (key not in bad, counts[key], key))[:WEIGHED_MAX]
+        seen_with = companions_of_each(self._index, rarest, organisations=question.owners)
+        return {
+            key: Weighed(counts[key], tuple(each.hosts), len(each.hosts), key in bad)
+            for key, each in zip(rarest, seen_with, strict=True)
+        }, counts
+
+    def _bad(self, keys: Sequence[tuple[ObservableKind, str]]) -> set[tuple[ObservableKind, str]]:
+        """Those that a valid indicator calls malicious and that are on no warning list."""
+        table = indicators_about(self._question.workspace, self._question.scope, keys)
+        return {
+            keys[row["row"]]
+            for row in self._matches(table, keys)
+            if row["verdict"] == "malicious" and not row["is_outside"] and not row["warning"]
+        }
+
+    def _matches(self, table: pa.Table, keys: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+        if not table.num_rows:
+            return []
+        kinds, values = ([key[place] for key in keys] for place in (0, 1))
+        observed = pa.Table.from_arrays([pa.array(kinds, pa.string()), pa.array(values)], names=["kind", "value"])
+        return IndicatorMatcher(table, self._lists).match(observed).to_pylist()
+
+    # --- friend or foe
+
+    def _facts(
+        self,
+        known: _Known,
+        found: Sequence[StoredDetection],
+        usual: Mapping[str, Background],
+        weighed: Mapping[tuple[ObservableKind, str], Weighed],
+    ) -> Facts:
+        question = self._question
+        totals = known.totals
+        history = self._outlook.window
+        facts = self._detection_facts(found, usual)
+        roles = () if totals is None else totals.by_role
+        reporting = {canonical("host", name) for name in known.seen_with.hosts}
+        return Facts(
+            kind=question.kind,
+            seen=totals is not None,
+            count=0 if totals is None else totals.count,
+            is_ours=question.kind == "host" and bool(reporting & {question.value, *map(str.casefold, known.also)}),
+            indicators=self._indicator_facts(totals),
+            warning_list=self._warning(),
+            hosts=len(known.seen_with.hosts),
+            hosts_all=self._outlook.hosts_all,
+            organisations=len({each.organisation for each in roles}),
+            organisations_all=1 if question.organisation is not None else len(self._names),
+            first_day=None if totals is None or totals.first_us is None else totals.first_us // US_PER_DAY,
+            history=None if history is None else (history.first_day, history.last_day),
+            detections=facts,
+            contacts=[*self._contacts(found, usual), *_contacts_in(weighed)],
+            company=self._company(known),
+            behaviours=question.behaviours or (),
+            tactic_names={each.id: self._says(each.en, each.zh) for each in self._attack.tactics},
+        )
+
+    def _detection_facts(
+        self, found: Sequence[StoredDetection], usual: Mapping[str, Background]
+    ) -> list[DetectionFact]:
+        by_rule: dict[str, list[StoredDetection]] = {}
+        for each in found:
+            if each.detection.kind != "indicator":
+                by_rule.setdefault(each.detection.rule_id, []).append(each)
+        return [
+            DetectionFact(
+                rule_id=rule_id,
+                title=several[0].detection.rule_title,
+                level=max((each.detection.level for each in several), key=LEVELS.index),
+                tactics=self._tactics(several[0].detection.attack),
+                count=len(several),
+                hosts=usual[rule_id].hosts if rule_id in usual else 1,
+            )
+            for rule_id, several in by_rule.items()
+        ]
+
+    def _indicator_facts(self, totals: Totals | None) -> list[IndicatorFact]:
+        question = self._question
+        table = indicators_about(question.workspace, question.scope, [(question.kind, question.value)])
+        if not live_sets(question.workspace, question.scope):
+            self._unknown.append(
+                self._says("no indicators are kept: what others know of it is not known", "没有任何情报指标：外界对它的认识未知")
+            )
+        if not table.num_rows:
+            return []
+        observed = pa.table(
+            {
+                "kind": pa.array([question.kind], pa.string()),
+                "value": pa.array([question.value], pa.string()),
+                "time_us": pa.array([None if totals is None else totals.first_us], pa.int64()),
+                "last_us": pa.array([None if totals is None else totals.last_us], pa.int64()),
+            }
+        )
+        rows = IndicatorMatcher(table, self._lists).match(observed).to_pylist()
+        rows.sort(key=lambda row: (VERDICTS.index(row["verdict"]), -(row["confidence"] or 0), row["indicator_id"]))
+        return [
+            IndicatorFact(
+                kind=row["kind"],
+                how=row["how"],
+                opinion=row["verdict"],
+                confidence=row["confidence"],
+                source=row["source"],
+                is_outside=row["is_outside"],
+                warning=row["warning"],
+            )
+            for row in rows
+        ]
+
+    def _warning(self) -> str:
+        question = self._question
+        try:
+            kinds, values = (pa.array([text], pa.string()) for text in (question.kind, question.value))
+            found: str = self._lists.of_observables(kinds, values).to_pylist()[0]
+        except (ConfigError, LimitExceeded):
+            self._unknown.append(self._says("the warning lists cannot be asked", "无法查询告警抑制名单"))
+            return ""
+        return found
+
+    @staticmethod
+    def _contacts(found: Sequence[StoredDetection], usual: Mapping[str, Background]) -> list[Contact]:
+        """Indicators that were hit in events of the entity."""
+        return [
+            Contact(
+                what=each.detection.rule_title,
+                opinion="malicious" if each.detection.level in ("high", "critical") else "suspicious",
+                hosts=usual[each.detection.rule_id].hosts if each.detection.rule_id in usual else 1,
+            )
+            for each in found
+            if each.detection.kind == "indicator"
+        ]
+
+    def _company(self, known: _Known) -> Company | None:
+        """The host with most of an intrusion among the few that it was seen on."""
+        if self._question.kind in OWN or not 0 < len(known.seen_with.hosts) <= story.COMPANY_MAX:
+            return None
+        best: Company | None = None
+        for host in sorted(known.seen_with.hosts):
+            found = self._detections_of(hosts=[host])
+            tactics = {
+                tactic
+                for each in found
+                if each.detection.level in ("high", "critical")
+                for tactic in self._tactics(each.detection.attack)
+            }
+            if best is None or len(tactics) > best.tactics:
+                best = Company(host=host, tactics=len(tactics))
+        return best
+
+    def _note_unknown(self, count: int) -> None:
+        if self._question.behaviours is None and count:
+            self._unknown.append(
+                self._says("its behaviour (regular beats, volumes, log-ons) was not looked at", "未分析其行为（规律回连、流量、登录）")
+            )
+        if self._outlook.holes:
+            number = len(self._outlook.holes)
+            self._unknown.append(
+                self._says(f"{number} holes in what could be seen, see coverage", f"可见范围存在 {number} 处缺口，见覆盖说明")
+            )
+
+
+def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[Contact]:
+    return [
+        Contact(what=f"{kind} {value}", opinion="malicious", hosts=max(1, what.hosts_count))
+        for (kind, value), what in weighed.items()
+        if what.is_bad
+    ]
+
+
+def _label(name: str) -> str:
+    """The name of a host without its domain, folded."""
+    return name.partition(".")[0].casefold()
+
+
+def _sides(terms: Sequence[Term], sign: int) -> tuple[str, ...]:
+    ranked = sorted((term for term in terms if term.points * sign > 0), key=lambda term: -term.points * sign)
+    return tuple(term.says for term in ranked)
+
+
+def choose(briefs: Sequence[Brief], found: Sequence[StoredDetection]) -> list[Brief]:
+    """The segments that matter most: those of the gravest detections, the first and last of each stream, the rest.
+
+    All of them if they are few.
+    """
+    if len(briefs) <= SEGMENTS_READ_MAX and sum(brief.rows for brief in briefs) <= ROWS_READ_MAX:
+        return list(briefs)
+    by_day = sorted(briefs, key=lambda brief: (brief.day is None, brief.day or 0, brief.id))
+    by_place: dict[tuple[object, ...], list[Brief]] = {}
+    for brief in by_day:
+        by_place.setdefault((brief.organisation, brief.stream, brief.day), []).append(brief)
+    of_streams: dict[str, list[Brief]] = {}
+    for brief in by_day:
+        of_streams.setdefault(brief.stream, []).append(brief)
+    wanted: dict[int, Brief] = {}
+
+    def want(some: Iterable[Brief], limit: int) -> None:
+        for brief in some:
+            if len(wanted) >= limit:
+                return
+            wanted.setdefault(brief.id, brief)
+
+    ranked = sorted(found, key=lambda each: (-LEVELS.index(each.detection.level), each.detection.time_us or 0))
+    places = dict.fromkeys((each.organisation, each.detection.stream, each.day) for each in ranked)
+    want((brief for place in places for brief in by_place.get(place, ())), SEGMENTS_READ_MAX // 2)
+    want(by_day[:2], SEGMENTS_READ_MAX)
+    want(by_day[-2:], SEGMENTS_READ_MAX)
+    want((some[0] for some in of_streams.values()), SEGMENTS_READ_MAX)
+    want((some[-1] for some in of_streams.values()), SEGMENTS_READ_MAX)
+    step = max(1, len(by_day) // SEGMENTS_READ_MAX)
+    want(by_day[::step], SEGMENTS_READ_MAX)
+    chosen: list[Brief] = []
+    rows = 0
+    for brief in wanted.values():
+        if rows < ROWS_READ_MAX:
+            chosen.append(brief)
+            rows += brief.rows
+    return chosen

@@ -1,0 +1,91 @@
+"""What could be seen at all: the days that history reaches over, the holes in it, and how many hosts there are.
+
+All of it is counted anew only if something came in or went since it was counted last; meanwhile it is kept in the
+cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mingjian.hunt.answer import Answer
+from mingjian.hunt.holes import Hole, Window, holes
+from mingjian.hunt.indicating import question_about
+from mingjian.model.sources import ObservableKind
+from mingjian.sources.definitions import SourceBook
+from mingjian.store.entities import hosts_known, state_of_lake
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.workspace import Workspace
+
+FORMAT: Final = 1
+HOLES_MAX: Final = 500
+"""So many holes are kept, the most relevant first."""
+FILES_MAX: Final = 64
+SUFFIX: Final = ".outlook"
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What could be seen of one kind of observables."""
+
+    window: Window | None
+    holes: tuple[Hole, ...]
+    hosts_all: int
+
+    def answer(self, found: int) -> Answer:
+        """The answer to a question of which so many events were found."""
+        return Answer(found=found, window=self.window, holes=self.holes)
+
+
+def outlook(
+    workspace: Workspace,
+    scope: Scope,
+    kind: ObservableKind,
+    sources: SourceBook,
+    organisation: OrganisationId | None = None,
+    *,
+    cache_folder: Path | None = None,
+) -> Outlook:
+    """Say what could be seen of a kind of observables.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    state = (FORMAT, workspace.public_id, kind, organisation, scope.readable(), state_of_lake(workspace))
+    name = hashlib.blake2b(repr(state).encode(), digest_size=16).hexdigest() + SUFFIX
+    kept = None if cache_folder is None else _read(cache_folder / name)
+    if kept is not None:
+        return kept
+    question = question_about(workspace, scope, {kind}, sources, organisation)
+    window, found = holes(workspace, scope, question)
+    made = Outlook(window, tuple(found[:HOLES_MAX]), hosts_known(workspace, scope, organisation))
+    if cache_folder is not None:
+        _write(cache_folder, name, msgspec.msgpack.encode(made))
+    return made
+
+
+def _read(path: Path) -> Outlook | None:
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=Outlook)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _write(folder: Path, name: str, data: bytes) -> None:
+    """Keep it for the next time, if that is possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=folder, suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(part).replace(folder / name)
+        files = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in files[FILES_MAX:]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        return
