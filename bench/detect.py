@@ -277,6 +277,7 @@ class Bench:
 
     def growth_events(self) -> None:
         lines = [line for path in self.logs() for line in path.read_bytes().splitlines()][::4]
+        self._detect(self.rules(), self.logs()[0])
         base = 0.0
         points: list[tuple[float, float]] = []
         for times in (1, 4, 16):

@@ -63,7 +63,7 @@ def hunt(
 ) -> Exit:
     r"""Look for something in everything that was ever kept.
 
-    A rule, a folder of rules, or expressions that all have to be true, for example 'Image|endswith=\cmd.exe'.
+    A rule, a folder of rules, or expressions that all have to be true: 'Image|endswith=\cmd.exe'.
     """
     from mingjian.hunt.automata import engine_for
     from mingjian.hunt.hunting import Hunt
@@ -83,9 +83,8 @@ def hunt(
     book = _rulebook(what or [], settings)
     scope = Scope.of_operator()
     with ExitStack() as stack:
-        workspace = stack.enter_context(open_here(settings))
         run = Hunt(
-            workspace,
+            workspace := stack.enter_context(open_here(settings)),
             scope,
             book.rules,
             book.correlations,

@@ -42,6 +42,7 @@ class Command:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("ask", "mingjian.cli.ask", "Who is it, friend or foe, what did it do, what could not be seen."),
     Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
     Command("detections", "mingjian.cli.detections", "List what was found in the workspace."),
@@ -52,6 +53,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("intake", "mingjian.cli.intake", "Say who may send over the network, and list what came in."),
     Command("intel", "mingjian.cli.intel", "Add indicators, and see which ones are looked for."),
     Command("lake", "mingjian.cli.lake", "Show what is kept: streams, events, bytes, from when to when."),
+    Command("record", "mingjian.cli.record", "Show a record by its pointer, as it came in."),
     Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
     Command("sample", "mingjian.cli.sample", "Make logs of an invented sector, with attacks hidden in them."),
     Command("sources", "mingjian.cli.sources", "List source definitions, and see what your logs are taken for."),

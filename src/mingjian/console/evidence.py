@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
-from mingjian.hunt.attack import Attack
 from mingjian.console.tally import LEVEL_NUMBER, RuleTally, name_of
 from mingjian.console.timeline import moment_of
+from mingjian.hunt.attack import Attack
 from mingjian.model.detections import Detection
 from mingjian.telemetry import visible
 

@@ -7,10 +7,10 @@ from math import log
 
 import msgspec
 
-from mingjian.hunt.attack import Attack, parent_of
 from mingjian.console.evidence import LINE_CHARACTERS_MAX, time_texts
 from mingjian.console.tally import HOSTS_OF_RULE_MAX, RuleTally, Sums, Tally
 from mingjian.console.wording import Words, counted, number, size
+from mingjian.hunt.attack import Attack, parent_of
 from mingjian.hunt.detection import Summary
 from mingjian.model.rules import LEVELS, Level
 from mingjian.settings import Language

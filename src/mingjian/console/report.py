@@ -1,46 +1,29 @@
 """The report of a detection run: one HTML file that needs nothing else and opens from disk.
 
-The page shows text that adversaries wrote. Three things keep it text: the templates escape whatever is not a constant
-of this package; ``_shown`` makes visible what steers the eye instead of being seen; and the page's own content
-policy lets nothing run, load or apply but the one style and the one script whose hashes it names.
+The page shows text that adversaries wrote; ``page`` keeps it text.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime
-import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
-from itertools import islice
+from functools import partial
 from typing import TextIO
 
-import jinja2
 import msgspec
-from markupsafe import Markup, escape
 
 from mingjian.console import overview, wording
-from mingjian.hunt.attack import load_attack
-from mingjian.console.evidence import Chosen, Value, choose, pieces_of, quotas, rows_of
+from mingjian.console.evidence import Chosen, choose, quotas, rows_of
+from mingjian.console.page import boxed, environment, outside, part, policy, write
 from mingjian.console.tally import NAMES_MAX, Sums, add_up, name_of
 from mingjian.console.timeline import PLOT_HEIGHT_PX, lay_out
 from mingjian.console.wording import WORDS
+from mingjian.hunt.attack import load_attack
 from mingjian.hunt.detection import Summary
 from mingjian.model.detections import Detection
 from mingjian.model.rules import LEVELS
 from mingjian.settings import Language
-from mingjian.telemetry import visible
-
-CHUNK_PIECES = 512
-"""So many pieces of the page are joined before they are written."""
-
-# Whatever is filled into these is escaped, unless it is markup of theirs.
-_MARK = Markup('<b class="mark">{}</b>')
-_MARK_OF_LINE_END = Markup('<b class="mark">{}</b><br>')
-_BOX = Markup("<code>{}{}</code>")
-_CUT = Markup('<i class="cut">{}</i>')
 
 
 class _FirstRows(msgspec.Struct, frozen=True):
@@ -73,13 +56,13 @@ def write_report(
     first = _first_rows(chosen)
     rules = overview.rule_lines(sums, first.rules, listed)
     numbers = {rule.rule_id: place for place, rule in enumerate(overview.ranked_rules(sums.rules), start=1)}
-    style, script = _part("report.css"), _part("report.js")
+    style, script = part("report.css"), part("report.js")
     streams, streams_cut = overview.streams(summary)
     losses, losses_cut = overview.losses(summary)
-    page = _environment().get_template("report.html.j2")
+    page = environment().get_template("report.html.j2")
     context = {
         "words": words,
-        "policy": _policy(style, script),
+        "policy": policy(style, script),
         "style": style,
         "script": script,
         "levels": tuple(reversed(LEVELS)),
@@ -109,7 +92,7 @@ def write_report(
         "losses": losses,
         "losses_cut": losses_cut,
     }
-    _write(stream, page.generate(context | _functions(words)))
+    write(stream, page.generate(context | _functions(words)))
 
 
 def _first_rows(chosen: Iterable[Chosen]) -> _FirstRows:
@@ -136,69 +119,6 @@ def _functions(words: wording.Words) -> dict[str, Callable[..., object]]:
         "number": wording.number,
         "size": wording.size,
         "counted": partial(wording.counted, words),
-        "outside": _outside,
-        "value": partial(_value, words),
+        "outside": outside,
+        "value": partial(boxed, words),
     }
-
-
-def _outside(text: str) -> Markup:
-    """Text from outside as markup: escaped, and what cannot be seen written out and marked."""
-    if text.isprintable():
-        return escape(text)
-    return Markup("").join(
-        (_MARK_OF_LINE_END if piece.line_end else _MARK).format(piece.text) if piece.mark else escape(piece.text)
-        for piece in pieces_of(text)
-    )
-
-
-def _value(words: wording.Words, value: Value) -> Markup:
-    """A value in its box, with the number of characters that are not shown."""
-    cut = _CUT.format(words.cut_value.format(n=wording.number(value.cut))) if value.cut else ""
-    return _BOX.format(_outside(value.text), cut)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("mingjian.console"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _shown(value: object) -> object:
-    """Make every text that the template writes visible, also where the template forgot to mark what is not seen."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
-
-
-def _part(name: str) -> Markup:
-    """A file of this package that stands in the page as it is. It is ASCII, so that no stream changes it."""
-    loader = _environment().loader
-    assert loader is not None
-    source, _, _ = loader.get_source(_environment(), name)
-    assert source.isascii(), name
-    assert "</" not in source, name
-    return Markup(source)  # noqa: S704 - a constant of this package, not data
-
-
-def _policy(style: str, script: str) -> str:
-    """The content policy: nothing but these two texts. Source: W3C, Content Security Policy 3, section 2.3.1."""
-    style_hash, script_hash = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)
-    )
-    return (
-        f"default-src 'none'; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _write(stream: TextIO, pieces: Iterator[str]) -> None:
-    encoding = (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-")
-    plain = encoding not in ("utf-8", "utf8", "utf-8-sig") and not isinstance(stream, io.StringIO)
-    while batch := list(islice(pieces, CHUNK_PIECES)):
-        chunk = "".join(batch)
-        # The page says that it is UTF-8. ASCII with character references is that in every other encoding too.
-        stream.write(chunk.encode("ascii", "xmlcharrefreplace").decode() if plain else chunk)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 FIELD_PRICE = 0.05
 """What looking at one field more costs, as a share of events that a witness might wake rules for needlessly."""
-REMEMBERED_BYTES_MAX = 64 * 1024 * 1024
+REMEMBERED_BYTES_MAX = 32 * 1024 * 1024
 """An engine forgets distinct values once they take about so much memory, all fields together."""
 PROGRAMS_MAX = 4096
 """So many different programs are kept."""

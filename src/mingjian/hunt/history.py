@@ -7,7 +7,6 @@ without reading a column if it has none of the columns that a rule needs. What i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,11 +16,12 @@ from mingjian.detect.correlation import Match
 from mingjian.detect.encoded import EncodedEngine, EvidenceFinder
 from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import leaves, text_of
+from mingjian.detect.matcher import Glob
 from mingjian.detect.words import atom_in_words
 from mingjian.errors import NotFound
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.detections import Detection
-from mingjian.model.rules import LogSource, Rule
+from mingjian.model.rules import ANY, LogSource, Rule
 from mingjian.model.sources import View
 from mingjian.model.values import MISSING, Missing, Record, Value
 from mingjian.sources.columnwise import envelopes
@@ -191,19 +191,19 @@ class History:
         rules = {index for index, _ in matches}
         facts = [self._engine.compiled.facts[index] for index in rules]
         about = envelopes(view, _Chosen(block, rows))
-        if any(fact.keywords for fact in facts):
-            records = [block.record(row) for row in rows]
-        else:
-            fields = dict.fromkeys(field for fact in facts for field in fact.fields)
-            for index in rules:
-                fields.update(dict.fromkeys(self._wanted_fields.get(self._engine.rules[index].id, ())))
-            paths = list(dict.fromkeys(path for field in fields for path in view.paths(field)))
-            columns = block.columns(paths, rows)
-            # Under its whole path a value is found as it would be in the record itself.
-            records: list[Record] = [
-                {path: value for path, value in zip(paths, values, strict=True) if value is not MISSING}
-                for values in zip(*columns, strict=True)
-            ] or [{} for _ in rows]
+        fields = dict.fromkeys(field for fact in facts for field in fact.fields)
+        for index in rules:
+            fields.update(dict.fromkeys(self._wanted_fields.get(self._engine.rules[index].id, ())))
+        paths = list(dict.fromkeys(path for field in fields for path in view.paths(field)))
+        searched = {place for index, place in matches if self._engine.compiled.facts[index].keywords}
+        columns = zip(*block.columns(paths, rows), strict=True) if paths else iter([()] * len(rows))
+        # Under its whole path a value is found as it would be in the record itself; keywords need all of that.
+        records: list[Record] = [
+            block.record(row)
+            if row in searched
+            else {path: value for path, value in zip(paths, values, strict=True) if value is not MISSING}
+            for row, values in zip(rows, columns, strict=True)
+        ]
         numbers, inputs = block.numbers, block.inputs
         return {
             row: _Event(
@@ -313,7 +313,7 @@ class _Feeding:
     """Which streams can feed which log sources, going by their names."""
 
     def __init__(self, sources: SourceBook) -> None:
-        self._templates = [(pattern_of(stream.name), stream.logsources) for stream in sources.streams()]
+        self._templates = [(StreamPattern(stream.name), stream.logsources) for stream in sources.streams()]
         self._declared: dict[str, tuple[LogSource, ...] | None] = {}
 
     def can_feed(self, stream: str, wanted: LogSource) -> bool:
@@ -327,17 +327,34 @@ class _Feeding:
 
     def _of(self, stream: str) -> tuple[LogSource, ...] | None:
         if stream not in self._declared:
-            fitting = [logsources for pattern, logsources in self._templates if pattern.fullmatch(stream)]
+            fitting = [logsources for pattern, logsources in self._templates if pattern.fits(stream)]
             every = dict.fromkeys(each for logsources in fitting for each in logsources)
             self._declared[stream] = tuple(every) if fitting else None
         return self._declared[stream]
 
 
-def pattern_of(template: str) -> re.Pattern[str]:
-    """What fits the names of streams that a definition names with placeholders.
+class StreamPattern:
+    """The names of streams that a definition names, with or without placeholders.
 
-    >>> bool(pattern_of("windows/sysmon/{EventID}").fullmatch("windows/sysmon/22"))
-    True
+    >>> StreamPattern("windows/sysmon/{EventID}").fits("windows/sysmon/22"), StreamPattern("a/{B}").fits("a/b/c")
+    (True, False)
     """
-    parts = PLACEHOLDER.split(template)
-    return re.compile("[^/]*".join(map(re.escape, parts[::2])))
+
+    def __init__(self, template: str) -> None:
+        self._parts = [Glob(_with_wildcards(part)) for part in template.split("/")]
+
+    def fits(self, name: str) -> bool:
+        """Whether a name is one of them. What fills a placeholder has no slash in it."""
+        parts = name.split("/")
+        return len(parts) == len(self._parts) and all(
+            glob.matches(part) for glob, part in zip(self._parts, parts, strict=True)
+        )
+
+
+def _with_wildcards(part: str) -> list[str | int]:
+    literals = PLACEHOLDER.split(part)[::2]
+    pieces: list[str | int] = []
+    for number, literal in enumerate(literals):
+        pieces += [ANY] if number else []
+        pieces += [literal] if literal else []
+    return pieces

@@ -19,7 +19,7 @@ import pyarrow as pa
 from mingjian.detect.engine import Engine
 from mingjian.errors import StorageError
 from mingjian.hunt.answer import Answer
-from mingjian.hunt.history import History, pattern_of
+from mingjian.hunt.history import History, StreamPattern
 from mingjian.hunt.holes import Question, holes
 from mingjian.model.detections import Detection
 from mingjian.model.indicators import Indicator
@@ -137,14 +137,14 @@ def question_about(
     """The streams of the lake that have observables of some kinds, and the kinds that none has."""
     wanted = frozenset[ObservableKind](kinds)
     observing = [
-        (pattern_of(stream.name), wanted.intersection(each.kind for each in stream.observables))
+        (StreamPattern(stream.name), wanted.intersection(each.kind for each in stream.observables))
         for stream in sources.streams()
     ]
     names = {each.name for each in streams_present(workspace, scope, organisation)}
     names |= streams_without_days(workspace, scope, organisation)
     having: dict[str, set[ObservableKind]] = {}
     for name in names:
-        having[name] = set[ObservableKind]().union(*(some for pattern, some in observing if pattern.fullmatch(name)))
+        having[name] = set[ObservableKind]().union(*(some for pattern, some in observing if pattern.fits(name)))
     streams = frozenset(name for name, some in having.items() if some)
     missing = set(kinds).difference(*having.values())
     # What the index has is kept when retention removes events.

@@ -7,16 +7,15 @@ quiet observable all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 import pyarrow as pa
 
 from mingjian.detect.engine import Engine
-from mingjian.errors import ConfigError, LimitExceeded, NotFound, StorageError
+from mingjian.errors import ConfigError, LimitExceeded, StorageError
 from mingjian.hunt.answer import sentence
 from mingjian.hunt.attack import Attack, load_attack
 from mingjian.hunt.history import History
@@ -26,9 +25,9 @@ from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
 from mingjian.settings import Language
 from mingjian.situations import story
-from mingjian.situations.card import Graph, Node, Role, Step, Term, VerdictCard
+from mingjian.situations.card import Graph, Node, Role, Term, VerdictCard
 from mingjian.situations.outlook import Outlook, outlook
-from mingjian.situations.reading import Alike, Read, read_segment, united
+from mingjian.situations.reading import Read, read_segment, united
 from mingjian.situations.story import Weighed, time_text
 from mingjian.situations.verdict import (
     BehaviourFact,
@@ -50,7 +49,9 @@ from mingjian.store.entities import (
     Brief,
     background,
     briefly,
+    detections_at,
     detections_of,
+    hostless_detections,
     indicators_about,
     segments_by_id,
 )
@@ -159,11 +160,10 @@ class _Asking:
         reads, is_all, streams = self._read(known, found)
         if not is_direct:
             pointers = set[tuple[int, int]]().union(*(read.pointers for read in reads))
-            found = [
-                each
-                for each in found
-                if each.detection.kind == "indicator" or (each.input_id or 0, each.detection.record) in pointers
-            ]
+            rules = {f"{question.kind}:{question.value}"}
+            named = {each.id: each for each in found if each.detection.rule_id in rules}
+            there = detections_at(question.workspace, question.scope, pointers)
+            found = list((named | {each.id: each for each in there}).values())
         groups = united(reads)
         own = self._own(known)
         others = story.touched(groups, own)
@@ -176,9 +176,7 @@ class _Asking:
         def weight(other: Observed) -> int:
             return counts.get((other.kind, other.value), 1 << 40)
 
-        lines = story.event_steps(
-            groups, self._names, self._history.file_of, weight, question.language, is_all=is_all
-        )
+        lines = story.event_steps(groups, self._names, self._history.file_of, weight, question.language, is_all=is_all)
         totals = known.totals
         count = 0 if totals is None else totals.count
         start = Node(
@@ -279,6 +277,11 @@ class _Asking:
                     )
                 )
             found += self._detections_of(rule_ids=[f"{question.kind}:{question.value}"])
+            totals = known.totals
+            if totals is not None and totals.first_us is not None and totals.last_us is not None:
+                between = (totals.first_us, totals.last_us)
+                organisation = question.organisation
+                found += hostless_detections(question.workspace, question.scope, between, organisation=organisation)
         if len(found) >= DETECTIONS_MAX:
             self._unknown.append(
                 self._says(
@@ -303,9 +306,7 @@ class _Asking:
 
     # --- reading
 
-    def _read(
-        self, known: _Known, found: Sequence[StoredDetection]
-    ) -> tuple[list[Read], bool, tuple[str, ...]]:
+    def _read(self, known: _Known, found: Sequence[StoredDetection]) -> tuple[list[Read], bool, tuple[str, ...]]:
         """Events out of the segments that matter most; whether these are all; the streams it was seen in."""
         question = self._question
         if known.totals is None:
@@ -427,7 +428,10 @@ class _Asking:
         table = indicators_about(question.workspace, question.scope, [(question.kind, question.value)])
         if not live_sets(question.workspace, question.scope):
             self._unknown.append(
-                self._says("no indicators are kept: what others know of it is not known", "没有任何情报指标：外界对它的认识未知")
+                self._says(
+                    "no indicators are kept: what others know of it is not known",
+                    "没有任何情报指标：外界对它的认识未知",
+                )
             )
         if not table.num_rows:
             return []
@@ -497,12 +501,17 @@ class _Asking:
     def _note_unknown(self, count: int) -> None:
         if self._question.behaviours is None and count:
             self._unknown.append(
-                self._says("its behaviour (regular beats, volumes, log-ons) was not looked at", "未分析其行为（规律回连、流量、登录）")
+                self._says(
+                    "its behaviour (regular beats, volumes, log-ons) was not looked at",
+                    "未分析其行为（规律回连、流量、登录）",
+                )
             )
         if self._outlook.holes:
             number = len(self._outlook.holes)
             self._unknown.append(
-                self._says(f"{number} holes in what could be seen, see coverage", f"可见范围存在 {number} 处缺口，见覆盖说明")
+                self._says(
+                    f"{number} holes in what could be seen, see coverage", f"可见范围存在 {number} 处缺口，见覆盖说明"
+                )
             )
 
 

@@ -20,6 +20,7 @@ from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow
 from mingjian.store.scope import OrganisationId
 from mingjian.store.sightings.columns import Column, Mask
+from mingjian.store.tables import storable
 from mingjian.store.workspace import Workspace
 
 GROUPS_PER_BLOCK_MAX: Final = 40
@@ -59,9 +60,9 @@ class Read(NamedTuple):
 
 
 def needle_of(kind: ObservableKind, value: str) -> str | None:
-    """A text that is in every spelling of an observable, in whatever case; None if there is none that is sure.
+    r"""A text that is in every spelling of an observable, in whatever case; None if there is none that is sure.
 
-    >>> needle_of("account", "corp\\\\alice"), needle_of("file", "c:\\\\temp\\\\a.exe"), needle_of("ip", "2001:db8::1")
+    >>> needle_of("account", "corp\\alice"), needle_of("file", "c:\\temp\\a.exe"), needle_of("ip", "2001:db8::1")
     ('alice', 'a.exe', None)
     """
     text: str | None = value
@@ -102,9 +103,10 @@ def read_segment(
                 if not len(places):
                     continue
                 rows += len(places)
-                chosen = part.take(cast("list[int]", places.tolist()))
-                pointers.update(zip(cast("list[int]", chosen.inputs.tolist()), chosen.numbers, strict=True))
-                groups += _groups(row, view, chosen, Observed(kind, value, ""))
+                inputs = cast("list[int]", part.inputs[places].tolist())
+                numbers = part.numbers
+                pointers.update(zip(inputs, (numbers[place] for place in places.tolist()), strict=True))
+                groups += _groups(row, view, part, places, Observed(kind, value, ""))
     return Read(groups, rows, pointers)
 
 
@@ -113,7 +115,7 @@ def rows_with(view: View, block: SegmentBlock, kind: ObservableKind, value: str)
     asked = [each for each in view.stream.observables if each.kind == kind]
     if not asked:
         return np.zeros(0, np.int64)
-    block.prepare([path for each in asked for name in _names(each.field) for path in view.paths(name)])
+    block.prepare(_paths(view))
     needle = needle_of(kind, value)
     sure = np.zeros(len(block), np.bool_)
     unsure = np.zeros(len(block), np.bool_)
@@ -157,21 +159,17 @@ def _holds(value: Value | Missing, holds: Callable[[str], bool]) -> bool:
     return value is not MISSING and any(holds(text) for text in leaves_of(value))
 
 
-def _groups(row: SegmentRow, view: View, block: SegmentBlock, wanted: Observed) -> Iterator[Alike]:
-    """The events of a block, all of which have the observable, alike ones together."""
+def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wanted: Observed) -> Iterator[Alike]:
+    """The events at some places of a block, all of which have the observable, alike ones together."""
     stream = view.stream
-    fields = [*(each.field for each in stream.observables), *stream.host, *stream.account]
-    paths = list(dict.fromkeys(path for field in fields for name in _names(field) for path in view.paths(name)))
-    paths = [path for path in paths if block.is_there(path)]
-    block.prepare(paths)
-    number = _numbered([np.zeros(len(block), np.int64), *(block.encoded(path)[0] for path in paths)])
+    paths = [path for path in _paths(view) if block.is_there(path)]
+    number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
     counts = np.bincount(number)
     times = block.times_us
-    inputs, numbers = block.inputs, block.numbers
     for group in _chosen(np.argsort(counts, kind="stable")):
-        members = np.flatnonzero(number == group)
-        dated = [(time_us, place) for place in members.tolist() if (time_us := times[place]) is not None]
-        place = min(dated)[1] if dated else int(members[0])
+        members = cast("list[int]", places[number == group].tolist())
+        dated = [(time_us, place) for place in members if (time_us := times[place]) is not None]
+        place = min(dated)[1] if dated else members[0]
         record = block.record(place)
         about = envelope(view, record)
         seen = observables(view, record)
@@ -179,17 +177,24 @@ def _groups(row: SegmentRow, view: View, block: SegmentBlock, wanted: Observed) 
             organisation=row.key.organisation,
             stream=stream.name,
             roles=tuple(sorted({each.role for each in seen if each[:2] == wanted[:2]})),
-            host=about.host,
-            account=about.account,
+            host=storable(about.host),
+            account=storable(about.account),
             others=frozenset(each for each in seen if each[:2] != wanted[:2]),
             count=int(counts[group]),
             first_us=min(dated)[0] if dated else None,
             last_us=max(dated)[0] if dated else None,
-            input_id=int(inputs[place]),
-            number=numbers[place],
+            input_id=int(block.inputs[place]),
+            number=block.numbers[place],
             record=record,
             view=view,
         )
+
+
+def _paths(view: View) -> list[str]:
+    """Where the observables, the host and the account of the events of a view stand."""
+    stream = view.stream
+    fields = [*(each.field for each in stream.observables), *stream.host, *stream.account]
+    return list(dict.fromkeys(path for field in fields for name in _names(field) for path in view.paths(name)))
 
 
 def _chosen(rising: Column) -> list[int]:
@@ -216,7 +221,11 @@ def united(reads: Iterable[Read]) -> list[Alike]:
             key = (each.organisation, each.stream, each.roles, each.host, each.account, each.others)
             before = known.get(key)
             known[key] = each if before is None else _both(before, each)
-    return sorted(known.values(), key=lambda each: (each.first_us is None, each.first_us or 0, each.stream, each.number))
+    return sorted(known.values(), key=_place)
+
+
+def _place(each: Alike) -> tuple[bool, int, str, int]:
+    return each.first_us is None, each.first_us or 0, each.stream, each.number
 
 
 def _both(one: Alike, other: Alike) -> Alike:

@@ -14,8 +14,8 @@ import msgspec
 
 from mingjian.data import DATA_FOLDER
 from mingjian.formats.bounded import parse_yaml
-from mingjian.model.indicators import confidence_band
 from mingjian.model.indicators import Verdict as Opinion
+from mingjian.model.indicators import confidence_band
 from mingjian.model.rules import LEVELS, Level
 from mingjian.model.sources import ObservableKind
 from mingjian.settings import Language

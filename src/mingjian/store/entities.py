@@ -28,6 +28,8 @@ PORTION: Final = 500
 """So many values are named in one statement."""
 DETECTIONS_MAX: Final = 2_000
 """So many detections of one entity are fetched at most, the gravest first."""
+DETECTIONS_AT_MAX: Final = 20_000
+"""So many detections are fetched of one input."""
 INDICATORS_MAX: Final = 1_000
 """So many indicators that mean some observables are fetched in one statement."""
 
@@ -111,6 +113,53 @@ def detections_of(
         return rows_as_detections(connection.execute(query))
 
 
+def detections_at(workspace: Workspace, scope: Scope, pointers: Collection[tuple[int, int]]) -> list[StoredDetection]:
+    """The detections about some events, given by input and record."""
+    table = t.detections
+    of_input: dict[int, list[int]] = {}
+    for input_id, record in pointers:
+        of_input.setdefault(input_id, []).append(record)
+    found: list[StoredDetection] = []
+    with workspace.read() as connection:
+        for input_id, records in of_input.items():
+            query = (
+                sa.select(table, t.streams.c.name.label("stream"))
+                .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
+                .where(
+                    table.c.input_id == input_id,
+                    table.c.record.between(min(records), max(records)),
+                    within(scope, table.c.organisation_id),
+                )
+                .order_by(table.c.record, table.c.id)
+                .limit(DETECTIONS_AT_MAX)
+            )
+            found += rows_as_detections(row for row in connection.execute(query) if (input_id, row.record) in pointers)
+    return found
+
+
+def hostless_detections(
+    workspace: Workspace,
+    scope: Scope,
+    between_us: tuple[int, int],
+    *,
+    organisation: OrganisationId | None = None,
+    limit: int = PORTION,
+) -> list[StoredDetection]:
+    """Detections of some time in events that name no host, the gravest first."""
+    table = t.detections
+    owned = [] if organisation is None else [table.c.organisation_id == organisation]
+    level = sa.case({name: place for place, name in enumerate(LEVELS)}, value=table.c.level)
+    query = (
+        sa.select(table, t.streams.c.name.label("stream"))
+        .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
+        .where(table.c.host == "", table.c.time_us.between(*between_us), within(scope, table.c.organisation_id), *owned)
+        .order_by(level.desc(), table.c.time_us, table.c.id)
+        .limit(limit)
+    )
+    with workspace.read() as connection:
+        return rows_as_detections(connection.execute(query))
+
+
 def background(workspace: Workspace, scope: Scope, rule_ids: Iterable[str]) -> dict[str, Background]:
     """On how many hosts some rules found something, and how often: a rule that fires everywhere says little."""
     table = t.detections
@@ -126,9 +175,7 @@ def background(workspace: Workspace, scope: Scope, rule_ids: Iterable[str]) -> d
     return found
 
 
-def indicators_about(
-    workspace: Workspace, scope: Scope, observables: Iterable[tuple[ObservableKind, str]]
-) -> pa.Table:
+def indicators_about(workspace: Workspace, scope: Scope, observables: Iterable[tuple[ObservableKind, str]]) -> pa.Table:
     """Live indicators that may mean some observables: those with their value, a name above, a network around it.
 
     Rows of ``indicatortables.ROW_SCHEMA``; ``IndicatorMatcher`` says which of them do.
@@ -195,11 +242,11 @@ _KINDS: Final = (
 
 
 def meanings(kind: str, value: str) -> list[str]:
-    """The values that an indicator may have which means an observable.
+    r"""The values that an indicator may have which means an observable.
 
     >>> meanings("domain", "a.b.example")
     ['a.b.example', 'b.example', 'example']
-    >>> meanings("file", "c:\\\\temp\\\\a.exe")
+    >>> meanings("file", "c:\\temp\\a.exe")
     ['c:\\\\temp\\\\a.exe', 'a.exe']
     """
     found: dict[str, None] = {value: None}

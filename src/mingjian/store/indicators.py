@@ -188,6 +188,16 @@ def _newest(workspace: Workspace, series_id: int) -> IndicatorSet | None:
     return found[0] if found else None
 
 
+def _are_among(digests: _Digests, others: _Digests) -> npt.NDArray[np.bool_]:
+    """Which digests are among others. Compared by their first eight bytes, which is quick, and then as a whole."""
+    if not len(others) or not len(digests):
+        return np.zeros(len(digests), bool)
+    wanted, there = (each.view("<u8")[::2] for each in (digests, others))
+    order = np.argsort(there)
+    place = np.minimum(np.searchsorted(there, wanted, sorter=order), len(order) - 1)
+    return others[order[place]] == digests
+
+
 class _Loading:
     """A version on its way into the database."""
 
@@ -208,8 +218,8 @@ class _Loading:
     ) -> IndicatorSet:
         """Write all that is new, and then make it what counts."""
         ids, known = self._digests_before()
-        gone = ids[~np.isin(known, digests)]
-        is_new = ~np.isin(digests, known)
+        gone = ids[~_are_among(known, digests)]
+        is_new = ~_are_among(digests, known)
         self._insert(rows.filter(pa.array(is_new)), digests[is_new])
         warned = sum(1 for warning in cast("list[str]", rows.column("warning").to_pylist()) if warning)
         values: dict[str, object] = {
@@ -253,10 +263,13 @@ class _Loading:
         if self._before is None:
             return np.zeros(0, np.int64), np.zeros(0, "S16")
         query = _members(self._before, t.indicators.c.id, t.indicators.c.digest)
+        ids: list[int] = []
+        digests = bytearray()
         with self._workspace.read() as connection:
-            found = connection.execute(query).fetchall()
-        digests = np.frombuffer(b"".join(row.digest for row in found), "S16")
-        return np.array([row.id for row in found], np.int64), digests
+            for rows in _fetched(connection, query):
+                ids += cast("list[int]", [row[0] for row in rows])
+                digests += b"".join(cast("list[bytes]", [row[1] for row in rows]))
+        return np.array(ids, np.int64), np.frombuffer(bytes(digests), "S16")
 
     def _insert(self, rows: pa.Table, digests: _Digests) -> None:
         names = ("series_id", "added_in", "digest", *FIELDS)

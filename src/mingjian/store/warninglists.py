@@ -97,7 +97,7 @@ class WarningLists:
     def __init__(
         self, folder: Path | None = None, names: Sequence[str] | None = None, *, cache_folder: Path | None = None
     ) -> None:
-        """Take some lists of a folder; by default those of the package that are used, kept in a cache if there is one."""
+        """Take some lists of a folder; by default those of the package that are used, kept in a cache folder."""
         self._folder = folder
         self._names = names
         self._cache_folder = cache_folder if folder is None and names is None else None

@@ -271,8 +271,8 @@ def _write(columns: list[tuple[str, Finished]], count: int, metadata: dict[str, 
             writer = pq.ParquetWriter(
                 sink,
                 schema,
-                compression="zstd" if count >= 2048 or level > 3 else "lz4",
-                compression_level=level if count >= 2048 or level > 3 else None,
+                compression="zstd",
+                compression_level=level,
                 # Arrow takes a list of names here, too; its stubs do not know.
                 use_dictionary=cast("bool", [name for name, how in encodings.items() if how == _DICTIONARY]),
                 column_encoding={name: how for name, how in encodings.items() if how not in ("", _DICTIONARY)},

@@ -4,7 +4,7 @@ Needs: logons that fail and logons that succeed (Windows 4624, 4625, 4768, 4771,
 Four questions, each asked of *episodes*, failures with no pause of more than half an hour between them:
 
 ``password-guessing``     one source, one account: how many failures, how fast, how evenly, is the source a stranger?
-``password-spray``        one source, many accounts: how many, how few tries for each, did they stay shut?
+``password-spray``        one source, many accounts: how many, how few tries for each, did they stay shut, do they exist?
 ``distributed-guessing``  one account, many sources
 ``distributed-spray``     one organisation, hours in which more accounts than ever fail, from many sources
 
@@ -31,6 +31,7 @@ from mingjian.detect.behaviours.findings import (
     Behaviour,
     EntityKind,
     Finding,
+    Floats,
     Ints,
     Mask,
     Scores,
@@ -53,6 +54,7 @@ from mingjian.detect.behaviours.grouping import (
     medians,
     numbered,
     numbers_of,
+    one_of_each,
     order_by,
     spread_over,
     starts_of,
@@ -287,7 +289,7 @@ def _guessing(attempts: _Attempts, outcomes: _Outcomes) -> Iterator[Finding]:
     yield from _found("password-guessing", "source", attempts, outcomes, episodes, scores)
 
 
-def _pause_spread(times: Ints, episodes: _Episodes) -> np.ndarray[tuple[int], np.dtype[np.floating]]:
+def _pause_spread(times: Ints, episodes: _Episodes) -> Floats:
     """Median deviation of the pauses within each episode, by their median."""
     size = len(episodes.counts)
     inside = episodes.of_row[1:] == episodes.of_row[:-1]
@@ -312,9 +314,11 @@ def _spray(attempts: _Attempts, outcomes: _Outcomes) -> Iterator[Finding]:
     shut_share = np.bincount(pairs, weights=shut, minlength=size) / np.maximum(accounts, 1)
     opened = np.bincount(pairs, weights=~shut, minlength=size)
     scores = Scores(size)
-    scores.add("accounts", 30, log_share_of(accounts, SPRAY_ACCOUNTS_MIN / 2, SPRAY_ACCOUNTS_FULL), accounts)
+    scores.add("accounts", 25, log_share_of(accounts, SPRAY_ACCOUNTS_MIN / 2, SPRAY_ACCOUNTS_FULL), accounts)
     scores.add("few-tries-each", 10, share_of(each, *TRIES_EACH), each)
-    scores.add("stayed-shut", 40, share_of(shut_share, *SHUT_SHARE), shut_share)
+    exist = _share_that_exists(attempts, episodes)
+    scores.add("stayed-shut", 30, share_of(shut_share, *SHUT_SHARE), shut_share)
+    scores.add("accounts-exist", 15, exist, exist)
     scores.add("more-than-usual", 10, 1 - usual / np.maximum(accounts, 1), usual)
     # Where most come in, they are people: coming in speaks for a spray only as the exception.
     scores.add("success-after", 10, share_of(opened, 0, 1) * (shut_share > SHUT_SHARE[0]), opened)
@@ -332,7 +336,21 @@ def _accounts_tried(attempts: _Attempts, outcomes: _Outcomes, episodes: _Episode
     return pairs, counts_of(starts, len(group)), ~came
 
 
-def _usual_of_key(key: Ints, value: Ints) -> np.ndarray[tuple[int], np.dtype[np.floating]]:
+def _share_that_exists(attempts: _Attempts, episodes: _Episodes) -> Floats:
+    """Of the accounts of each episode: the share that ever came in anywhere. Bots try names that nobody has."""
+    account = numbered(attempts.organisation, attempts.account)
+    exists = np.zeros(int(account.max()) + 1, np.bool_)
+    exists[account[attempts.succeeded]] = True
+    tried = account[episodes.rows]
+    different = one_of_each(numbered(episodes.of_row, tried))
+    size = len(episodes.counts)
+    number = np.bincount(episodes.of_row[different], minlength=size)
+    return np.bincount(episodes.of_row[different], weights=exists[tried[different]], minlength=size) / np.maximum(
+        number, 1
+    )
+
+
+def _usual_of_key(key: Ints, value: Ints) -> Floats:
     """The median value of all episodes of the same key; 0 where there is only one."""
     order = order_by(key)
     starts = starts_of(key[order])
@@ -414,9 +432,7 @@ def _distributed_spray(attempts: _Attempts, outcomes: _Outcomes) -> Iterator[Fin
     yield from _found("distributed-spray", "organisation", attempts, outcomes, episodes, scores)
 
 
-def _hourly_deviations(
-    attempts: _Attempts, organisation: Ints, accounts: Ints
-) -> np.ndarray[tuple[int], np.dtype[np.floating]]:
+def _hourly_deviations(attempts: _Attempts, organisation: Ints, accounts: Ints) -> Floats:
     """How far each hour is above the organisation's median hour with any logon, in median deviations (at least 1)."""
     pairs = numbered(attempts.organisation, attempts.time // HOUR)
     _, firsts = np.unique(pairs, return_index=True)

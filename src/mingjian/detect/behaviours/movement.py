@@ -41,12 +41,14 @@ from mingjian.detect.behaviours.grouping import (
     WEEK,
     Moments,
     Texts,
+    counts_of,
     distinct_counts,
     flags_of,
     numbered,
     numbers_of,
     one_of_each,
     order_by,
+    starts_of,
     texts_of,
 )
 
@@ -57,8 +59,8 @@ KINDS: Final = ("network", "remote", "explicit")
 RIGHTS_WITHIN_US: Final = 2 * SECOND
 """Special rights are told in the same moment as the logon."""
 NEW_WAYS_PER_WEEK: Final = (5.0, 0.5)
-ACCOUNT_SOURCES: Final = (2.0, 6.0)
-"""An account that is used from two places by now has had one; with six it belongs to somebody who is everywhere."""
+ACCOUNT_SOURCES: Final = (1.0, 5.0)
+"""An account that came from one place so far; with five it belongs to somebody who is everywhere."""
 AT_ONCE: Final = (1.0, 4.0)
 """New targets of one source within an hour: a person opens one or two, a program walks through the list."""
 CHAIN_US: Final = DAY
@@ -162,11 +164,9 @@ def _scores(ways: _Ways, judged: Ints, begun: Ints, rights: Mask) -> Scores:
     on_target = _is_first(numbered(ways.organisation, ways.target, ways.account), judged)
     from_source = _is_first(numbered(ways.organisation, ways.source, ways.account), judged)
     by_account = numbered(ways.organisation, ways.account)
-    places = distinct_counts(by_account, ways.source, int(by_account.max()) + 1)[by_account[judged]]
-    known = ~_is_first(by_account, judged)
-    strange = known & from_source
-    homely = 1 - log_share_of(places, ACCOUNT_SOURCES[0], ACCOUNT_SOURCES[1])
-    scores.add("account-from-a-new-place", 35, strange * homely, places)
+    places = _places_before(by_account, ways.source)[judged]
+    homely = 1 - log_share_of(places, *ACCOUNT_SOURCES)
+    scores.add("account-from-a-new-place", 35, (from_source & (places > 0)) * homely, places)
     scores.add("account-new-on-target", 10, on_target, on_target)
     new_pair = _is_first(numbered(ways.organisation, ways.source, ways.target), judged)
     scores.add("hosts-never-connected", 15, new_pair, new_pair)
@@ -194,6 +194,18 @@ def _scores(ways: _Ways, judged: Ints, begun: Ints, rights: Mask) -> Scores:
 def _is_first(key: Ints, judged: Ints) -> Mask:
     """Whether a row is the first with its key."""
     return one_of_each(key)[key[judged]] == judged
+
+
+def _places_before(account: Ints, source: Ints) -> Ints:
+    """From how many other sources an account had come before the first row with this source. Rows are in time order."""
+    pair = numbered(account, source)
+    firsts = one_of_each(pair)
+    order = order_by(account[firsts], firsts)
+    starts = starts_of(account[firsts][order])
+    rank = np.arange(len(order), dtype=np.int64) - np.repeat(starts, counts_of(starts, len(order)))
+    of_pair = np.empty(len(firsts), np.int64)
+    of_pair[order] = rank
+    return of_pair[pair]
 
 
 def _came_to_source(ways: _Ways, judged: Ints) -> Mask:

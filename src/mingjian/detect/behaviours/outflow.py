@@ -1,8 +1,8 @@
 """More going out than ever: volumes against what the same host sends to the same place at the same hour of the week.
 
 Needs: connections with bytes sent (flows; proxies that log what was sent), of ``WEEKS_WANTED`` weeks before the hour in
-question at best. After fewer, what is said about the past counts for less, and the finding says so (``short-baseline``);
-in the first two weeks it counts nothing, and nothing is found.
+question at best. After fewer, what is said about the past counts for less, and the finding says so
+(``short-baseline``); in the first two weeks it counts nothing, and nothing is found.
 
 The unit is one source, one destination outside, one hour. The usual hour is the median over all weeks since the source
 was first seen, weeks without a byte among them; the distance is measured in median deviations, at least a tenth of the

@@ -1,8 +1,8 @@
 """With whom an observable was seen: the hosts and accounts of the events in which it stands, exactly, for all time.
 
-They are in the files of the index, under keys of their own (``keys.COMPANION``): the observable, and behind it the name.
-So all names of one observable stand together, however often it was seen, and they are merged like everything else. They
-have no day and name no segment, and are counted in events.
+They are in the files of the index, under keys of their own (``keys.COMPANION``): the observable, and behind it the
+name. So all names of one observable stand together, however often it was seen, and they are merged like everything
+else. They have no day and name no segment, and are counted in events.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from mingjian.store.sightings.hashing import Numbers, fixed_width, xxh64
 from mingjian.store.sightings.layout import Footer, IndexFile, Section, Tables
 from mingjian.store.sightings.rows import DAY_US, EPOCH_DAY, NO_DAY, Column, Keys, Rows, changes, no_keys, ranges
 
-HASHES_IN_MEMORY_MAX: Final = 1 << 22
+HASHES_IN_MEMORY_MAX: Final = 1 << 20
 """So many hashes are sorted at once; more are put aside on disk, run by run."""
 
 Pairs: TypeAlias = "tuple[Numbers, npt.NDArray[np.uint32]]"

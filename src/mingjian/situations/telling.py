@@ -1,0 +1,310 @@
+"""The card in words: lines for a terminal, and the words that the page shares with them, in both languages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from mingjian.settings import Language
+from mingjian.situations.card import ChainStep, Step, VerdictCard
+
+STEPS_SHOWN: Final = 60
+"""So many lines of the timeline are printed; JSON and HTML have all."""
+NAMES_SHOWN: Final = 12
+NODES_SHOWN: Final = 12
+_MARKS: Final = {"critical": "◆", "high": "▲", "medium": "■", "low": "●", "informational": "○"}
+
+
+class Words(msgspec.Struct, frozen=True, kw_only=True):
+    """One language. What is in braces is filled in."""
+
+    tag: str
+    title: str
+    kinds: Mapping[str, str]
+    verdicts: Mapping[str, str]
+    verdict: str
+    who: str
+    verdict_heading: str
+    what: str
+    not_seen: str
+    seen: str
+    hosts: str
+    accounts: str
+    organisations: str
+    roles: str
+    streams: str
+    also: str
+    more: str
+    cut: str
+    speaks_for: str
+    speaks_against: str
+    unknown: str
+    nothing: str
+    terms: str
+    points: str
+    sum: str
+    why: str
+    chain: str
+    inferred: str
+    timeline: str
+    times: str
+    of_read: str
+    left_out: str
+    touched: str
+    on_hosts: str
+    bad: str
+    rest: str
+    coverage: str
+    show: str
+    step_kinds: Mapping[str, str]
+    comma: str
+    time: str
+    count: str
+    first: str
+    last: str
+    stream: str
+    evidence: str
+
+
+def sentence(card: VerdictCard, words: Words) -> str:
+    """The answer in one sentence: what it is, and friend or foe."""
+    verdict = words.verdicts[card.verdict]
+    kind = words.kinds[card.kind]
+    return words.verdict.format(
+        kind=kind, observable=card.observable, verdict=verdict, percent=round(100 * card.probability), score=card.score
+    )
+
+
+def lines(card: VerdictCard, language: Language) -> Iterator[str]:
+    """The card for a terminal, line by line."""
+    words = WORDS[language]
+    yield sentence(card, words)
+    yield ""
+    yield from _who(card, words)
+    yield ""
+    yield words.verdict_heading
+    for term in card.terms:
+        yield f"  {term.points:+4d}  {term.says}"
+    yield f"  {card.score:+4d}  {words.sum}"
+    yield from _listed(words.unknown, card.unknown)
+    if card.chain:
+        yield ""
+        yield words.chain
+        for step in card.chain:
+            yield f"  {_chain_line(step, words)}"
+    if card.timeline:
+        yield ""
+        yield words.timeline
+        for step in shown_steps(card):
+            yield from _step_lines(step, words)
+        left = len(card.timeline) - STEPS_SHOWN
+        if left > 0:
+            yield "  " + words.rest.format(count=left)
+        if card.timeline_left_out:
+            yield "  " + words.left_out.format(count=f"{card.timeline_left_out:,}")
+    yield from _touched(card, words)
+    yield ""
+    yield words.coverage
+    yield f"  {card.coverage}"
+
+
+def shown_steps(card: VerdictCard, limit: int = STEPS_SHOWN) -> list[Step]:
+    """The steps that are shown where not all are: detections, the first and the last event, then others, in order."""
+    ranked = sorted(range(len(card.timeline)), key=lambda place: (card.timeline[place].kind == "event", place))
+    return [card.timeline[place] for place in sorted(ranked[:limit])]
+
+
+def _who(card: VerdictCard, words: Words) -> Iterator[str]:
+    yield words.who
+    if not card.seen:
+        yield "  " + words.not_seen
+        return
+    yield "  " + words.seen.format(count=f"{card.count:,}", first=card.first or "—", last=card.last or "—")
+    yield from _names(words.organisations, card.organisations, words)
+    if card.also:
+        yield from _names(words.also, card.also, words)
+    yield from _names(words.hosts, card.hosts, words)
+    yield from _names(words.accounts, card.accounts, words)
+    if card.lists_cut:
+        yield "  " + words.cut
+    yield from _names(words.roles, list(dict.fromkeys(f"{role.source}/{role.role}" for role in card.roles)), words)
+
+
+def _names(heading: str, names: Sequence[str], words: Words) -> Iterator[str]:
+    shown = words.comma.join(names[:NAMES_SHOWN])
+    left = len(names) - NAMES_SHOWN
+    yield f"  {heading} ({len(names)}): {shown}" + (words.more.format(count=left) if left > 0 else "")
+
+
+def _listed(heading: str, entries: Sequence[str]) -> Iterator[str]:
+    if entries:
+        yield f"  {heading}"
+        for entry in entries:
+            yield f"     ?  {entry}"
+
+
+def _chain_line(step: ChainStep, words: Words) -> str:
+    if step.is_inferred:
+        return f"┄ {step.name} ({words.inferred}: {step.because})"
+    return f"→ {step.time or '—'}  {step.name} [{', '.join(step.techniques)}] ×{step.count}: {step.because}"
+
+
+def _step_lines(step: Step, words: Words) -> Iterator[str]:
+    mark = _MARKS.get(step.level or "", "·")
+    often = ""
+    if step.count > 1:
+        until = f" → {step.last}" if step.last != step.time else ""
+        often = f"  ×{step.count}{until}" + ("" if step.is_exact else f" {words.of_read}")
+    where = " ".join(part for part in (step.host, step.account) if part)
+    kind = words.step_kinds[step.kind]
+    yield f"  {step.time or '—'} {mark} {kind}{step.stream}  {step.says}{often}"
+    yield f"      {where}{'  ' if where else ''}{step.evidence.command}"
+
+
+def _touched(card: VerdictCard, words: Words) -> Iterator[str]:
+    edges = [edge for edge in card.graph.edges if edge.start == 0]
+    if not edges:
+        return
+    yield ""
+    yield words.touched
+    for edge in edges[:NODES_SHOWN]:
+        node = card.graph.nodes[edge.end]
+        bad = f"  {words.bad}" if node.is_bad else ""
+        on_hosts = words.on_hosts.format(hosts=node.hosts, count=f"{node.count:,}")
+        yield f"  {words.kinds[node.kind]} {node.value}  ({edge.role}; {on_hosts}){bad}"
+    left = len(edges) - NODES_SHOWN + card.graph.left_out
+    if left > 0:
+        yield "  " + words.rest.format(count=left)
+
+
+WORDS: Final[Mapping[Language, Words]] = {
+    "en": Words(
+        tag="en",
+        title="Verdict card",
+        kinds={
+            "ip": "address",
+            "domain": "domain",
+            "url": "URL",
+            "email": "e-mail address",
+            "hash": "hash",
+            "account": "account",
+            "host": "host",
+            "certificate": "certificate",
+            "ja3": "JA3",
+            "ja4": "JA4",
+            "file": "file",
+            "package": "package",
+        },
+        verdicts={
+            "friend": "a friend",
+            "unknown": "not known to be friend or foe",
+            "suspicious": "suspicious",
+            "foe": "a foe",
+        },
+        verdict="The {kind} {observable} is {verdict}: {percent} % likely to be a foe (score {score:+d}).",
+        who="WHO",
+        verdict_heading="FRIEND OR FOE",
+        what="WHAT",
+        not_seen="It was never seen in what is kept.",
+        seen="Seen in {count} events, first {first}, last {last}.",
+        hosts="hosts",
+        accounts="accounts",
+        organisations="organisations",
+        roles="roles",
+        streams="streams",
+        also="also known as",
+        more=" and {count} more",
+        cut="The lists of hosts and accounts are cut: there are more.",
+        speaks_for="Speaks for a foe",
+        speaks_against="Speaks against",
+        unknown="not known:",
+        nothing="Nothing.",
+        terms="Terms",
+        points="points",
+        sum="in all; every ten points make it ten times as likely that it is a foe",
+        why="why that weighs as much",
+        chain="WHAT: the chain of tactics (┄ is inferred, not seen)",
+        inferred="inferred",
+        timeline="WHAT: the timeline",
+        times="times",
+        of_read="among the events read",
+        left_out="{count} events are counted above, and no line stands for them",
+        touched="WHAT IT TOUCHED, the rarest first",
+        on_hosts="on {hosts} hosts, in {count} events ever",
+        bad="an indicator calls it malicious",
+        rest="… and {count} more; --format json or html has them",
+        coverage="WHAT COULD NOT BE SEEN",
+        show="show the record",
+        step_kinds={"detection": "", "first": "first seen: ", "last": "last seen: ", "event": ""},
+        comma=", ",
+        time="Time (UTC)",
+        count="Events",
+        first="First",
+        last="Last",
+        stream="Stream",
+        evidence="Evidence",
+    ),
+    "zh": Words(
+        tag="zh-CN",
+        title="研判卡片",
+        kinds={
+            "ip": "地址",
+            "domain": "域名",
+            "url": "网址",
+            "email": "邮箱地址",
+            "hash": "散列值",
+            "account": "账号",
+            "host": "主机",
+            "certificate": "证书",
+            "ja3": "JA3",
+            "ja4": "JA4",
+            "file": "文件",
+            "package": "软件包",
+        },
+        verdicts={"friend": "友", "unknown": "敌友未明", "suspicious": "可疑", "foe": "敌"},
+        verdict="{kind} {observable}：{verdict}，为敌的可能性 {percent}%（得分 {score:+d}）。",
+        who="谁",
+        verdict_heading="是敌是友",
+        what="干了什么",
+        not_seen="在全部留存日志中从未见到。",
+        seen="见于 {count} 条日志事件，最早 {first}，最晚 {last}。",
+        hosts="主机",
+        accounts="账号",
+        organisations="单位",
+        roles="角色",
+        streams="数据流",
+        also="别名",
+        more=" 等，另有 {count} 个",
+        cut="主机和账号列表已截断：实际更多。",
+        speaks_for="支持为敌",
+        speaks_against="反对为敌",
+        unknown="未知：",
+        nothing="无。",
+        terms="各项依据",
+        points="分",
+        sum="合计；每 10 分使为敌的可能性增至十倍",
+        why="为何如此计分",
+        chain="干了什么：战术链（┄ 为推断，未直接见到）",
+        inferred="推断",
+        timeline="干了什么：时间线",
+        times="次",
+        of_read="（仅计已读取的日志事件）",
+        left_out="另有 {count} 条日志事件已计入总数，但未逐条列出",
+        touched="接触了什么（稀有者在前）",
+        on_hosts="共见于 {hosts} 台主机、{count} 条日志事件",
+        bad="有指标称其为恶意",
+        rest="……另有 {count} 项；--format json 或 html 可见全部",
+        coverage="哪些看不到",
+        show="查看原始记录",
+        step_kinds={"detection": "", "first": "首次见到：", "last": "最后见到：", "event": ""},
+        comma="、",
+        time="时间（UTC）",
+        count="日志事件数",
+        first="最早",
+        last="最晚",
+        stream="数据流",
+        evidence="证据",
+    ),
+}
