@@ -292,7 +292,7 @@ def read_records(piece: Piece) -> Iterator[tuple[Block, list[Record] | None] | Q
             continue
         try:
             # A decoder of whole records looks at every byte: text that is not UTF-8 is an error of its own.
-            records = list(map(_decode_object, batch.lines))
+            records = cast("list[Record]", list(map(_decode_object, batch.lines)))
         except (ValueError, RecursionError):
             for found in _read_one_by_one(piece, batch):
                 yield found if isinstance(found, Quarantined) else (found, None)

@@ -16,6 +16,7 @@ from mingjian.hunt.correlating import correlate
 from mingjian.hunt.history import Fed
 from mingjian.hunt.rulebook import Rulebook, load_rulebook
 from mingjian.model.rules import Correlation
+from mingjian.store.catalogue import organisations
 from mingjian.store.detections import (
     FoundDetection,
     correlated_up_to,
@@ -34,15 +35,27 @@ from mingjian.store.workspace import Workspace
 class Watch:
     """Rules and indicators, ready to run, with the numbers under which the store knows their versions."""
 
-    def __init__(self, rule_set: RuleSet, engine: Engine, matcher: IndicatorMatcher | None = None) -> None:
+    def __init__(
+        self,
+        rule_set: RuleSet,
+        engine: Engine,
+        matchers: Mapping[OrganisationId, IndicatorMatcher] | None = None,
+        everybody: IndicatorMatcher | None = None,
+    ) -> None:
+        """``matchers``: the indicators for each organisation; ``everybody``: for one that is not named there."""
         self.rule_set = rule_set
         self.engine = engine
-        self.matcher = matcher
-        """None if there are no indicators."""
+        self._matchers = matchers or {}
+        self._everybody = everybody
         self.wanted_fields: Mapping[str, Sequence[str]] = needed_fields(rule_set.correlations)
         """Rule → fields whose values correlations need of each of its matches."""
         self.contents = {rule.id: version_key(rule) for rule in (*rule_set.rules, *rule_set.correlations)}
         """What makes a version of each rule or correlation this one."""
+
+    def matcher(self, organisation: OrganisationId) -> IndicatorMatcher | None:
+        """The indicators that are looked for in the events of an organisation; None if there are none."""
+        found = self._matchers.get(organisation, self._everybody)
+        return found if found is not None and len(found) else None
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,13 +71,12 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 def watch_live(
     workspace: Workspace,
     scope: Scope,
-    organisation: OrganisationId,
     *,
     starter: Path,
     cache_folder: Path | None,
     jobs: int = 1,
 ) -> Loaded:
-    """Take the rules of the workspace (if it has none, the starter rules) and the indicators for an organisation.
+    """Take the rules of the workspace (if it has none, the starter rules) and the indicators that count.
 
     Raises:
         NotPermitted: the scope does not reach every organisation, to which rules belong together.
@@ -73,17 +85,15 @@ def watch_live(
     live = live_rules(workspace, scope)
     if len(live):
         engine = engine_for(live.rules, cache_folder)
-        watch = Watch(live, engine, _matcher(workspace, scope, organisation))
+        watch = _watch(workspace, scope, live, engine)
         return Loaded(watch=watch, is_starter=False, left_out=0)
     book = load_rulebook([starter], cache_folder=cache_folder, jobs=jobs)
-    loaded = watch_book(workspace, scope, organisation, book, cache_folder=cache_folder)
+    loaded = watch_book(workspace, scope, book, cache_folder=cache_folder)
     return replace(loaded, is_starter=True)
 
 
-def watch_book(
-    workspace: Workspace, scope: Scope, organisation: OrganisationId, book: Rulebook, *, cache_folder: Path | None
-) -> Loaded:
-    """Take rules that were loaded, for this time, and the indicators for an organisation.
+def watch_book(workspace: Workspace, scope: Scope, book: Rulebook, *, cache_folder: Path | None) -> Loaded:
+    """Take rules that were loaded, for this time, and the indicators that count.
 
     Raises:
         ConfigError: there is no rule among them.
@@ -101,13 +111,14 @@ def watch_book(
     rule_set = keep_rules(workspace, scope, rules, correlations)
     left_out = len(book.rules) + len(book.correlations) - len(kept)
     engine = engine_for(rule_set.rules, cache_folder)
-    watch = Watch(rule_set, engine, _matcher(workspace, scope, organisation))
+    watch = _watch(workspace, scope, rule_set, engine)
     return Loaded(watch=watch, is_starter=False, left_out=left_out)
 
 
-def _matcher(workspace: Workspace, scope: Scope, organisation: OrganisationId) -> IndicatorMatcher | None:
-    matcher = Matchers(workspace).current(scope, organisation=organisation)
-    return matcher if len(matcher) else None
+def _watch(workspace: Workspace, scope: Scope, rule_set: RuleSet, engine: Engine) -> Watch:
+    made = Matchers(workspace)
+    matchers = {each.id: made.current(scope, organisation=each.id) for each in organisations(workspace, scope)}
+    return Watch(rule_set, engine, matchers)
 
 
 def correlate_arrivals(workspace: Workspace, organisation: OrganisationId, watch: Watch) -> int:

@@ -305,7 +305,7 @@ class _Desk:
         while True:
             try:
                 order: _Order = self._waiting.popleft() if self._waiting else self._received()
-            except EOFError:
+            except (EOFError, ConnectionResetError):
                 return
             match order:
                 case _Slot(size):
@@ -347,6 +347,6 @@ def _work(
         make(Numbers(desk.reserve), desk.answer, lambda text: desk.answer(_Trouble(text))).work(desk.orders())
     except StorageError as error:
         desk.answer(_Failed(error.what, error.where, error.hint))
-    except BrokenPipeError:
+    except (BrokenPipeError, ConnectionResetError):
         # Nobody wants to know any more: whoever started us has ended or given up.
         return

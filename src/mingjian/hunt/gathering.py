@@ -23,7 +23,7 @@ from mingjian.formats import registry
 from mingjian.formats.records import RecordBlock
 from mingjian.hunt.arrival import Watch
 from mingjian.hunt.decoded import DecodedBlock, read
-from mingjian.hunt.parts import Begin, Counted, Data, End, Flush, Message, Part, Unit
+from mingjian.hunt.parts import Counted, Part, Unit
 from mingjian.hunt.patience import Say, insist
 from mingjian.hunt.recognising import Occurrences, Place, recognised
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
@@ -33,8 +33,9 @@ from mingjian.model.sources import View
 from mingjian.sources.columnwise import Envelopes, Observer, envelopes
 from mingjian.sources.router import Router
 from mingjian.store.arrow import with_dictionary
-from mingjian.store.catalogue import HostDay, Organisation
+from mingjian.store.catalogue import HostDay
 from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
+from mingjian.store.scope import OrganisationId
 from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, by_day
 from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
@@ -75,12 +76,14 @@ NUMBER_MAX: Final = 2**63 - 1
 
 
 class Home(NamedTuple):
-    """Where what is made is put."""
+    """Where what is made is put, and whose it is."""
 
     lake: Path
     sightings: Path
-    organisation: Organisation
     keep_raw: bool
+    organisation: OrganisationId
+    owner: str
+    """The public id of the organisation."""
 
 
 class _Origin(NamedTuple):
@@ -195,24 +198,15 @@ class _Growing(NamedTuple):
 
 
 class Gatherer:
-    """Does the work. Not for several threads at once."""
+    """Does the work for one organisation. Not for several threads at once."""
 
-    def __init__(
-        self,
-        home: Home,
-        watch: Watch,
-        router: Router,
-        *,
-        reserve: Callable[[], int],
-        deliver: Callable[[Part], None],
-        say: Say,
-    ) -> None:
-        """``reserve`` numbers a new segment, ``deliver`` takes what a flush gave, ``say`` hears of trouble."""
+    def __init__(self, home: Home, watch: Watch, router: Router, *, reserve: Callable[[], int], say: Say) -> None:
+        """``reserve`` numbers a new segment, ``say`` hears of trouble."""
         self._home = home
         self._watch = watch
+        self._matcher = watch.matcher(home.organisation)
         self._router = router
         self._reserve = reserve
-        self._deliver = deliver
         self._say = say
         self._waiting: dict[View, _Waiting] = {}
         self._waiting_rows = 0
@@ -224,31 +218,21 @@ class Gatherer:
         self._looks: list[_Look] = []
         self._hosts: dict[tuple[str, int, str], list[int]] = {}
         self._counted: dict[int, Counted] = {}
-        self._part = Part(epoch=0)
+        self._part = Part(organisation=home.organisation)
 
-    def work(self, messages: Iterator[Message]) -> None:
-        """Follow orders until there are no more.
+    # --- reading
+
+    def read(self, unit: Unit, chunks: Iterator[bytes]) -> None:
+        """Take a unit in. While chunks are asked for, everything that was taken so far may be flushed.
 
         Raises:
             StorageError: something cannot be kept, and waiting does not help.
         """
-        for message in messages:
-            match message:
-                case Begin(unit):
-                    self._read(unit, messages)
-                case Flush(epoch):
-                    self._flush(epoch)
-                case _:
-                    pass
-
-    # --- reading
-
-    def _read(self, unit: Unit, messages: Iterator[Message]) -> None:
         format_ = next(each for each in registry.FORMATS if each.name == unit.format)
         origin = _Origin(unit.input_id, unit.file)
         piece = Piece(
             file=unit.file,
-            chunks=self._chunks(messages),
+            chunks=self._weighed(chunks),
             first_number=unit.first_number,
             first_offset=unit.first_offset,
             modified_at_s=unit.modified_at_s,
@@ -272,19 +256,10 @@ class Gatherer:
             if unit.counts:
                 self._counted[unit.input_id] = Counted(records, unplaced)
 
-    def _chunks(self, messages: Iterator[Message]) -> Iterator[bytes]:
-        """The data of a unit. What was read so far may have to be flushed in its middle."""
-        for message in messages:
-            match message:
-                case Data(data):
-                    self._waiting_bytes += len(data)
-                    yield data
-                case End():
-                    return
-                case Flush(epoch):
-                    self._flush(epoch)
-                case _:
-                    pass
+    def _weighed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._waiting_bytes += len(chunk)
+            yield chunk
 
     def _take(self, origin: _Origin, block: Block) -> None:
         if isinstance(block, RecordBlock) and block.numbers and max(block.numbers) > NUMBER_MAX:
@@ -321,7 +296,7 @@ class Gatherer:
         untimed = np.array([time_us is None for time_us in about.times_us], np.bool_)
         times = np.array([0 if time_us is None else time_us for time_us in about.times_us], np.int64)
         origin_of = _OriginOf(waiting.origins, block.shares())
-        if self._watch.matcher is not None:
+        if self._matcher is not None:
             events = self._observations.events
             self._looks.append(_Look(events, view.stream.name, origin_of, block.numbers, about))
         self._observations.add(view, block, about, times, untimed, segments)
@@ -339,7 +314,7 @@ class Gatherer:
             for day, part in by_day(whole).items():
                 growing = self._growing_segment(
                     SegmentKey(
-                        organisation=self._home.organisation.id,
+                        organisation=self._home.organisation,
                         stream=view.stream.name,
                         layout=view.layout.name,
                         format=block.format,
@@ -457,12 +432,16 @@ class Gatherer:
         self._rows_since_weighed = 0
         return sum(growing.builder.size_bytes() for growing in self._growing.values()) > BUILDER_BYTES_MAX
 
-    def _flush(self, epoch: int) -> None:
+    def flush(self) -> Part:
+        """Write everything that was taken; give what it is since the last time.
+
+        Raises:
+            StorageError: as ``read``.
+        """
         self._look_at_all()
         self._write()
         insist(self._together.settle, self._say)
-        part, self._part = self._part, Part(epoch=0)
-        part.epoch = epoch
+        part, self._part = self._part, Part(organisation=self._home.organisation)
         part.hosts = [
             HostDay(stream=stream, day=day, host=storable(host), rows=rows, first_us=first_us, last_us=last_us)
             for (stream, day, host), (rows, first_us, last_us) in self._hosts.items()
@@ -470,7 +449,7 @@ class Gatherer:
         part.counted = dict(self._counted)
         self._hosts.clear()
         self._counted.clear()
-        self._deliver(part)
+        return part
 
     def _write(self) -> None:
         """Write all segments that grow, and the observations in them."""
@@ -478,7 +457,7 @@ class Gatherer:
             self._write_segment(growing)
         if self._observations.count:
             folder = DiskFolder(self._home.sightings)
-            organisation = int(self._home.organisation.id)
+            organisation = int(self._home.organisation)
             for table in self._observations.tables():
                 file = insist(partial(write_delta, folder, table, organisation), self._say)
                 if file is not None:
@@ -489,7 +468,7 @@ class Gatherer:
 
     def _recognise(self) -> None:
         """Look for indicators in what was observed."""
-        matcher, seen = self._watch.matcher, self._observations
+        matcher, seen = self._matcher, self._observations
         if matcher is None:
             return
         firsts = [look.first_event for look in self._looks]
@@ -516,7 +495,7 @@ class Gatherer:
 
     def _write_segment(self, growing: _Growing) -> None:
         home = self._home
-        owner = home.organisation.public_id
+        owner = home.owner
         written = insist(
             lambda: write_segment(home.lake, owner, growing.builder, growing.id, together=self._together), self._say
         )

@@ -13,6 +13,7 @@ import msgspec
 from mingjian.model.blocks import Quarantined
 from mingjian.store.catalogue import HostDay
 from mingjian.store.detections import CountedMatch, FoundDetection
+from mingjian.store.scope import OrganisationId
 from mingjian.store.segments import WrittenSegment
 from mingjian.store.sightings.layout import IndexFile
 
@@ -20,6 +21,9 @@ from mingjian.store.sightings.layout import IndexFile
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of one input that can be read by itself."""
 
+    organisation: OrganisationId
+    owner: str
+    """The public id of the organisation."""
     input_id: int
     file: str
     """What the input is called in detections and in quarantine."""
@@ -59,6 +63,10 @@ class Flush(msgspec.Struct, frozen=True, tag=True):
     epoch: int
 
 
+class Renew(msgspec.Struct, frozen=True, tag=True):
+    """Go on, when everything up to the last flush is committed, with the rules and indicators that count now."""
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Go on only when everything up to the last flush is committed."""
 
@@ -69,7 +77,7 @@ class Pause(msgspec.Struct, frozen=True, tag=True):
     seconds: float
 
 
-Message: TypeAlias = "Begin | Data | End | Flush | Drain | Pause"
+Message: TypeAlias = Begin | Data | End | Flush | Drain | Renew | Pause
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -79,10 +87,10 @@ class Counted(msgspec.Struct, frozen=True):
     quarantined: int
 
 
-class Part(msgspec.Struct, kw_only=True, tag=True):
-    """What one process made of its share of the units between two flushes."""
+class Part(msgspec.Struct, kw_only=True):
+    """What one process made of its share of the units of one organisation between two flushes."""
 
-    epoch: int
+    organisation: OrganisationId
     events: int = 0
     segments: list[WrittenSegment] = []
     indexes: list[IndexFile] = []
@@ -98,3 +106,10 @@ class Part(msgspec.Struct, kw_only=True, tag=True):
     """Segment → detections of rules in it."""
     recognised: dict[int, dict[int, int]] = {}
     """Set of indicators → segment → detections."""
+
+
+class Share(msgspec.Struct, frozen=True, tag=True):
+    """Everything that one process made between two flushes."""
+
+    epoch: int
+    parts: list[Part]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
@@ -169,7 +169,7 @@ class _Asking:
         others = story.touched(groups, own)
         weighed, counts = self._weighed(others)
         usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
-        judged = judge(self._facts(known, found, usual, weighed), question.language)
+        judged = judge(self._facts(known, found, usual, weighed, 0 if is_direct else sum(read.rows for read in reads)), question.language)
         steps = story.detection_steps(found, self._names, self._tactics)
         telling = [step for step in steps if step.level != "informational"]
 
@@ -292,9 +292,18 @@ class _Asking:
         unique = {each.id: each for each in found}
         return list(unique.values()), question.kind in OWN
 
-    def _detections_of(self, **names: Iterable[str]) -> list[StoredDetection]:
+    def _detections_of(
+        self, *, hosts: Iterable[str] = (), accounts: Iterable[str] = (), rule_ids: Iterable[str] = ()
+    ) -> list[StoredDetection]:
         question = self._question
-        return detections_of(question.workspace, question.scope, organisation=question.organisation, **names)
+        return detections_of(
+            question.workspace,
+            question.scope,
+            hosts=hosts,
+            accounts=accounts,
+            rule_ids=rule_ids,
+            organisation=question.organisation,
+        )
 
     def _tactics(self, techniques: Sequence[str]) -> tuple[str, ...]:
         found: dict[str, None] = {}
@@ -362,11 +371,21 @@ class _Asking:
             if row["verdict"] == "malicious" and not row["is_outside"] and not row["warning"]
         }
 
-    def _matches(self, table: pa.Table, keys: Sequence[tuple[str, str]]) -> list[dict[str, object]]:
+    def _matches(
+        self,
+        table: pa.Table,
+        keys: Sequence[tuple[str, str]],
+        first_us: int | None = None,
+        last_us: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """What indicators say of some observables, which were seen from when to when."""
         if not table.num_rows:
             return []
-        kinds, values = ([key[place] for key in keys] for place in (0, 1))
-        observed = pa.Table.from_arrays([pa.array(kinds, pa.string()), pa.array(values)], names=["kind", "value"])
+        cells = [
+            *(pa.array([key[place] for key in keys], pa.string()) for place in (0, 1)),
+            *(pa.array([time_us] * len(keys), pa.int64()) for time_us in (first_us, last_us)),
+        ]
+        observed = pa.Table.from_arrays(cells, names=["kind", "value", "time_us", "last_us"])
         return IndicatorMatcher(table, self._lists).match(observed).to_pylist()
 
     # --- friend or foe
@@ -377,6 +396,7 @@ class _Asking:
         found: Sequence[StoredDetection],
         usual: Mapping[str, Background],
         weighed: Mapping[tuple[ObservableKind, str], Weighed],
+        looked_at: int,
     ) -> Facts:
         question = self._question
         totals = known.totals
@@ -388,6 +408,7 @@ class _Asking:
             kind=question.kind,
             seen=totals is not None,
             count=0 if totals is None else totals.count,
+            looked_at=looked_at,
             is_ours=question.kind == "host" and bool(reporting & {question.value, *map(str.casefold, known.also)}),
             indicators=self._indicator_facts(totals),
             warning_list=self._warning(),
@@ -415,7 +436,7 @@ class _Asking:
             DetectionFact(
                 rule_id=rule_id,
                 title=several[0].detection.rule_title,
-                level=max((each.detection.level for each in several), key=LEVELS.index),
+                level=LEVELS[max(LEVELS.index(each.detection.level) for each in several)],
                 tactics=self._tactics(several[0].detection.attack),
                 count=len(several),
                 hosts=usual[rule_id].hosts if rule_id in usual else 1,
@@ -435,15 +456,8 @@ class _Asking:
             )
         if not table.num_rows:
             return []
-        observed = pa.table(
-            {
-                "kind": pa.array([question.kind], pa.string()),
-                "value": pa.array([question.value], pa.string()),
-                "time_us": pa.array([None if totals is None else totals.first_us], pa.int64()),
-                "last_us": pa.array([None if totals is None else totals.last_us], pa.int64()),
-            }
-        )
-        rows = IndicatorMatcher(table, self._lists).match(observed).to_pylist()
+        first, last = (None, None) if totals is None else (totals.first_us, totals.last_us)
+        rows = self._matches(table, [(question.kind, question.value)], first, last)
         rows.sort(key=lambda row: (VERDICTS.index(row["verdict"]), -(row["confidence"] or 0), row["indicator_id"]))
         return [
             IndicatorFact(
@@ -462,7 +476,7 @@ class _Asking:
         question = self._question
         try:
             kinds, values = (pa.array([text], pa.string()) for text in (question.kind, question.value))
-            found: str = self._lists.of_observables(kinds, values).to_pylist()[0]
+            found = self._lists.of_observables(kinds, values)[0].as_py()
         except (ConfigError, LimitExceeded):
             self._unknown.append(self._says("the warning lists cannot be asked", "无法查询告警抑制名单"))
             return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
+import msgspec
 import numpy as np
 
 from mingjian.hunt.history import History
@@ -27,7 +28,7 @@ GROUPS_PER_BLOCK_MAX: Final = 40
 """So many groups of one block are read; of more, the rarest."""
 
 
-class Alike(NamedTuple):
+class Alike(msgspec.Struct, frozen=True, kw_only=True):
     """Events of one segment that are alike."""
 
     organisation: OrganisationId
@@ -105,7 +106,8 @@ def read_segment(
                 rows += len(places)
                 inputs = cast("list[int]", part.inputs[places].tolist())
                 numbers = part.numbers
-                pointers.update(zip(inputs, (numbers[place] for place in places.tolist()), strict=True))
+                at = cast("list[int]", places.tolist())
+                pointers.update(zip(inputs, (numbers[place] for place in at), strict=True))
                 groups += _groups(row, view, part, places, Observed(kind, value, ""))
     return Read(groups, rows, pointers)
 
@@ -231,4 +233,4 @@ def _place(each: Alike) -> tuple[bool, int, str, int]:
 def _both(one: Alike, other: Alike) -> Alike:
     first = min(one, other, key=lambda each: (each.first_us is None, each.first_us or 0))
     lasts = [each.last_us for each in (one, other) if each.last_us is not None]
-    return first._replace(count=one.count + other.count, last_us=max(lasts, default=None))
+    return msgspec.structs.replace(first, count=one.count + other.count, last_us=max(lasts, default=None))

@@ -9,7 +9,7 @@ import datetime
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -37,7 +37,7 @@ COMPANY_MAX: Final = 3
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
-class Weighed(NamedTuple):
+class Weighed(msgspec.Struct, frozen=True):
     """How usual an observable is."""
 
     count: int
@@ -236,19 +236,21 @@ def _seen(tactic: str, steps: Sequence[Step], attack: Attack, names: Mapping[str
 # --- the graph -----------------------------------------------------------------------------------------------------
 
 
-class _Touched(msgspec.Struct):
+class Touched(msgspec.Struct):
+    """Something beside the entity."""
+
     roles: set[str]
     first_us: int | None
 
 
-def touched(groups: Sequence[Alike], own: frozenset[tuple[str, str]]) -> dict[tuple[ObservableKind, str], _Touched]:
+def touched(groups: Sequence[Alike], own: frozenset[tuple[str, str]]) -> dict[tuple[ObservableKind, str], Touched]:
     """The other observables of events that were read: roles, and when they were seen first."""
-    found: dict[tuple[ObservableKind, str], _Touched] = {}
+    found: dict[tuple[ObservableKind, str], Touched] = {}
     for each in groups:
         for other in each.others:
             if other[:2] in own:
                 continue
-            known = found.setdefault((other.kind, other.value), _Touched(set(), each.first_us))
+            known = found.setdefault((other.kind, other.value), Touched(set(), each.first_us))
             known.roles.add(other.role)
             if each.first_us is not None:
                 known.first_us = each.first_us if known.first_us is None else min(known.first_us, each.first_us)
@@ -268,7 +270,7 @@ def rarity(hosts: int, hosts_all: int) -> float:
 
 def graph(
     start: Node,
-    others: Mapping[tuple[ObservableKind, str], _Touched],
+    others: Mapping[tuple[ObservableKind, str], Touched],
     weighed: Mapping[tuple[ObservableKind, str], Weighed],
     hosts_all: int,
 ) -> Graph:

@@ -41,7 +41,8 @@ COMPANY_HOSTS_MAX: Final = 3
 COMPANY_TACTICS_MIN: Final = 3
 UNSPECIFIC_COUNT: Final = 1_000
 UNSPECIFIC_SHARE: Final = 0.01
-"""Of what stands in so many events, and has detections in fewer than this share of them, detections say less."""
+"""Of what stands in so many events, and on more than a few hosts, and has detections in fewer than this share of the
+events, detections say less."""
 MANY_TACTICS: Final = 4
 
 _OWN: Final = ("host", "account")
@@ -101,6 +102,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     kind: ObservableKind
     seen: bool = True
     count: int = 0
+    looked_at: int = 0
+    """Of so many of its events it is known whether there are detections; 0 for all."""
     is_ours: bool = False
     """A host that sends its own logs."""
     indicators: Sequence[IndicatorFact] = ()
@@ -205,14 +208,16 @@ class _Bench:
         self._language: Language = language
         self.terms: list[Term] = []
 
-    def _add(self, name: str, *, key: str = "", times: int = 1, **values: object) -> None:
+    def _add(
+        self, name: str, *, key: str = "", times: int = 1, said: Mapping[str, object] = {}, **values: object
+    ) -> None:
         weight = load_weights().terms[name]
         points = weight.points.get(key or self._facts.kind, weight.points.get("observable", 0))
         self.terms.append(
             Term(
                 name=name,
                 points=points * min(times, weight.times),
-                says=weight.says(self._language).format(**values),
+                says=weight.says(self._language).format(**said, **values),
                 why=weight.why(self._language),
             )
         )
@@ -239,7 +244,7 @@ class _Bench:
         valid = [fact for fact in counted if not fact.is_outside and not fact.warning]
         if valid:
             best = max(valid, key=self._points_of)
-            self._add(self._tier(best), key=best.kind, **self._named(best))
+            self._add(self._tier(best), key=best.kind, said=self._named(best))
             others = {fact.source for fact in valid} - {best.source}
             if others:
                 self._add("intelligence-further", key="observable", times=len(others), count=len(others))
@@ -247,12 +252,12 @@ class _Bench:
             warned = [fact for fact in counted if fact.warning]
             outside = [fact for fact in counted if fact.is_outside and not fact.warning]
             if outside:
-                self._add("intelligence-outside", key="observable", **self._named(outside[0]))
+                self._add("intelligence-outside", key="observable", said=self._named(outside[0]))
             if warned:
                 self._add("intelligence-warned", key="observable", list=warned[0].warning)
         benign = [fact for fact in facts if fact.opinion == "benign" and not fact.is_outside]
         if benign:
-            self._add("intelligence-benign", key="observable", **self._named(benign[0]))
+            self._add("intelligence-benign", key="observable", said=self._named(benign[0]))
 
     def _points_of(self, fact: IndicatorFact) -> tuple[int, int]:
         weight = load_weights().terms[self._tier(fact)]
@@ -309,8 +314,9 @@ class _Bench:
             worst = max(telling, key=lambda fact: (LEVELS.index(fact.level), -fact.hosts, fact.count, fact.rule_id))
             found = sum(fact.count for fact in telling)
             is_own = self._facts.kind in _OWN
-            count = self._facts.count
+            count = self._facts.looked_at or self._facts.count
             is_unspecific = not is_own and count >= UNSPECIFIC_COUNT and found < count * UNSPECIFIC_SHARE
+            is_unspecific &= self._facts.hosts > COMPANY_HOSTS_MAX
             place = max(1, LEVELS.index(worst.level) - 2 * is_unspecific)
             title, level = worst.title, worst.level
             self._add(f"detections-{LEVELS[place]}", count=found, title=title, level=level)

@@ -247,7 +247,7 @@ def meanings(kind: str, value: str) -> list[str]:
     >>> meanings("domain", "a.b.example")
     ['a.b.example', 'b.example', 'example']
     >>> meanings("file", "c:\\temp\\a.exe")
-    ['c:\\\\temp\\\\a.exe', 'a.exe']
+    ['c:\\temp\\a.exe', 'a.exe']
     """
     found: dict[str, None] = {value: None}
     name = _name_in(kind, value)

@@ -35,7 +35,9 @@ NAME_CHARACTERS_MAX: Final = 200
 INDICATORS_MAX: Final = 8_000_000
 """So many are in one set."""
 ROWS_AT_ONCE: Final = 50_000
-"""So many are written in one transaction, and read at a time."""
+"""So many are written in one transaction."""
+ROWS_FETCHED: Final = 4_000
+"""So many are read at a time: of more, Python would look for cycles again and again."""
 LOADING_S_MAX: Final = 3_600
 """A version that is not complete after so long was left by a process that is no more."""
 UNREAD_MAX: Final = 100
@@ -389,7 +391,7 @@ def _fetched(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[list[
     cursor = connection.connection.cursor()
     try:
         cursor.execute(str(compiled))
-        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        while rows := cursor.fetchmany(ROWS_FETCHED):
             yield cast("list[tuple[object, ...]]", rows)
     except connection.dialect.loaded_dbapi.Error as error:
         raise StorageError(f"the database failed: {shown(str(error))}") from error

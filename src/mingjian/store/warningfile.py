@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -57,7 +57,7 @@ def read(folder: Path, version: str) -> Kept | None:
         hashes, keys, numbers, prefixes = (table.column(name).combine_chunks() for name in _SCHEMA.names)
     except (OSError, pa.ArrowException, msgspec.MsgspecError, KeyError):
         return None
-    entries = KeyTable.of(hashes.to_numpy(), keys, np.arange(len(keys)), about.asked)
+    entries = KeyTable.of(hashes.to_numpy(), columns.as_binaries(keys), np.arange(len(keys)), about.asked)
     return Kept(entries, numbers.to_numpy(), prefixes.to_numpy())
 
 
@@ -84,7 +84,7 @@ def write(folder: Path, version: str, kept: Kept) -> None:
             Path(name).unlink(missing_ok=True)
     except OSError:
         return
-    for old in cast("list[Path]", list(folder.glob(f"*{SUFFIX}"))):
+    for old in list(folder.glob(f"*{SUFFIX}")):
         if old != _path(folder, version):
             old.unlink(missing_ok=True)
 

@@ -19,7 +19,8 @@ def test_it_makes_logs_and_lists_how_many_events_of_which_source(
     assert run(["sample", *SMALL, "--seed", "3", "--start", "2025-07-01", "--output", str(output)]) is Exit.DONE
     shown = capsys.readouterr()
     rows = [json.loads(line) for line in shown.out.splitlines()]
-    assert {row["source"] for row in rows} == {"audit", "fortigate", "nginx", "squid", "syslog", "vsftpd", "winlogbeat", "zeek"}
+    sources = {"audit", "fortigate", "nginx", "squid", "syslog", "vsftpd", "winlogbeat", "zeek"}
+    assert {row["source"] for row in rows} == sources
     assert sum(row["events"] for row in rows) > 5000
     assert "planted events of 12 steps" in shown.err
     assert list(output.glob("logs/*/winlogbeat/2025-07-01.jsonl"))

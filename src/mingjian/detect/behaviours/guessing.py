@@ -4,7 +4,7 @@ Needs: logons that fail and logons that succeed (Windows 4624, 4625, 4768, 4771,
 Four questions, each asked of *episodes*, failures with no pause of more than half an hour between them:
 
 ``password-guessing``     one source, one account: how many failures, how fast, how evenly, is the source a stranger?
-``password-spray``        one source, many accounts: how many, how few tries for each, did they stay shut, do they exist?
+``password-spray``        one source, many accounts: how many, how few tries for each, do they stay shut, do they exist?
 ``distributed-guessing``  one account, many sources
 ``distributed-spray``     one organisation, hours in which more accounts than ever fail, from many sources
 
@@ -318,7 +318,7 @@ def _spray(attempts: _Attempts, outcomes: _Outcomes) -> Iterator[Finding]:
     scores.add("few-tries-each", 10, share_of(each, *TRIES_EACH), each)
     exist = _share_that_exists(attempts, episodes)
     scores.add("stayed-shut", 30, share_of(shut_share, *SHUT_SHARE), shut_share)
-    scores.add("accounts-exist", 15, exist, exist)
+    scores.add("accounts-exist", 15, exist * (shut_share > SHUT_SHARE[0]), exist)
     scores.add("more-than-usual", 10, 1 - usual / np.maximum(accounts, 1), usual)
     # Where most come in, they are people: coming in speaks for a spray only as the exception.
     scores.add("success-after", 10, share_of(opened, 0, 1) * (shut_share > SHUT_SHARE[0]), opened)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mingjian.model.sources import ObservableKind
+from mingjian.store.arrow import with_dictionary
 from mingjian.store.sightings import columns
 from mingjian.store.sightings.columns import Array, Column
 from mingjian.store.sightings.index import SightingsIndex
@@ -114,7 +115,7 @@ def _table(values: Array, what: Column, counts: Column) -> pa.Table:
     fits = columns.lengths(columns.as_texts(values)) < VALUE_BYTES_MAX
     values, what, counts = columns.kept(values, fits), what[fits], counts[fits]
     size = len(values)
-    nothing = np.zeros(size, np.int32)
+    nothing = np.zeros(size, np.int64)
     cells = {
         "kind": _coded([COMPANION], nothing),
         "value": values,
@@ -128,7 +129,7 @@ def _table(values: Array, what: Column, counts: Column) -> pa.Table:
 
 
 def _coded(texts: Sequence[str], codes: Column) -> Array:
-    return cast("Array", pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(texts, pa.string())))
+    return with_dictionary(texts, codes.astype(np.int32))
 
 
 def companions(

@@ -55,9 +55,12 @@ def test_a_walk_from_a_workstation_through_the_network_is_found_with_its_targets
 def test_a_chain_counts_for_more_than_its_parts() -> None:
     night = START_US + 30 * DAY + 2 * HOUR
     first, second = logon(night, "ws7", "ws3", "admin"), logon(night + HOUR, "ws3", "db", "admin")
-    alone = {each.entity: each.score for each in found([*office(), second])}
-    together = {each.entity: each.score for each in found([*office(), first, second])}
-    assert together["ws3"] == alone["ws3"] + 5
+
+    def points(rows: list[Row]) -> int:
+        [finding] = [each for each in found([*office(), *rows]) if each.entity == "ws3"]
+        return {term.name: term.points for term in finding.terms}["somebody-had-come-to-source"]
+
+    assert (points([second]), points([first, second])) == (0, 5)
 
 
 def test_rights_are_matched_by_host_account_and_moment() -> None:
