@@ -106,7 +106,7 @@ def ingest(
 ) -> Summary:
     """Take files in."""
     owner = organisation_named(workspace, OPERATOR, organisation, make=True)
-    watch = Watch(keep_rules(workspace, OPERATOR, rules, correlations), Engine(rules), matcher)
+    watch = Watch(keep_rules(workspace, OPERATOR, rules, correlations), Engine(rules), everybody=matcher)
     run = Ingest(workspace, OPERATOR, owner, watch, SOURCES, jobs=jobs, **options)
     return run.run([str(path) for path in paths])
 

@@ -62,6 +62,10 @@ def _parse_folder(given: Given, folder: Path) -> Path:
     return folder / Path(given).expanduser()
 
 
+def _parse_optional(given: Given, folder: Path) -> Path | None:
+    return None if given == "none" else _parse_folder(given, folder)
+
+
 def _parse_database(given: Given, folder: Path) -> str:
     if given == DATABASE_FILE:
         return DATABASE_FILE
@@ -144,6 +148,15 @@ KEYS: tuple[KeyNotes, ...] = (
         line_zh="数据湖是否同时保存每条日志事件的原始字节；代价见手册。",
         parse=_parse_truth,
     ),
+    KeyNotes(
+        name="placeholders",
+        kind="path",
+        unit="–",
+        default="none",
+        line_en="A YAML or JSON file with the values of the placeholders in rules, unless the command names another.",
+        line_zh="规则中占位符取值的 YAML 或 JSON 文件；命令另行指定时以命令为准。",
+        parse=_parse_optional,
+    ),
 )
 """Every setting there is, in the order of the manual."""
 
@@ -162,6 +175,7 @@ class Settings:
     database: str = field(default=DATABASE_FILE, repr=False)
     """It may hold a password."""
     keep_raw: bool = False
+    placeholders: Path | None = None
     file: Path | None = None
     """The file that was read, if there was one."""
 
@@ -224,6 +238,7 @@ _IN_CHINESE = {
     "processes": "进程",
     "state.db or URL": "state.db 或 URL",
     "true or false": "true 或 false",
+    "none": "无",
     "$XDG_CACHE_HOME/mingjian, else ~/.cache/mingjian": "$XDG_CACHE_HOME/mingjian，否则 ~/.cache/mingjian",
 }
 

@@ -68,7 +68,7 @@ def detect(
 ) -> Exit:
     """Run Sigma rules over log files of any kind and list what they find."""
     settings = context.find_object(Settings) or Settings()
-    book = _rulebook(rules or [], settings, placeholders, pipeline or [])
+    book = _rulebook(rules or [], settings, placeholders or settings.placeholders, pipeline or [])
     jobs = jobs or settings.jobs
     with ExitStack() as stack:
         unread = _QuarantineList(stack.enter_context(quarantine.open("w", encoding="utf-8")) if quarantine else None)

@@ -37,7 +37,7 @@ def explain_rule(
     file, colon, number = event.rpartition(":")
     if not colon or not number.isdigit():
         raise ConfigError(f"an event is named FILE:RECORD, not {event!r}")
-    chosen = _chosen(rule, rules or [], settings.cache_folder, placeholders, pipeline or [])
+    chosen = _chosen(rule, rules or [], settings.cache_folder, placeholders or settings.placeholders, pipeline or [])
     engine = Engine(chosen)
     router = Router(load_sources(sources or (), cache_folder=settings.cache_folder))
     for view, record in find_event(file, int(number), router):

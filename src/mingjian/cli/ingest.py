@@ -61,7 +61,7 @@ def ingest(
         organisation = organisation_named(workspace, scope, org or DEFAULT_ORGANISATION, make=True)
         if rules:
             book = load_rulebook(rules, cache_folder=settings.cache_folder, jobs=jobs)
-            loaded = watch_book(workspace, scope, organisation.id, book, cache_folder=settings.cache_folder)
+            loaded = watch_book(workspace, scope, book, cache_folder=settings.cache_folder)
         else:
             loaded = watch_live(
                 workspace,

@@ -53,7 +53,7 @@ def check_rules(
     book = load_rulebook(
         paths,
         cache_folder=settings.cache_folder,
-        placeholders=placeholders,
+        placeholders=placeholders or settings.placeholders,
         pipelines=pipelines or (),
         jobs=jobs or settings.jobs,
     )

@@ -37,7 +37,7 @@ def add(
     book = load_rulebook(
         paths,
         cache_folder=settings.cache_folder,
-        placeholders=placeholders,
+        placeholders=placeholders or settings.placeholders,
         pipelines=pipelines or (),
         jobs=jobs or settings.jobs,
     )

@@ -26,8 +26,8 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mingjian.errors import StateError, StorageError
-from mingjian.hunt.gathering import Gatherer
-from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, Pause
+from mingjian.hunt.foreman import Foreman
+from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, Pause, Renew, Share
 from mingjian.hunt.patience import Say
 
 SLOT_BYTES: Final = 10 * 1024 * 1024
@@ -40,8 +40,8 @@ _PR_SET_PDEATHSIG: Final = 1
 
 Reserve: TypeAlias = "Callable[[int], range]"
 """Gives out so many numbers for segments."""
-MakeGatherer: TypeAlias = "Callable[[Callable[[], int], Callable[[Part], None], Say], Gatherer]"
-"""Makes the one who does the work from: what numbers a segment, takes a part, hears of trouble."""
+MakeForeman: TypeAlias = "Callable[[Callable[[], int], Callable[[Share], None], Say], Foreman]"
+"""Makes the one who does the work from: what numbers a segment, takes a share, hears of trouble."""
 OnEpoch: TypeAlias = "Callable[[int, list[Part]], None]"
 """Takes all parts of an epoch."""
 
@@ -84,7 +84,7 @@ class _Failed(msgspec.Struct, frozen=True, tag=True):
     hint: str
 
 
-_Answer: TypeAlias = Part | _Freed | _Want | _Trouble | _Failed
+_Answer: TypeAlias = Share | _Freed | _Want | _Trouble | _Failed
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -107,7 +107,7 @@ class Numbers:
 def run(
     messages: Iterator[Message],
     jobs: int,
-    make: MakeGatherer,
+    make: MakeForeman,
     *,
     reserve: Reserve,
     on_epoch: OnEpoch,
@@ -129,20 +129,30 @@ def run(
 
 def _alone(
     messages: Iterator[Message],
-    make: MakeGatherer,
+    make: MakeForeman,
     reserve: Reserve,
     on_epoch: OnEpoch,
     say: Say,
     sleep: Callable[[float], None],
 ) -> None:
-    def without_pauses() -> Iterator[Message]:
+    is_new = False
+
+    def until_renewed() -> Iterator[Message]:
+        nonlocal is_new
         for message in messages:
+            if isinstance(message, Renew):
+                is_new = True
+                return
             if isinstance(message, Pause):
                 sleep(message.seconds)
             else:
                 yield message
 
-    make(Numbers(reserve), lambda part: on_epoch(part.epoch, [part]), say).work(without_pauses())
+    while True:
+        is_new = False
+        make(Numbers(reserve), lambda share: on_epoch(share.epoch, share.parts), say).work(until_renewed())
+        if not is_new:
+            return
 
 
 class _Worker:
@@ -166,14 +176,14 @@ class _Worker:
 
 
 class _Crew:
-    def __init__(self, jobs: int, make: MakeGatherer, reserve: Reserve, on_epoch: OnEpoch, say: Say) -> None:
+    def __init__(self, jobs: int, make: MakeForeman, reserve: Reserve, on_epoch: OnEpoch, say: Say) -> None:
         self._jobs = jobs
         self._make = make
         self._reserve = reserve
         self._on_epoch = on_epoch
         self._say = say
         self._workers: dict[Connection, _Worker] = {}
-        self._parts: dict[int, list[Part]] = {}
+        self._shares: dict[int, list[Share]] = {}
         self._open_epochs: deque[int] = deque()
         self._decode = msgspec.msgpack.Decoder(_Answer).decode
 
@@ -196,18 +206,25 @@ class _Crew:
                         current.send(message)
                     case Flush(epoch):
                         self._open_epochs.append(epoch)
-                        self._parts[epoch] = []
+                        self._shares[epoch] = []
                         for worker in self._workers.values():
                             worker.send(message)
                     case Drain():
-                        while self._open_epochs:
-                            self._listen(None)
+                        self._drain()
+                    case Renew():
+                        self._drain()
+                        self._stop()
+                        self._start()
                     case Pause(seconds):
                         self._listen(seconds)
-            while self._open_epochs:
-                self._listen(None)
+            self._drain()
         finally:
             self._stop()
+
+    def _drain(self) -> None:
+        """Wait until all epochs are handed over."""
+        while self._open_epochs:
+            self._listen(None)
 
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")
@@ -258,7 +275,7 @@ class _Crew:
             except (EOFError, ConnectionResetError):
                 raise _ended(worker.process) from None
             match answer:
-                case Part():
+                case Share():
                     self._take(answer)
                 case _Freed():
                     worker.is_free = True
@@ -270,15 +287,15 @@ class _Crew:
                 case _Failed(what, where, hint):
                     raise StorageError(what, where=where, hint=hint)
 
-    def _take(self, part: Part) -> None:
-        parts = self._parts[part.epoch]
-        parts.append(part)
+    def _take(self, share: Share) -> None:
+        shares = self._shares[share.epoch]
+        shares.append(share)
         # Every process answers the epochs in their order, so the first of them is complete first.
-        if len(parts) == len(self._workers):
-            assert self._open_epochs[0] == part.epoch
+        if len(shares) == len(self._workers):
+            assert self._open_epochs[0] == share.epoch
             self._open_epochs.popleft()
-            del self._parts[part.epoch]
-            self._on_epoch(part.epoch, parts)
+            del self._shares[share.epoch]
+            self._on_epoch(share.epoch, [part for each in shares for part in each.parts])
 
 
 def _ended(process: BaseProcess) -> StateError:
@@ -333,7 +350,7 @@ class _Desk:
 
 
 def _work(
-    connection: Connection, inherited: list[Connection], memory: mmap.mmap, make: MakeGatherer, parent: int
+    connection: Connection, inherited: list[Connection], memory: mmap.mmap, make: MakeForeman, parent: int
 ) -> None:
     """A process's life. It ends with the one that started it, however that ends."""
     for other in inherited:

@@ -35,15 +35,14 @@ from mingjian.formats import containers, registry
 from mingjian.formats.containers import Member
 from mingjian.hunt import crew
 from mingjian.hunt.arrival import Watch, correlate_arrivals
-from mingjian.hunt.gathering import Gatherer, Home
+from mingjian.hunt.foreman import Foreman, Plan
 from mingjian.hunt.identifying import Verdict, candidates, verdict_on
-from mingjian.hunt.parts import Begin, Counted, Data, Drain, End, Flush, Message, Part, Unit
+from mingjian.hunt.parts import Begin, Counted, Data, Drain, End, Flush, Message, Part, Share, Unit
 from mingjian.hunt.patience import Say, insist
 from mingjian.model.blocks import Quarantined
 from mingjian.sources import files
 from mingjian.sources.contents import Cut, File, Tracker, digest_of, drained, how_to_cut, units
 from mingjian.sources.definitions import SourceBook
-from mingjian.sources.router import Router
 from mingjian.store.catalogue import (
     HEAD_BYTES,
     Batch,
@@ -113,7 +112,8 @@ class _Position(msgspec.Struct, frozen=True):
 class _Open:
     """An input on its way in: how far it was handed out, and how far it is committed."""
 
-    def __init__(self, known: KnownInput, format_: str, cut: Cut, tracker: Tracker) -> None:
+    def __init__(self, owner: Organisation, known: KnownInput, format_: str, cut: Cut, tracker: Tracker) -> None:
+        self.owner = owner
         position = _Position() if known.position is None else msgspec.json.decode(known.position, type=_Position)
         self.id = known.id
         self.format = format_
@@ -150,11 +150,19 @@ def _snapshot(one: _Open) -> _Snapshot:
     return _Snapshot(one, tracker.offset, one.line_ends + one.in_line, one.in_line, tracker.digest(), one.is_whole)
 
 
+class _Loose(msgspec.Struct, frozen=True):
+    """Something that was quarantined here, not in a process that does the work."""
+
+    owner: Organisation
+    input_id: int | None
+    entry: Quarantined
+
+
 class _Epoch(msgspec.Struct):
     """What was handed out between two flushes."""
 
     snapshots: list[_Snapshot]
-    loose: list[tuple[int | None, Quarantined]]
+    loose: list[_Loose]
 
 
 class Ingest:
@@ -195,7 +203,7 @@ class Ingest:
         """Inputs that were handed out in part since the last flush."""
         self._uncommitted: Counter[int] = Counter()
         """Inputs of which something is on its way: in how many epochs."""
-        self._loose: list[tuple[int | None, Quarantined]] = []
+        self._loose: list[_Loose] = []
         """What was quarantined here, with its input if it is of one."""
         self._epochs: dict[int, _Epoch] = {}
         self._read_bytes = 0
@@ -218,7 +226,7 @@ class Ingest:
             crew.run(
                 self._messages(paths),
                 self._jobs,
-                self._gatherer,
+                self._foreman,
                 reserve=self._reserve,
                 on_epoch=self._commit,
                 say=self._say,
@@ -227,9 +235,10 @@ class Ingest:
         self.summary.seconds = self._clock_s() - started
         return self.summary
 
-    def _gatherer(self, reserve: Callable[[], int], deliver: Callable[[Part], None], say: Say) -> Gatherer:
-        home = Home(self._workspace.lake, self._workspace.sightings, self._organisation, self._keep_raw)
-        return Gatherer(home, self._watch, Router(self._sources), reserve=reserve, deliver=deliver, say=say)
+    def _foreman(self, reserve: Callable[[], int], deliver: Callable[[Share], None], say: Say) -> Foreman:
+        place = self._workspace
+        plan = Plan(self._watch, self._sources, place.lake, place.sightings, self._keep_raw)
+        return Foreman(plan, reserve=reserve, deliver=deliver, say=say)
 
     def _reserve(self, count: int) -> range:
         return insist(lambda: reserve_segments(self._workspace, self._scope, self._organisation.id, count), self._say)
@@ -364,13 +373,15 @@ class Ingest:
             self.summary.new += 1
         if known.head_bytes < len(head):
             grow_head(workspace, scope, known.id, head_digest=digest_of(head), head_bytes=len(head))
-        return _Open(known, format_, cut, tracker)
+        return _Open(self._organisation, known, format_, cut, tracker)
 
     def _feed(self, one: _Open, member: Member, format_: registry.Format) -> Iterator[Message]:
         """Hand an input out, unit by unit."""
         counts = one.cut == "whole"
         for pieces in units(one.tracker, format_, one.cut):
             unit = Unit(
+                organisation=one.owner.id,
+                owner=one.owner.public_id,
                 input_id=one.id,
                 file=member.name,
                 format=one.format,
@@ -407,14 +418,14 @@ class Ingest:
             pass
         one.is_whole = True
         self._touched[one.id] = one
-        self._loose.append((one.id, registry.unknown(name, head)))
+        self._loose.append(_Loose(one.owner, one.id, registry.unknown(name, head)))
         if self._is_epoch_over():
             yield from self._flush()
 
     def _set_aside(self, entry: Quarantined) -> None:
         """Quarantine what is of no input, unless that was done when it was met before."""
         if not is_quarantined(self._workspace, self._scope, self._organisation.id, entry):
-            self._loose.append((None, entry))
+            self._loose.append(_Loose(self._organisation, None, entry))
 
     def _handed_out(self, size: int) -> None:
         self._epoch_bytes += size
@@ -441,34 +452,45 @@ class Ingest:
     # --- committing
 
     def _commit(self, number: int, parts: list[Part]) -> None:
-        """Commit an epoch: everything in it is on the disk."""
+        """Commit an epoch, organisation by organisation: everything in it is on the disk."""
         epoch = self._epochs.pop(number)
+        owners = {snapshot.of.owner.id: snapshot.of.owner for snapshot in epoch.snapshots}
+        owners |= {each.owner.id: each.owner for each in epoch.loose}
+        for owner in owners.values():
+            self._commit_of(owner, epoch, [part for part in parts if part.organisation == owner.id])
+        self._progress(self._read_bytes, self.summary.events)
+
+    def _commit_of(self, owner: Organisation, epoch: _Epoch, parts: Sequence[Part]) -> None:
         now = self._workspace.clock_us()
-        quarantined = [*epoch.loose, *(entry for part in parts for entry in part.quarantined)]
+        snapshots = [snapshot for snapshot in epoch.snapshots if snapshot.of.owner.id == owner.id]
+        quarantined = [(each.input_id, each.entry) for each in epoch.loose if each.owner.id == owner.id]
+        quarantined += [entry for part in parts for entry in part.quarantined]
         segments = [segment for part in parts for segment in part.segments]
         batch = Batch(
-            organisation=self._organisation.id,
-            inputs=[self._progress_of(snapshot, parts) for snapshot in epoch.snapshots],
+            organisation=owner.id,
+            inputs=[self._progress_of(snapshot, parts) for snapshot in snapshots],
             segments=segments,
             quarantined=quarantined,
             hosts=[each for part in parts for each in part.hosts],
         )
         results = {segment: count for part in parts for segment, count in part.results.items()}
         extras: list[Extra] = [ran_rules([each.id for each in segments], self._watch.rule_set.id, results, now)]
-        extras += self._indicator_coverage(parts, [each.id for each in segments], now)
+        extras += self._indicator_coverage(owner, parts, [each.id for each in segments], now)
         extras += [with_index_file(file) for part in parts for file in part.indexes]
         for part in parts:
-            extras.append(add(self._organisation.id, part.detections, "arrival", now))
-            extras.append(add_matches(self._organisation.id, part.matches))
+            extras.append(add(owner.id, part.detections, "arrival", now))
+            extras.append(add_matches(owner.id, part.matches))
         insist(lambda: commit_batch(self._workspace, self._scope, batch, extras), self._say)
-        for snapshot in epoch.snapshots:
+        for snapshot in snapshots:
             snapshot.of.committed = snapshot.offset
             self._uncommitted[snapshot.of.id] -= 1
         self._sum_up(parts, quarantined)
 
-    def _indicator_coverage(self, parts: Sequence[Part], segments: Sequence[int], now: int) -> list[Extra]:
+    def _indicator_coverage(
+        self, owner: Organisation, parts: Sequence[Part], segments: Sequence[int], now: int
+    ) -> list[Extra]:
         """Rows that say that all sets of indicators were looked for in some segments."""
-        matcher = self._watch.matcher
+        matcher = self._watch.matcher(owner.id)
         found: list[Extra] = []
         for set_id in () if matcher is None else matcher.set_ids:
             results = {segment: n for part in parts for segment, n in part.recognised.get(set_id, {}).items()}
@@ -504,7 +526,6 @@ class Ingest:
         summary.quarantined += len(quarantined)
         for _, entry in quarantined:
             self._on_quarantined(entry)
-        self._progress(self._read_bytes, summary.events)
 
     def _correlate(self) -> None:
         self.summary.correlations = insist(

@@ -119,3 +119,15 @@ def test_explaining_a_rule_from_the_row(place: Path, capsys: pytest.CaptureFixtu
     assert "nobody" in capsys.readouterr().err
     assert run(["rules", "explain", "rules/a.yml", "--event", "log.json"]) is Exit.WRONG_USE
     assert run(["rules", "explain", "rules/a.yml", "--event", "log.json:9"]) is Exit.FAILED
+
+
+def test_placeholders_of_the_settings_file_are_used(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = (place / "rules" / "a.yml").read_text().replace("Image|endswith: '\\whoami.exe'", "Image|expand: '%tools%'")
+    (place / "rules" / "a.yml").write_text(rule)
+    (place / "rules" / "b.yml").unlink()
+    assert run(["detect", "--rules", "rules", "log.json"]) is not Exit.DONE or capsys.readouterr().out == ""
+    (place / "values.yml").write_text("tools: ['C:\\whoami.exe']\n")
+    (place / "mingjian.toml").write_text('placeholders = "values.yml"\n')
+    capsys.readouterr()
+    assert run(["detect", "--rules", "rules", "log.json"]) is Exit.DONE
+    assert len(capsys.readouterr().out.splitlines()) == 1
