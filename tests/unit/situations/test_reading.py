@@ -1,0 +1,78 @@
+"""Which records of a block hold an observable: as if each record had been looked at."""
+
+from pathlib import Path
+
+import pytest
+
+from ingesting import SOURCES, ingest, lines, sysmon
+from lakes import OPERATOR
+from mingjian.detect.engine import Engine
+from mingjian.hunt.history import History
+from mingjian.model.sources import ObservableKind
+from mingjian.situations.reading import needle_of, read_segment, rows_with, united
+from mingjian.sources.envelope import observables
+from mingjian.store.blocks import Segment
+from mingjian.store.catalogue import live_segments
+from mingjian.store.workspace import Workspace, create
+
+HASHES = f"MD5={'a' * 32},SHA256={'B' * 64}"
+
+
+def records() -> list[dict[str, object]]:
+    found = [sysmon(n, f"C:\\Windows\\tool{n % 3}.exe", host=f"pc-{n % 2}") for n in range(30)]
+    for n, record in enumerate(found):
+        record["User"] = "CORP\\Älice" if n % 5 else "corp\\bob"
+        record["Hashes"] = HASHES if n % 4 else "MD5=" + "c" * 32
+    return found
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "a.jsonl").write_bytes(lines(records()))  # type: ignore[arg-type]  # plain values only
+    made = create(tmp_path / "w")
+    ingest(made, tmp_path / "a.jsonl")
+    return made
+
+
+def test_the_rows_are_those_of_a_look_at_every_record(workspace: Workspace) -> None:
+    history = History(workspace, OPERATOR, Engine(()), SOURCES)
+    looked_at = 0
+    for row in live_segments(workspace, OPERATOR):
+        with Segment(workspace.lake / row.path) as segment:
+            for block in segment.blocks():
+                for view, part in history.views_of(row, block):
+                    seen = [observables(view, part.record(place)) for place in range(len(part))]
+                    for kind, value in {each[:2] for several in seen for each in several}:
+                        expected = [n for n, several in enumerate(seen) if (kind, value) in {e[:2] for e in several}]
+                        assert rows_with(view, part, kind, value).tolist() == expected, (kind, value)
+                        looked_at += 1
+    assert looked_at > 8
+
+
+def test_events_that_are_alike_are_one_group(workspace: Workspace) -> None:
+    history = History(workspace, OPERATOR, Engine(()), SOURCES)
+    reads = [
+        read_segment(workspace, history, row, "file", "c:\\windows\\tool1.exe")
+        for row in live_segments(workspace, OPERATOR)
+    ]
+    groups = united(reads)
+    assert sum(each.count for each in groups) == sum(read.rows for read in reads) == 10
+    assert 1 < len(groups) < 10
+    assert len(set().union(*(read.pointers for read in reads))) == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "needle"),
+    [
+        ("ip", "192.0.2.1", "192.0.2.1"),
+        ("ip", "2001:db8::1", None),
+        ("account", "corp\\bob", "bob"),
+        ("account", "corp\\älice", None),
+        ("domain", "xn--a.example", None),
+        ("url", "http://a.example:81/x", "a.example"),
+        ("certificate", "ab" * 8, None),
+        ("hash", "imphash:" + "a" * 32, "a" * 32),
+    ],
+)
+def test_a_needle_is_in_every_spelling(kind: ObservableKind, value: str, needle: str | None) -> None:
+    assert needle_of(kind, value) == needle
