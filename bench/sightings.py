@@ -352,12 +352,12 @@ def measure_duckdb(parquet: Path, values: dict[str, list[tuple[str, str]]]) -> d
         for kind, value in some:
             drop(parquet)
             with duckdb.connect() as connection:
-                cold.append(timed(lambda k=kind, v=value, c=connection: c.execute(ask, [k, v]).fetch_arrow_table()))
+                cold.append(timed(lambda k=kind, v=value, c=connection: c.execute(ask, [k, v]).to_arrow_table()))
         quantiles(f"look-up, cold, {name}", cold, found)
         with duckdb.connect() as connection:
             for kind, value in some:
-                connection.execute(ask, [kind, value]).fetch_arrow_table()
-            warm = [timed(lambda k=k, v=v, c=connection: c.execute(ask, [k, v]).fetch_arrow_table()) for k, v in some]
+                connection.execute(ask, [kind, value]).to_arrow_table()
+            warm = [timed(lambda k=k, v=v, c=connection: c.execute(ask, [k, v]).to_arrow_table()) for k, v in some]
         quantiles(f"look-up, warm, {name}", warm, found)
     share = FEED_SHARES[0]
     kinds, column = feed_columns(share)
@@ -369,9 +369,16 @@ def measure_duckdb(parquet: Path, values: dict[str, list[tuple[str, str]]]) -> d
     with duckdb.connect() as connection:
         connection.register("feed", pa.table({"kind": kinds, "value": column}))
         name = f"feed of {FEED:,}, {share:.1%} hits"
-        found[f"{name}, cold"] = timed(lambda: connection.execute(join).fetch_arrow_table()).wall
-        found[f"{name}, warm"] = min(timed(lambda: connection.execute(join).fetch_arrow_table()).wall for _ in range(2))
-    say(f"feed of {FEED:,}", cold_s=found[f"{name}, cold"], warm_s=found[f"{name}, warm"])
+        cold_feed = timed(lambda: connection.execute(join).to_arrow_table())
+        warm_feed = min(timed(lambda: connection.execute(join).to_arrow_table()) for _ in range(2))
+    found[f"{name}, cold"], found[f"{name}, warm"] = cold_feed.wall, warm_feed.wall
+    say(
+        f"feed of {FEED:,}",
+        cold_s=cold_feed.wall,
+        cold_cpu_s=cold_feed.cpu,
+        warm_s=warm_feed.wall,
+        warm_cpu_s=warm_feed.cpu,
+    )
     return found
 
 

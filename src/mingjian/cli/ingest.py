@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +13,22 @@ import typer
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
+from mingjian.errors import ConfigError
 from mingjian.model.blocks import Quarantined
 from mingjian.model.rules import LEVELS
 from mingjian.settings import Settings
 
 if TYPE_CHECKING:
-    from mingjian.hunt.arrival import Loaded
-    from mingjian.hunt.ingest import Summary
+    from mingjian.hunt.arrival import Loaded, Watch
+    from mingjian.hunt.ingest import Ingest, Summary
+    from mingjian.sources.definitions import SourceBook
+    from mingjian.store.catalogue import Organisation
+    from mingjian.store.scope import Scope
+    from mingjian.store.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 
+STANDARD_INPUT = "-"
 QUARANTINE_NAMED_MAX = 5
 """So many entries of quarantined input are shown."""
 FIELDS = (
@@ -32,8 +40,16 @@ FIELDS = (
 @app.command(no_args_is_help=True)
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(help="Files, archives and folders of logs; - is standard input.")],
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Files, archives and folders of logs; - is standard input.")
+    ] = None,
     org: Annotated[str | None, typer.Option(help="Whose logs they are; made if there is no such organisation.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what grows or is new, until you stop it.")
+    ] = False,
+    listen: Annotated[
+        list[str] | None, typer.Option(help="Listen, for example on syslog+udp://127.0.0.1:5514. May be repeated.")
+    ] = None,
     rules: Annotated[
         list[Path] | None, typer.Option(help="Sigma rules for this time, instead of those of the workspace.")
     ] = None,
@@ -44,51 +60,149 @@ def ingest(
     ] = None,
 ) -> Exit:
     """Take logs into the workspace: each record once, with every rule run over them on the way."""
-    from mingjian.cli.detect import starter_rules
-    from mingjian.hunt.arrival import watch_book, watch_live
     from mingjian.hunt.ingest import Ingest
-    from mingjian.hunt.rulebook import load_rulebook
     from mingjian.sources.definitions import load_sources
     from mingjian.store.catalogue import DEFAULT_ORGANISATION, organisation_named
     from mingjian.store.scope import Scope
     from mingjian.store.workspace import open_here
 
     settings = context.find_object(Settings) or Settings()
+    if not paths and not listen:
+        raise ConfigError("nothing to take in", hint="a PATH, - for standard input, or --listen")
+    if follow and STANDARD_INPUT in (paths or []):
+        raise ConfigError("standard input cannot be followed", hint="it is read to its end without --follow")
     scope = Scope.of_operator()
     jobs = jobs or settings.jobs
     unread = _Unread()
+    book = load_sources(sources or (), cache_folder=settings.cache_folder)
     with open_here(settings) as workspace, Progress(sys.stderr) as progress:
         organisation = organisation_named(workspace, scope, org or DEFAULT_ORGANISATION, make=True)
-        if rules:
-            book = load_rulebook(rules, cache_folder=settings.cache_folder, jobs=jobs)
-            loaded = watch_book(workspace, scope, book, cache_folder=settings.cache_folder)
-        else:
-            loaded = watch_live(
-                workspace,
-                scope,
-                organisation.id,
-                starter=starter_rules(),
-                cache_folder=settings.cache_folder,
-                jobs=jobs,
-            )
+        loaded = _loaded(workspace, scope, rules or [], settings, jobs)
         run = Ingest(
             workspace,
             scope,
             organisation,
             loaded.watch,
-            load_sources(sources or (), cache_folder=settings.cache_folder),
+            book,
             keep_raw=settings.keep_raw,
             jobs=jobs,
             on_quarantined=unread.take,
             say=_say,
             progress=progress.show,
         )
-        summary = run.run(paths)
+        if follow or listen:
+            reload = _Reload(workspace, scope, rules or [], settings, jobs)
+            summary = _go_on(run, workspace, scope, organisation, book, settings, paths or [], listen or [], reload)
+        else:
+            summary = _once(run, workspace, book, settings, paths or [])
     _summarise(summary, loaded, unread)
     if how is not None:
         row = {name: getattr(summary, name) for name in FIELDS}
         terminal.write_rows([row], FIELDS, terminal.choose_format(how))
     return Exit.QUARANTINED if summary.quarantined else Exit.DONE
+
+
+def _loaded(workspace: Workspace, scope: Scope, rules: list[Path], settings: Settings, jobs: int) -> Loaded:
+    from mingjian.cli.detect import starter_rules
+    from mingjian.hunt.arrival import watch_book, watch_live
+    from mingjian.hunt.rulebook import load_rulebook
+
+    cache = settings.cache_folder
+    if rules:
+        return watch_book(workspace, scope, load_rulebook(rules, cache_folder=cache, jobs=jobs), cache_folder=cache)
+    return watch_live(workspace, scope, starter=starter_rules(), cache_folder=cache, jobs=jobs)
+
+
+class _Reload:
+    """Loads rules and indicators anew when others count."""
+
+    def __init__(self, workspace: Workspace, scope: Scope, rules: list[Path], settings: Settings, jobs: int) -> None:
+        self._workspace = workspace
+        self._scope = scope
+        self._rules = rules
+        self._settings = settings
+        self._jobs = jobs
+        self._mark = self._now()
+
+    def _now(self) -> tuple[object, ...]:
+        from mingjian.hunt.arrival import mark_of
+
+        return mark_of(self._workspace, self._scope)
+
+    def __call__(self) -> Watch | None:
+        mark = self._now()
+        if mark == self._mark:
+            return None
+        self._mark = mark
+        return _loaded(self._workspace, self._scope, self._rules, self._settings, self._jobs).watch
+
+
+def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Settings, paths: list[str]) -> Summary:
+    from mingjian.hunt.companions import companion, upkeep
+    from mingjian.store.sightings.live import tidy
+    from mingjian.store.upkeep import clean
+
+    with workspace.writing():
+        clean(workspace)
+        tidy(workspace)
+        workspace.close()
+        with companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder)):
+            return run.work(run.messages(paths))
+
+
+def _go_on(
+    run: Ingest,
+    workspace: Workspace,
+    scope: Scope,
+    organisation: Organisation,
+    book: SourceBook,
+    settings: Settings,
+    paths: list[str],
+    addresses: list[str],
+    reload: _Reload,
+) -> Summary:
+    from mingjian.hunt.companions import companion, upkeep
+    from mingjian.hunt.tailing import Tail
+    from mingjian.sources.listen import parse_listener, serve
+    from mingjian.store.sightings.live import tidy
+    from mingjian.store.upkeep import clean
+
+    listeners = [parse_listener(text) for text in addresses]
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopping.append(number))
+
+    def listen() -> None:
+        serve(workspace.intake, listeners, organisation=organisation.name, ready=_say_addresses)
+
+    with workspace.writing(), ExitStack() as stack:
+        clean(workspace)
+        tidy(workspace)
+        workspace.close()
+        checks = [stack.enter_context(companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder)))]
+        if listeners:
+            checks.append(stack.enter_context(companion("listening", listen)))
+
+        def tell() -> None:
+            for check in checks:
+                check()
+
+        tail = Tail(
+            run,
+            workspace,
+            scope,
+            paths=paths,
+            intake=bool(listeners),
+            changed=reload,
+            should_stop=lambda: bool(stopping),
+            tell=tell,
+        )
+        return run.work(tail.messages())
+
+
+def _say_addresses(addresses: list[tuple[str, str, int]]) -> None:
+    for scheme, host, port in addresses:
+        terminal.note(f"listening on {scheme}://{host}:{port}")
 
 
 class _Unread:

@@ -80,9 +80,10 @@ def add(
     assumed = Assumed(kind=_kind(kind), source=source, marking=_marking(tlp), confidence=confidence)
     groups = [(name, paths)] if name else [(_name_of(path), [path]) for path in paths]
     read = _Read()
+    settings = context.ensure_object(Settings)
     with ExitStack() as stack:
-        workspace = stack.enter_context(open_here(context.ensure_object(Settings)))
-        adding = _Adding(workspace, organisation, source, assumed.marking)
+        workspace = stack.enter_context(open_here(settings))
+        adding = _Adding(workspace, settings.cache_folder, organisation, source, assumed.marking)
         read.file = stack.enter_context(quarantine.open("w", encoding="utf-8")) if quarantine else None
         rows: list[terminal.Row] = []
         for set_name, of_set in groups:
@@ -191,7 +192,9 @@ def _quarantine_line(entry: Quarantined) -> str:
 class _Adding:
     """Adds sets to a workspace."""
 
-    def __init__(self, workspace: Workspace, organisation: str | None, source: str, marking: Marking) -> None:
+    def __init__(
+        self, workspace: Workspace, cache_folder: Path, organisation: str | None, source: str, marking: Marking
+    ) -> None:
         from mingjian.store.scope import Scope
         from mingjian.store.warninglists import WarningLists
 
@@ -201,7 +204,7 @@ class _Adding:
         self._organisation = _organisation_id(workspace, self._scope, organisation)
         self._source = source
         self._marking: Marking = marking
-        self._lists = WarningLists()
+        self._lists = WarningLists(cache_folder=cache_folder)
 
     def add(self, name: str, indicators: Iterator[Indicator], read: _Read) -> terminal.Row:
         """Add one set and give its row."""

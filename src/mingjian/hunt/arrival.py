@@ -26,7 +26,8 @@ from mingjian.store.detections import (
     set_correlated,
 )
 from mingjian.store.indicatormatching import IndicatorMatcher, Matchers
-from mingjian.store.rules import RuleSet, can_be_kept, keep_rules, live_rules, version_key
+from mingjian.store.indicators import live_sets
+from mingjian.store.rules import RuleSet, can_be_kept, keep_rules, live_rules, live_versions, version_key
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
@@ -113,6 +114,12 @@ def watch_book(workspace: Workspace, scope: Scope, book: Rulebook, *, cache_fold
     engine = engine_for(rule_set.rules, cache_folder)
     watch = _watch(workspace, scope, rule_set, engine)
     return Loaded(watch=watch, is_starter=False, left_out=left_out)
+
+
+def mark_of(workspace: Workspace, scope: Scope) -> tuple[object, ...]:
+    """What changes whenever other rules or indicators count, or there is another organisation."""
+    sets = tuple(each.id for each in live_sets(workspace, scope))
+    return live_versions(workspace), sets, tuple(each.id for each in organisations(workspace, scope))
 
 
 def _watch(workspace: Workspace, scope: Scope, rule_set: RuleSet, engine: Engine) -> Watch:

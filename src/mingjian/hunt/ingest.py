@@ -30,14 +30,14 @@ from typing import Final
 
 import msgspec
 
-from mingjian.errors import InputError
+from mingjian.errors import InputError, MingjianError
 from mingjian.formats import containers, registry
 from mingjian.formats.containers import Member
 from mingjian.hunt import crew
 from mingjian.hunt.arrival import Watch, correlate_arrivals
 from mingjian.hunt.foreman import Foreman, Plan
 from mingjian.hunt.identifying import Verdict, candidates, verdict_on
-from mingjian.hunt.parts import Begin, Counted, Data, Drain, End, Flush, Message, Part, Share, Unit
+from mingjian.hunt.parts import Begin, Counted, Data, Drain, End, Flush, Message, Part, Renew, Share, Unit
 from mingjian.hunt.patience import Say, insist
 from mingjian.model.blocks import Quarantined
 from mingjian.sources import files
@@ -60,7 +60,7 @@ from mingjian.store.catalogue import (
 from mingjian.store.coverage import ran_indicators, ran_rules
 from mingjian.store.detections import add, add_matches
 from mingjian.store.indexfiles import with_index_file
-from mingjian.store.scope import Scope
+from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.sightings.live import tidy
 from mingjian.store.upkeep import clean
 from mingjian.store.workspace import Workspace
@@ -109,7 +109,7 @@ class _Position(msgspec.Struct, frozen=True):
     """Of one that is cut at lines: the last line has no end yet."""
 
 
-class _Open:
+class Open:
     """An input on its way in: how far it was handed out, and how far it is committed."""
 
     def __init__(self, owner: Organisation, known: KnownInput, format_: str, cut: Cut, tracker: Tracker) -> None:
@@ -137,7 +137,7 @@ class _Open:
 class _Snapshot(msgspec.Struct, frozen=True):
     """How far an input is with an epoch."""
 
-    of: _Open
+    of: Open
     offset: int
     lines: int
     in_line: bool
@@ -145,7 +145,7 @@ class _Snapshot(msgspec.Struct, frozen=True):
     is_whole: bool
 
 
-def _snapshot(one: _Open) -> _Snapshot:
+def _snapshot(one: Open) -> _Snapshot:
     tracker = one.tracker
     return _Snapshot(one, tracker.offset, one.line_ends + one.in_line, one.in_line, tracker.digest(), one.is_whole)
 
@@ -199,13 +199,15 @@ class Ingest:
         self._epoch = 0
         self._epoch_bytes = 0
         self._epoch_began_s = clock_s()
-        self._touched: dict[int, _Open] = {}
+        self._touched: dict[int, Open] = {}
         """Inputs that were handed out in part since the last flush."""
         self._uncommitted: Counter[int] = Counter()
         """Inputs of which something is on its way: in how many epochs."""
         self._loose: list[_Loose] = []
         """What was quarantined here, with its input if it is of one."""
         self._epochs: dict[int, _Epoch] = {}
+        self._correlated: dict[OrganisationId, int] = {}
+        """Organisations that had something committed, and how many detections of correlations hold there."""
         self._read_bytes = 0
         self.summary = Summary()
 
@@ -216,24 +218,31 @@ class Ingest:
             StateError: another process writes in the workspace, or a process of ours came to a sudden end.
             StorageError: something cannot be kept, and waiting does not help. What was committed stays.
         """
-        started = self._clock_s()
         with self._workspace.writing():
             clean(self._workspace)
             tidy(self._workspace)
-            # Connections of the database do not go well through a fork.
-            self._workspace.close()
-            self._epoch_began_s = self._clock_s()
-            crew.run(
-                self._messages(paths),
-                self._jobs,
-                self._foreman,
-                reserve=self._reserve,
-                on_epoch=self._commit,
-                say=self._say,
-            )
-            self._correlate()
+            return self.work(self.messages(paths))
+
+    def work(self, messages: Iterator[Message]) -> Summary:
+        """Let messages be worked off that stand for what is to be taken in, and decide the correlations at the end.
+
+        For one that is the one process that writes, and has cleaned up. Raises: as ``run``.
+        """
+        started = self._clock_s()
+        # Connections of the database do not go well through a fork.
+        self._workspace.close()
+        self._epoch_began_s = self._clock_s()
+        crew.run(messages, self._jobs, self._foreman, reserve=self._reserve, on_epoch=self._commit, say=self._say)
+        self.correlate()
         self.summary.seconds = self._clock_s() - started
         return self.summary
+
+    def renew(self, watch: Watch) -> Iterator[Message]:
+        """Go on with other rules and indicators."""
+        yield from self.flush()
+        yield Drain()
+        self._watch = watch
+        yield Renew()
 
     def _foreman(self, reserve: Callable[[], int], deliver: Callable[[Share], None], say: Say) -> Foreman:
         place = self._workspace
@@ -245,25 +254,27 @@ class Ingest:
 
     # --- handing out
 
-    def _messages(self, paths: Sequence[str]) -> Iterator[Message]:
+    def messages(self, paths: Sequence[str]) -> Iterator[Message]:
+        """Hand out everything below some paths."""
         found, missing = files.find(paths)
         for entry in missing:
-            self._set_aside(entry)
+            self.set_aside(entry)
         for path in found:
             self.summary.files += 1
-            yield from self._file(path)
-        yield from self._flush()
+            yield from self.file(path)
+        yield from self.flush()
         yield Drain()
 
-    def _file(self, path: str) -> Iterator[Message]:
+    def file(self, path: str) -> Iterator[Message]:
+        """Hand out everything that is in a file; one that cannot be read is quarantined."""
         try:
             if path != files.STANDARD_INPUT:
-                yield from self._contents(File(Path(path)))
+                yield from self.contents(File(Path(path)))
                 return
             with tempfile.NamedTemporaryFile(dir=self._workspace.folder, prefix=".stdin-") as spool:
                 yield from self._standard_input(spool)
         except OSError as error:
-            self._set_aside(
+            self.set_aside(
                 Quarantined(
                     file=path,
                     record=0,
@@ -287,9 +298,9 @@ class Ingest:
         for data in chain([head], rest):
             spool.write(data)
         spool.flush()
-        yield from self._contents(File(Path(spool.name), STANDARD_INPUT_NAME))
+        yield from self.contents(File(Path(spool.name), STANDARD_INPUT_NAME))
 
-    def _contents(self, file: File) -> Iterator[Message]:
+    def contents(self, file: File) -> Iterator[Message]:
         """Take in all contents of a file; go through it a second time for those that turned out to need it."""
         verdicts: dict[int, Verdict] | None = None
         is_plain = file.is_plain()
@@ -298,7 +309,7 @@ class Ingest:
             for number, member in enumerate(file.contents()):
                 if isinstance(member, Quarantined):
                     if verdicts is None:
-                        self._set_aside(member)
+                        self.set_aside(member)
                     continue
                 if verdicts is None or number in verdicts:
                     verdict = yield from self._content(member, verdicts[number] if verdicts else None)
@@ -317,15 +328,15 @@ class Ingest:
             return None
         is_first = verdict is None
         if verdict is None:
-            several = self._candidates(head)
-            if any(self._uncommitted[each.id] or each.id in self._touched for each in several):
-                yield from self._flush()
+            several = self.candidates(head)
+            if self.is_on_its_way(several):
+                yield from self.flush()
                 yield Drain()
-                several = self._candidates(head)
+                several = self.candidates(head)
             verdict = verdict_on(self._workspace, self._scope, several, tracker)
         known = verdict.known
         if known is not None and known.offset and (verdict.is_shorter or (verdict.is_here and not tracker.fill(1))):
-            self._is_known(member.name, known)
+            self.noticed(member.name, known)
             return None
         format_ = _format(head, member.name, known)
         cut = "whole" if format_ is None else how_to_cut(format_, head)
@@ -334,35 +345,51 @@ class Ingest:
             if is_first:
                 return verdict._replace(is_here=False)
             tracker.pass_over(starts_at)
-        one = self._opened(member.name, head, known, "" if format_ is None else format_.name, cut, tracker)
+        one = self.opened(member.name, head, known, "" if format_ is None else format_.name, cut, tracker)
         if format_ is None:
             yield from self._unknown(one, member.name, head)
         else:
-            yield from self._feed(one, member, format_)
+            yield from self.feed(one, member, format_)
         return None
 
-    def _candidates(self, head: bytes) -> list[KnownInput]:
-        return candidates(self._workspace, self._scope, self._organisation.id, head[:HEAD_BYTES])
+    def candidates(self, head: bytes, owner: Organisation | None = None) -> list[KnownInput]:
+        """The inputs that a content may be that begins like this."""
+        return candidates(self._workspace, self._scope, (owner or self._organisation).id, head[:HEAD_BYTES])
 
-    def _is_known(self, name: str, known: KnownInput) -> None:
+    def is_on_its_way(self, several: Sequence[KnownInput]) -> bool:
+        """Whether of one of some inputs something was handed out that is not committed."""
+        return any(self._uncommitted[each.id] or each.id in self._touched for each in several)
+
+    def noticed(self, name: str, known: KnownInput) -> None:
+        """Note that a known input was met as it is."""
         self.summary.known += 1
         if name != known.name:
             note_name(self._workspace, self._scope, known.id, name)
 
-    def _opened(
-        self, name: str, head: bytes, known: KnownInput | None, format_: str, cut: Cut, tracker: Tracker
-    ) -> _Open:
+    def opened(
+        self,
+        name: str,
+        head: bytes,
+        known: KnownInput | None,
+        format_: str,
+        cut: Cut,
+        tracker: Tracker,
+        *,
+        owner: Organisation | None = None,
+        kind: str = "file",
+    ) -> Open:
         """Begin with an input; one that is new gets its number."""
         head = head[:HEAD_BYTES]
+        owner = owner or self._organisation
         workspace, scope = self._workspace, self._scope
         if known is None:
             known = register_input(
                 workspace,
                 scope,
-                self._organisation.id,
+                owner.id,
                 head_digest=digest_of(head),
                 head_bytes=len(head),
-                kind="file",
+                kind=kind,
                 name=name,
             )
         elif name != known.name:
@@ -373,9 +400,9 @@ class Ingest:
             self.summary.new += 1
         if known.head_bytes < len(head):
             grow_head(workspace, scope, known.id, head_digest=digest_of(head), head_bytes=len(head))
-        return _Open(self._organisation, known, format_, cut, tracker)
+        return Open(owner, known, format_, cut, tracker)
 
-    def _feed(self, one: _Open, member: Member, format_: registry.Format) -> Iterator[Message]:
+    def feed(self, one: Open, member: Member, format_: registry.Format) -> Iterator[Message]:
         """Hand an input out, unit by unit."""
         counts = one.cut == "whole"
         for pieces in units(one.tracker, format_, one.cut):
@@ -401,18 +428,18 @@ class Ingest:
                     self._handed_out(len(data))
                     yield Data(data)
                     if counts and self._is_epoch_over():
-                        yield from self._flush()
-            except OSError:
+                        yield from self.flush()
+            except (OSError, MingjianError):
                 # What was handed out is whole lines or chunks, or its records are counted.
                 yield End()
                 raise
             yield End()
             if self._is_epoch_over():
-                yield from self._flush()
+                yield from self.flush()
         one.is_whole = True
         self._touched[one.id] = one
 
-    def _unknown(self, one: _Open, name: str, head: bytes) -> Iterator[Message]:
+    def _unknown(self, one: Open, name: str, head: bytes) -> Iterator[Message]:
         """Note an input in a format that we do not know: it is quarantined once."""
         while one.tracker.take(files.READ_BYTES):
             pass
@@ -420,12 +447,16 @@ class Ingest:
         self._touched[one.id] = one
         self._loose.append(_Loose(one.owner, one.id, registry.unknown(name, head)))
         if self._is_epoch_over():
-            yield from self._flush()
+            yield from self.flush()
 
-    def _set_aside(self, entry: Quarantined) -> None:
+    def set_aside(self, entry: Quarantined) -> None:
         """Quarantine what is of no input, unless that was done when it was met before."""
         if not is_quarantined(self._workspace, self._scope, self._organisation.id, entry):
             self._loose.append(_Loose(self._organisation, None, entry))
+
+    def waits_since_s(self) -> float | None:
+        """For how long something has been handed out that is not flushed; None if there is nothing."""
+        return self._clock_s() - self._epoch_began_s if self._touched or self._loose else None
 
     def _handed_out(self, size: int) -> None:
         self._epoch_bytes += size
@@ -436,7 +467,7 @@ class Ingest:
     def _is_epoch_over(self) -> bool:
         return self._epoch_bytes >= EPOCH_BYTES or self._clock_s() - self._epoch_began_s >= EPOCH_S
 
-    def _flush(self) -> Iterator[Message]:
+    def flush(self) -> Iterator[Message]:
         """End the epoch, if there is anything in it."""
         self._epoch_bytes, self._epoch_began_s = 0, self._clock_s()
         # Of an input that is read anew nothing counts before the place where it was the last time.
@@ -481,6 +512,7 @@ class Ingest:
             extras.append(add(owner.id, part.detections, "arrival", now))
             extras.append(add_matches(owner.id, part.matches))
         insist(lambda: commit_batch(self._workspace, self._scope, batch, extras), self._say)
+        self._correlated.setdefault(owner.id, 0)
         for snapshot in snapshots:
             snapshot.of.committed = snapshot.offset
             self._uncommitted[snapshot.of.id] -= 1
@@ -527,10 +559,13 @@ class Ingest:
         for _, entry in quarantined:
             self._on_quarantined(entry)
 
-    def _correlate(self) -> None:
-        self.summary.correlations = insist(
-            lambda: correlate_arrivals(self._workspace, self._organisation.id, self._watch), self._say
-        )
+    def correlate(self) -> None:
+        """Decide the correlations of every organisation of which something was committed."""
+        for organisation in sorted({self._organisation.id, *self._correlated}):
+            self._correlated[organisation] = insist(
+                lambda of=organisation: correlate_arrivals(self._workspace, of, self._watch), self._say
+            )
+        self.summary.correlations = sum(self._correlated.values())
 
 
 def _format(head: bytes, name: str, known: KnownInput | None) -> registry.Format | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -121,6 +122,12 @@ def ask(question: Question) -> VerdictCard:
         return _Asking(question, index).card()
 
 
+@cache
+def _warning_lists(cache_folder: Path | None) -> WarningLists:
+    """The warning lists, once for all questions of a process: reading them takes longer than an answer."""
+    return WarningLists(cache_folder=cache_folder)
+
+
 class _Known(NamedTuple):
     """What the index says of it."""
 
@@ -137,7 +144,7 @@ class _Asking:
         self._index = index
         self._names = {int(each.id): each.name for each in organisations(question.workspace, question.scope)}
         self._attack: Attack = load_attack()
-        self._lists = WarningLists(cache_folder=question.cache_folder)
+        self._lists = _warning_lists(question.cache_folder)
         self._history = History(question.workspace, question.scope, Engine(()), question.sources)
         self._unknown: list[str] = []
         self._outlook: Outlook = outlook(

@@ -48,8 +48,9 @@ class Tracker:
         self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
 
     def go_on(self, chunks: Iterator[bytes]) -> None:
-        """Go on with further bytes of the same content: it has grown."""
+        """Go on with further bytes of the same content, from behind what was taken: it has grown."""
         self._chunks = chunks
+        self._parts, self._ahead = [], 0
         self.ended = False
 
     def fill(self, size: int) -> int:

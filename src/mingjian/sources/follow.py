@@ -311,7 +311,11 @@ class Follower:
             # Another file by now, or nothing to judge it by: the next look will tell.
             os.close(handle)
             return None
-        start = self._begin(Opened(path, handle, sibling=sibling, at_start=not self._looked))
+        try:
+            start = self._begin(Opened(path, handle, sibling=sibling, at_start=not self._looked))
+        except BaseException:
+            os.close(handle)
+            raise
         if start is None:
             os.close(handle)
             self._ignored.add(identity)

@@ -181,6 +181,14 @@ def live_rules(workspace: Workspace, scope: Scope) -> RuleSet:
     return _decoded(known, rows)
 
 
+def live_versions(workspace: Workspace) -> tuple[int, ...]:
+    """The numbers of the versions that count now."""
+    table = t.rule_versions
+    with workspace.read() as connection:
+        query = sa.select(table.c.id).where(table.c.retired_us.is_(None)).order_by(table.c.id)
+        return tuple(connection.execute(query).scalars())
+
+
 def rule_set(workspace: Workspace, scope: Scope, set_id: int) -> RuleSet:
     """One set. Raises: NotFound."""
     members, table = t.rule_set_members, t.rule_versions

@@ -52,10 +52,11 @@ class Cleaned(msgspec.Struct, frozen=True):
     left: int
 
 
-def clean(workspace: Workspace) -> Cleaned:
+def clean(workspace: Workspace, *, strays_too: bool = True) -> Cleaned:
     """Remove segments that no acknowledged event is in: those the catalogue never knew, and those that were replaced.
 
-    To be called at the start of whatever writes, and now and then.
+    To be called at the start of whatever writes, and now and then; without ``strays_too`` also while segments are being
+    written that the catalogue does not know yet.
 
     Raises:
         StateError: another process writes in the workspace.
@@ -68,6 +69,8 @@ def clean(workspace: Workspace) -> Cleaned:
             for path in _files(workspace.lake):
                 name = path.relative_to(workspace.lake).as_posix()
                 if name in live or path.name == MARK:
+                    continue
+                if name not in known and not strays_too:
                     continue
                 if name in known and not nobody_reads:
                     left += 1

@@ -1,0 +1,143 @@
+"""Processes that work beside an ingest and end with it: upkeep of the store, and listening on the network.
+
+They are forked before anything else runs in the process, and have connections and files of their own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from mingjian.errors import LimitExceeded, StateError, StorageError
+from mingjian.hunt.retro import Retro, Stopped
+from mingjian.sources.definitions import SourceBook
+from mingjian.store import jobs
+from mingjian.store.coverage import inherit
+from mingjian.store.merging import merge, plan_merges
+from mingjian.store.scope import Scope
+from mingjian.store.segments import US_PER_DAY
+from mingjian.store.sightings.live import Upkeep
+from mingjian.store.upkeep import clean
+from mingjian.store.workspace import Workspace
+from mingjian.telemetry import logger, with_fields
+
+NICENESS: Final = 19
+"""Of the process that does the upkeep: ingest and questions go first."""
+IDLE_S: Final = 2.0
+"""So often it is looked whether there is something to do."""
+FAILED_S: Final = 60.0
+"""After something failed it is left alone for so long."""
+END_S: Final = 30.0
+"""A process that was told to end is given so much time."""
+_PR_SET_PDEATHSIG: Final = 1
+"""Linux, prctl(2)."""
+
+_log = logger("hunt.companions")
+
+
+@contextmanager
+def companion(name: str, work: Callable[[], None]) -> Generator[Callable[[], None]]:
+    """Let something be done in a process beside this one, until the body of the ``with`` ends.
+
+    It is told to end by SIGTERM, also if this process dies. Gives a function that raises StateError if it has ended
+    by itself.
+    """
+    parent = os.getpid()
+
+    def live() -> None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if os.getppid() == parent:
+            work()
+
+    process = multiprocessing.get_context("fork").Process(target=live, name=name)
+    process.start()
+
+    def check() -> None:
+        if not process.is_alive():
+            raise StateError(f"the process for {name} has ended (exit code {process.exitcode})")
+
+    try:
+        yield check
+    finally:
+        process.terminate()
+        process.join(END_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+class _Ended(Exception):
+    """Somebody wants us to end."""
+
+
+def upkeep(workspace: Workspace, sources: SourceBook, cache_folder: Path | None) -> None:
+    """Merge what is worth it, and run over history what is waiting, until SIGTERM comes.
+
+    For a process that was forked by the one who writes (``Workspace.writing``), and does so in its name.
+    """
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+
+    signal.signal(signal.SIGTERM, end)
+    os.nice(NICENESS)
+    with Upkeep(workspace) as sightings:
+        chores: list[Callable[[], bool]] = [
+            sightings.step,
+            lambda: _merge_segments(workspace),
+            lambda: _hunt(workspace, sources, cache_folder, lambda: ended),
+        ]
+        not_before_s = [0.0] * len(chores)
+        while not ended:
+            was_busy = False
+            for number, chore in enumerate(chores):
+                if ended or time.monotonic() < not_before_s[number]:
+                    continue
+                try:
+                    was_busy = chore() or was_busy
+                except (StorageError, StateError, LimitExceeded) as error:
+                    not_before_s[number] = time.monotonic() + FAILED_S
+                    _log.warning("upkeep has to wait", extra=with_fields(error=str(error)))
+            if not was_busy:
+                _sleep(IDLE_S, lambda: ended)
+
+
+def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s and not should_stop():
+        time.sleep(0.1)
+
+
+def _merge_segments(workspace: Workspace) -> bool:
+    """Do the merge that is worth most; say whether there was one."""
+    scope = Scope.of_operator()
+    planned = plan_merges(workspace, scope, today=workspace.clock_us() // US_PER_DAY)
+    if not planned:
+        clean(workspace, strays_too=False)
+        return False
+    merge(workspace, scope, planned[0], [inherit])
+    return True
+
+
+def _hunt(
+    workspace: Workspace, sources: SourceBook, cache_folder: Path | None, should_stop: Callable[[], bool]
+) -> bool:
+    """Run what is waiting to be run over history; say whether there was anything."""
+    scope = Scope.of_operator()
+    if not jobs.jobs(workspace, scope, states=["waiting"]):
+        return False
+    retro = Retro(workspace, scope, sources, cache_folder, should_stop=should_stop)
+    try:
+        return bool(retro.run_pending())
+    except Stopped:
+        return False
