@@ -113,6 +113,8 @@ def right(seeds: list[int], days: int, folder: Path | None, show: bool) -> None:
             sector = read_sector(place)
             assert sector is not None, "not a folder of mingjian sample"
             facts, names = gathered(place)
+            tables = {name: getattr(facts, name).num_rows for name in ("connections", "logons", "lookups", "uses")}
+            print(f"seed {sector.order.seed}: {sector.made.records} events, facts {tables}", flush=True)
             findings = behaviours_in(facts)
             judged = Judged(findings, names, read_truth(place))
         world = world_of(sector.order)
@@ -123,8 +125,10 @@ def right(seeds: list[int], days: int, folder: Path | None, show: bool) -> None:
             rows[name] = [before + count for before, count in zip(rows[name], counts, strict=True)]
         if show:
             for finding in findings:
-                print("FALSE" if finding in judged.false[finding.behaviour] else "true ", described(finding))
-    print(f"seeds {seeds}, {host_days} host days")
+                print(
+                    "FALSE" if finding in judged.false[finding.behaviour] else "true ", described(finding), flush=True
+                )
+    print(f"{host_days} host days")
     print(
         f"{'behaviour':22} {'planted':>7} {'seen':>5} {'true':>5} {'false':>6} {'precision':>9} {'false/host/day':>14}"
     )
@@ -164,7 +168,7 @@ def speed(rows: int) -> None:
         findings = find()
         took = time.perf_counter() - started, time.process_time() - busy
         whole = [before + each for before, each in zip(whole, took, strict=True)]
-        print(f"{name:10} {took[0]:7.2f} s wall {took[1]:7.2f} s processor {len(findings):6} findings")
+        print(f"{name:10} {took[0]:7.2f} s wall {took[1]:7.2f} s processor {len(findings):6} findings", flush=True)
     print(f"{'all':10} {whole[0]:7.2f} s wall {whole[1]:7.2f} s processor")
 
 

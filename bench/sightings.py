@@ -352,12 +352,12 @@ def measure_duckdb(parquet: Path, values: dict[str, list[tuple[str, str]]]) -> d
         for kind, value in some:
             drop(parquet)
             with duckdb.connect() as connection:
-                cold.append(timed(lambda k=kind, v=value, c=connection: c.execute(ask, [k, v]).to_arrow_table()))
+                cold.append(timed(lambda k=kind, v=value, c=connection: c.sql(ask, params=[k, v]).to_arrow_table()))
         quantiles(f"look-up, cold, {name}", cold, found)
         with duckdb.connect() as connection:
             for kind, value in some:
-                connection.execute(ask, [kind, value]).to_arrow_table()
-            warm = [timed(lambda k=k, v=v, c=connection: c.execute(ask, [k, v]).to_arrow_table()) for k, v in some]
+                connection.sql(ask, params=[kind, value]).to_arrow_table()
+            warm = [timed(lambda k=k, v=v, c=connection: c.sql(ask, params=[k, v]).to_arrow_table()) for k, v in some]
         quantiles(f"look-up, warm, {name}", warm, found)
     share = FEED_SHARES[0]
     kinds, column = feed_columns(share)
@@ -369,8 +369,8 @@ def measure_duckdb(parquet: Path, values: dict[str, list[tuple[str, str]]]) -> d
     with duckdb.connect() as connection:
         connection.register("feed", pa.table({"kind": kinds, "value": column}))
         name = f"feed of {FEED:,}, {share:.1%} hits"
-        cold_feed = timed(lambda: connection.execute(join).to_arrow_table())
-        warm_feed = min(timed(lambda: connection.execute(join).to_arrow_table()) for _ in range(2))
+        cold_feed = timed(lambda: connection.sql(join).to_arrow_table())
+        warm_feed = min(timed(lambda: connection.sql(join).to_arrow_table()) for _ in range(2))
     found[f"{name}, cold"], found[f"{name}, warm"] = cold_feed.wall, warm_feed.wall
     say(
         f"feed of {FEED:,}",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from mingjian.detect.engine import Engine
 from mingjian.hunt.arrival import Watch
 from mingjian.hunt.detection import Run
 from mingjian.hunt.ingest import Ingest, Summary
+from mingjian.hunt.tailing import Tail
 from mingjian.model.detections import Detection
 from mingjian.model.rules import ANY, Correlation, LogSource, Number, Rule, Text
 from mingjian.model.values import Record
@@ -26,6 +28,8 @@ from mingjian.store.catalogue import live_segments, organisation_named
 from mingjian.store.detections import detections
 from mingjian.store.indicatormatching import IndicatorMatcher
 from mingjian.store.rules import keep_rules
+from mingjian.store.sightings.live import tidy
+from mingjian.store.upkeep import clean
 from mingjian.store.workspace import Workspace
 
 SOURCES = load_sources()
@@ -109,6 +113,48 @@ def ingest(
     watch = Watch(keep_rules(workspace, OPERATOR, rules, correlations), Engine(rules), everybody=matcher)
     run = Ingest(workspace, OPERATOR, owner, watch, SOURCES, jobs=jobs, **options)
     return run.run([str(path) for path in paths])
+
+
+def follow(
+    workspace: Workspace,
+    *paths: Path | str,
+    steps: Iterable[object],
+    intake: bool = False,
+    jobs: int = 1,
+    changed: Callable[[], Watch | None] = lambda: None,
+) -> Summary:
+    """Follow files; before each look the next step is done, and after the last there are some more looks."""
+    owner = organisation_named(workspace, OPERATOR, "ours", make=True)
+    watch = Watch(keep_rules(workspace, OPERATOR, RULES, CORRELATIONS), Engine(RULES))
+    now_s = [0.0]
+    left = chain(steps, repeat(None, 4))
+    over: list[bool] = []
+
+    def clock_s() -> float:
+        now_s[0] += 0.5
+        return now_s[0]
+
+    def tell() -> None:
+        now_s[0] += 40.0
+        if next(left, over) is over:
+            over.append(True)
+
+    run = Ingest(workspace, OPERATOR, owner, watch, SOURCES, jobs=jobs, clock_s=clock_s)
+    tail = Tail(
+        run,
+        workspace,
+        OPERATOR,
+        paths=[str(path) for path in paths],
+        intake=intake,
+        changed=changed,
+        should_stop=lambda: bool(over),
+        tell=tell,
+        clock_s=clock_s,
+    )
+    with workspace.writing():
+        clean(workspace)
+        tidy(workspace)
+        return run.work(tail.messages(), sleep=lambda seconds: None)
 
 
 class Event(NamedTuple):

@@ -13,7 +13,7 @@ import typer
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
-from mingjian.errors import ConfigError
+from mingjian.errors import ConfigError, MingjianError
 from mingjian.model.blocks import Quarantined
 from mingjian.model.rules import LEVELS
 from mingjian.settings import Settings
@@ -173,7 +173,11 @@ def _go_on(
         signal.signal(number, lambda number, _: stopping.append(number))
 
     def listen() -> None:
-        serve(workspace.intake, listeners, organisation=organisation.name, ready=_say_addresses)
+        try:
+            serve(workspace.intake, listeners, organisation=organisation.name, ready=_say_addresses)
+        except MingjianError as error:
+            terminal.complain(error.what, where=error.where, hint=error.hint)
+            sys.exit(Exit.FAILED)
 
     with workspace.writing(), ExitStack() as stack:
         clean(workspace)

@@ -74,10 +74,6 @@ def companion(name: str, work: Callable[[], None]) -> Generator[Callable[[], Non
             process.join()
 
 
-class _Ended(Exception):
-    """Somebody wants us to end."""
-
-
 def upkeep(workspace: Workspace, sources: SourceBook, cache_folder: Path | None) -> None:
     """Merge what is worth it, and run over history what is waiting, until SIGTERM comes.
 

@@ -223,7 +223,7 @@ class Ingest:
             tidy(self._workspace)
             return self.work(self.messages(paths))
 
-    def work(self, messages: Iterator[Message]) -> Summary:
+    def work(self, messages: Iterator[Message], *, sleep: Callable[[float], None] = time.sleep) -> Summary:
         """Let messages be worked off that stand for what is to be taken in, and decide the correlations at the end.
 
         For one that is the one process that writes, and has cleaned up. Raises: as ``run``.
@@ -232,7 +232,15 @@ class Ingest:
         # Connections of the database do not go well through a fork.
         self._workspace.close()
         self._epoch_began_s = self._clock_s()
-        crew.run(messages, self._jobs, self._foreman, reserve=self._reserve, on_epoch=self._commit, say=self._say)
+        crew.run(
+            messages,
+            self._jobs,
+            self._foreman,
+            reserve=self._reserve,
+            on_epoch=self._commit,
+            say=self._say,
+            sleep=sleep,
+        )
         self.correlate()
         self.summary.seconds = self._clock_s() - started
         return self.summary

@@ -74,6 +74,8 @@ class Tail:
         self._follower = Follower(paths, self._begin)
         self._begun: dict[str, Open] = {}
         self._files: dict[int, Open] = {}
+        self._as_wholes: set[int] = set()
+        """Files that begin like something known, and end before it does."""
         self._journals: dict[str, Open] = {}
         self._correlate_at_s = clock_s() + CORRELATE_S
         self._renew_at_s = clock_s() + RENEW_S
@@ -140,10 +142,11 @@ class Tail:
         tracker = Tracker(_chunks(opened, opened.size_bytes))
         verdict = verdict_on(self._workspace, self._scope, several, tracker)
         known = verdict.known if verdict.known is not None and verdict.known.offset else None
-        if verdict.is_shorter or (known is None and opened.sibling and opened.at_start):
-            return None
+        if verdict.is_shorter:
+            # Should it grow, it has to be compared as a whole again.
+            return Start(by_lines=False)
         if known is None:
-            return Start()
+            return None if opened.sibling and opened.at_start else Start()
         if tracker.offset != known.offset:
             tracker = Tracker(_chunks(opened, opened.size_bytes))
             tracker.pass_over(known.offset)
@@ -152,23 +155,20 @@ class Tail:
         return Start(known.offset)
 
     def _file(self, grown: Grown) -> Iterator[Message]:
-        if not grown.by_lines:
+        if not grown.by_lines or grown.number in self._as_wholes:
             yield from self._ingest.file(grown.path)
             self._follower.took(grown)
             return
         one = self._files.get(grown.number) or self._begun.pop(grown.path, None)
         try:
-            if one is None:
-                tracker = Tracker(self._follower.chunks(grown))
-                head = tracker.peek(registry.HEAD_BYTES_MAX)
-                format_ = registry.recognise(head, grown.path)
-                name = "text" if format_ is None else format_.name
-                one = self._ingest.opened(grown.path, head, None, name, "lines", tracker)
-            else:
+            if one is not None:
                 one.tracker.go_on(self._follower.chunks(grown))
-            self._files[grown.number] = one
-            member = Member(name=grown.path, chunks=iter(()), modified_at_s=grown.modified_at_s)
-            yield from self._ingest.feed(one, member, _named(one.format))
+            else:
+                one = yield from self._new(grown)
+            if one is not None:
+                self._files[grown.number] = one
+                member = Member(name=grown.path, chunks=iter(()), modified_at_s=grown.modified_at_s)
+                yield from self._ingest.feed(one, member, _named(one.format))
         except (StateError, OSError):
             # It became shorter while it was read: the next look finds out why, and begins anew.
             self._files.pop(grown.number, None)
@@ -176,6 +176,30 @@ class Tail:
         self._follower.took(grown)
         if grown.ended:
             self._files.pop(grown.number, None)
+            self._as_wholes.discard(grown.number)
+
+    def _new(self, grown: Grown) -> Generator[Message, None, Open | None]:
+        """Begin with a file that was new when it was asked where to begin; None if there is nothing new in it."""
+        tracker = Tracker(self._follower.chunks(grown))
+        head = tracker.peek(registry.HEAD_BYTES_MAX)
+        several = self._ingest.candidates(head)
+        known = None
+        if several:
+            # One that begins alike was new in the same look.
+            yield from self._ingest.flush()
+            yield Drain()
+            several = self._ingest.candidates(head)
+            verdict = verdict_on(self._workspace, self._scope, several, tracker)
+            known = verdict.known
+            if verdict.is_shorter:
+                self._as_wholes.add(grown.number)
+                return None
+            if tracker.offset != (0 if known is None else known.offset):
+                tracker = Tracker(self._follower.chunks(grown))
+                tracker.pass_over(0 if known is None else known.offset)
+        format_ = registry.recognise(head, grown.path)
+        name = (known.format if known is not None else None) or ("text" if format_ is None else format_.name)
+        return self._ingest.opened(grown.path, head, known, name, "lines", tracker)
 
     # --- journals
 

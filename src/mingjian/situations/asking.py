@@ -176,7 +176,10 @@ class _Asking:
         others = story.touched(groups, own)
         weighed, counts = self._weighed(others)
         usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
-        judged = judge(self._facts(known, found, usual, weighed, 0 if is_direct else sum(read.rows for read in reads)), question.language)
+        judged = judge(
+            self._facts(known, found, usual, weighed, 0 if is_direct else sum(read.rows for read in reads)),
+            question.language,
+        )
         steps = story.detection_steps(found, self._names, self._tactics)
         telling = [step for step in steps if step.level != "informational"]
 

@@ -79,7 +79,9 @@ def test_what_was_never_seen_is_said_with_what_could_not_be_seen(
 def test_a_person_reads_it_in_words(language: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ask", "pc-0", "--format", "text", "--language", language]) == Exit.DONE
     said = capsys.readouterr().out
-    for heading in ("WHO", "FRIEND OR FOE", "WHAT", "WHAT COULD NOT") if language == "en" else ("谁", "是敌是友", "哪些看不到"):
+    for heading in (
+        ("WHO", "FRIEND OR FOE", "WHAT", "WHAT COULD NOT") if language == "en" else ("谁", "是敌是友", "哪些看不到")
+    ):
         assert heading in said
 
 
@@ -100,7 +102,5 @@ def test_what_cannot_be_asked_is_wrong_use(
 
 
 @pytest.mark.parametrize("pointer", ["nothing", "no-such-file:1", "a.jsonl:4000"])
-def test_a_pointer_to_nothing_is_an_error(
-    pointer: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pointer_to_nothing_is_an_error(pointer: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["record", pointer]) == Exit.FAILED

@@ -15,7 +15,7 @@ from mingjian.situations.guessing import guesses
         ("evil.example", ("domain", "evil.example")),
         ("CORP\\Bob", ("account", "corp\\bob")),
         ("C:\\Temp\\a.exe", ("file", "c:\\temp\\a.exe")),
-        ("/tmp/x", ("file", "/tmp/x")),
+        ("/opt/x", ("file", "/opt/x")),
         ("PC-1", ("host", "pc-1")),
         ("S-1-5-21-1-2-3-500", ("account", "S-1-5-21-1-2-3-500")),
     ],

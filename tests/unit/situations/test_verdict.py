@@ -50,7 +50,9 @@ facts = st.builds(
             rule_id=texts,
             title=st.text(max_size=8) | st.just("{0} {count}"),
             level=st.sampled_from(LEVELS),
-            tactics=st.lists(st.sampled_from(["execution", "impact", "discovery", "collection"]), max_size=3).map(tuple),
+            tactics=st.lists(st.sampled_from(["execution", "impact", "discovery", "collection"]), max_size=3).map(
+                tuple
+            ),
             count=small,
             hosts=small,
         ),
