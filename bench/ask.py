@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from mingjian.model.sources import ObservableKind
 from mingjian.settings import load
 from mingjian.situations.asking import Question, ask
 from mingjian.sources.definitions import load_sources
@@ -24,7 +25,7 @@ from mingjian.store.scope import Scope
 from mingjian.store.sightings.live import Upkeep, open_index
 from mingjian.store.workspace import Workspace, open_workspace
 
-KINDS = ("ip", "domain", "host", "account", "file")
+KINDS: tuple[ObservableKind, ...] = ("ip", "domain", "host", "account", "file")
 WARM_RUNS = 5
 EVENTS_PER_DAY = 4_000
 OPERATOR = Scope.of_operator()
@@ -33,12 +34,12 @@ import os, sys, time
 from pathlib import Path
 started = time.perf_counter()
 from bench.ask import asked
-asked(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
+asked(Path(sys.argv[1]), *sys.argv[2:])
 print(time.perf_counter() - started)
 """
 
 
-def asked(folder: Path, kind: str, value: str) -> None:
+def asked(folder: Path, kind: ObservableKind, value: str) -> None:
     settings = load(folder, {})
     cache = settings.cache_folder
     with open_workspace(folder) as workspace:
@@ -49,7 +50,7 @@ def asked(folder: Path, kind: str, value: str) -> None:
             value,
             load_sources(cache_folder=cache),
             "en",
-            cache_folder=cache,  # type: ignore[arg-type]
+            cache_folder=cache,
         )
         ask(question)
 
@@ -71,13 +72,13 @@ def make(folder: Path, events: int, organisations: int = 4) -> None:
             pass
 
 
-def chosen(workspace: Workspace) -> list[tuple[str, str, int]]:
+def chosen(workspace: Workspace) -> list[tuple[ObservableKind, str, int]]:
     """The noisiest and the quietest observable of some kinds."""
-    found: list[tuple[str, str, int]] = []
+    found: list[tuple[ObservableKind, str, int]] = []
     with closing(open_index(workspace, OPERATOR)) as index:
         for kind in KINDS:
             counts: dict[str, int] = {}
-            table = index.lookup_prefix(kind, "", values_max=1 << 20).totals  # type: ignore[arg-type]
+            table = index.lookup_prefix(kind, "", values_max=1 << 20).totals
             values = (table.column(name).to_pylist() for name in ("value", "count"))
             for value, count in zip(*values, strict=True):
                 counts[value] = counts.get(value, 0) + count

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from mingjian.model.indicators import Verdict as Opinion
 from mingjian.model.rules import Level
 from mingjian.model.sources import ObservableKind
 from mingjian.situations.card import Verdict
@@ -28,12 +29,12 @@ def said(
     how: str = "is",
     is_outside: bool = False,
     warning: str = "",
-    opinion: str = "malicious",
+    opinion: Opinion = "malicious",
 ) -> IndicatorFact:
     return IndicatorFact(
         kind=kind,
         how=how,
-        opinion=opinion,  # type: ignore[arg-type]  # the words of the model
+        opinion=opinion,
         confidence=confidence,
         source=source,
         is_outside=is_outside,

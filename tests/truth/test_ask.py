@@ -6,6 +6,7 @@ import datetime
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import msgspec
@@ -15,6 +16,7 @@ import pytest
 from ingesting import ingest
 from lakes import OPERATOR
 from mingjian.model.blocks import Quarantined
+from mingjian.model.sources import ObservableKind
 from mingjian.settings import user_cache_folder
 from mingjian.situations.asking import Question, ask
 from mingjian.situations.card import VerdictCard
@@ -64,13 +66,13 @@ FROM events GROUP BY kind, value ORDER BY kind, count(DISTINCT event), value
 """
 
 
-def scanned(paths: Iterable[Path]) -> list[tuple[object, ...]]:
+def scanned(paths: Iterable[Path]) -> list[tuple[Any, ...]]:
     """The figures of all observables, and of them those that are asked about."""
     events = pa.Table.from_pylist(list(rows(paths)))
     with duckdb.connect() as connection:
         connection.register("events", events)
         found = connection.execute(SCAN).fetchall()
-    by_kind: dict[str, list[tuple[object, ...]]] = {}
+    by_kind: dict[str, list[tuple[Any, ...]]] = {}
     for each in found:
         by_kind.setdefault(each[0], []).append(each)
     return [
@@ -80,23 +82,23 @@ def scanned(paths: Iterable[Path]) -> list[tuple[object, ...]]:
     ]
 
 
-def answered(workspace: Workspace, kind: str, value: str) -> VerdictCard:
+def answered(workspace: Workspace, kind: ObservableKind, value: str) -> VerdictCard:
     cache = user_cache_folder(os.environ)
-    question = Question(workspace, OPERATOR, kind, value, SOURCES, "en", cache_folder=cache)  # type: ignore[arg-type]
+    question = Question(workspace, OPERATOR, kind, value, SOURCES, "en", cache_folder=cache)
     return ask(question)
 
 
-def agree(workspace: Workspace, expected: list[tuple[object, ...]]) -> list[VerdictCard]:
+def agree(workspace: Workspace, expected: list[tuple[Any, ...]]) -> list[VerdictCard]:
     cards = []
     for kind, value, count, first, last, hosts, accounts, streams in expected:
-        card = answered(workspace, str(kind), str(value))
+        card = answered(workspace, kind, value)
         cards.append(card)
         assert (card.kind, card.observable, card.seen, card.lists_cut) == (kind, value, True, False)
         assert card.count == count, card.observable
-        assert (card.first, card.last) == (time_text(first), time_text(last)), card.observable  # type: ignore[arg-type]
-        assert sorted(card.hosts) == sorted(hosts or []), card.observable  # type: ignore[arg-type]
-        assert sorted(card.accounts) == sorted(accounts or []), card.observable  # type: ignore[arg-type]
-        assert sorted(card.streams) == sorted(streams), card.observable  # type: ignore[call-overload]
+        assert (card.first, card.last) == (time_text(first), time_text(last)), card.observable
+        assert sorted(card.hosts) == sorted(hosts or []), card.observable
+        assert sorted(card.accounts) == sorted(accounts or []), card.observable
+        assert sorted(card.streams) == sorted(streams), card.observable
         assert sum(term.points for term in card.terms) == card.score
         msgspec.json.encode(card)
     return cards

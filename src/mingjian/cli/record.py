@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -40,5 +39,5 @@ def record(
                 if raw:
                     terminal.say(found.raw.decode("utf-8", "backslashreplace"))
                 else:
-                    sys.stdout.write(visible_json(json_bytes(found.record).decode("utf-8", "backslashreplace")) + "\n")
+                    terminal.say(visible_json(json_bytes(found.record).decode("utf-8", "backslashreplace")))
     return Exit.DONE

@@ -9,6 +9,7 @@ from lakes import OPERATOR
 from mingjian.detect.engine import Engine
 from mingjian.hunt.history import History
 from mingjian.model.sources import ObservableKind
+from mingjian.model.values import Record
 from mingjian.situations.reading import needle_of, read_segment, rows_with, united
 from mingjian.sources.envelope import observables
 from mingjian.store.blocks import Segment
@@ -18,7 +19,7 @@ from mingjian.store.workspace import Workspace, create
 HASHES = f"MD5={'a' * 32},SHA256={'B' * 64}"
 
 
-def records() -> list[dict[str, object]]:
+def records() -> list[Record]:
     found = [sysmon(n, f"C:\\Windows\\tool{n % 3}.exe", host=f"pc-{n % 2}") for n in range(30)]
     for n, record in enumerate(found):
         record["User"] = "CORP\\Älice" if n % 5 else "corp\\bob"
@@ -28,7 +29,7 @@ def records() -> list[dict[str, object]]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    (tmp_path / "a.jsonl").write_bytes(lines(records()))  # type: ignore[arg-type]  # plain values only
+    (tmp_path / "a.jsonl").write_bytes(lines(records()))
     made = create(tmp_path / "w")
     ingest(made, tmp_path / "a.jsonl")
     return made
