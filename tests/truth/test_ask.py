@@ -110,7 +110,7 @@ def told(cards: list[VerdictCard], names: tuple[str, ...]) -> list[tuple[object,
 
 def compare(folder: Path, paths: list[Path]) -> None:
     expected = scanned(paths)
-    assert len(expected) > 20
+    assert len(expected) > 15
     with create(folder / "workspace") as workspace:
         ingest(workspace, *paths)
         before = agree(workspace, expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -74,10 +74,10 @@ def _meant(workspace: Workspace, text: str, kind: str | None) -> tuple[Observabl
     if kind is not None:
         if kind not in KINDS:
             raise ConfigError(f"there is no kind of observable called {shown(kind)}", hint=", ".join(KINDS))
-        value = canonical(cast("ObservableKind", kind), text)
+        value = canonical(kind, text)
         if value is None:
             raise ConfigError(f"{shown(text)} is no {kind}")
-        return cast("ObservableKind", kind), value
+        return kind, value
     possible = guesses(text)
     if not possible:
         raise ConfigError(f"{shown(text)} is nothing that could be an observable", hint="--kind says what it is")

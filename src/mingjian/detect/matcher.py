@@ -376,7 +376,7 @@ class FieldMatcher:
         """The hash of everything that the atoms on text come to; None if they hold what cannot be written."""
         try:
             content = msgspec.msgpack.encode((_maker(), self.atoms))
-        except UnicodeEncodeError:
+        except (UnicodeEncodeError, OverflowError):
             return None
         return hashlib.blake2b(content, digest_size=16).hexdigest()
 
