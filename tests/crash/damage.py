@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -40,7 +40,7 @@ from mingjian.store.doctor import examine
 from mingjian.store.indexfiles import with_index_file
 from mingjian.store.lake import lake_rows
 from mingjian.store.sightings import live
-from mingjian.store.upkeep import Retention, retentions, set_retention
+from mingjian.store.upkeep import Retention, clean, retentions, set_retention
 from mingjian.store.workspace import create, open_workspace
 
 KINDS: dict[str, Callable[[Path], Sequence[Path]]] = {
@@ -129,11 +129,22 @@ class Case(msgspec.Struct):
         path.write_bytes(data)
         try:
             came_of_it = self._came_of_it(place, is_changed=bytes(data) != before, kind=kind)
+            if kind == "state database":
+                self._comes_back(place, before)
         except BaseException as error:
             error.add_note(f"seed {seed}: {path.relative_to(place)}: {how}")
             raise
         shutil.rmtree(place)
         return f"{kind}: {came_of_it}"
+
+    def _comes_back(self, place: Path, database: bytes) -> None:
+        """Whatever the damaged database says, no event is removed: with the old one put back, all is as it was."""
+        with suppress(MingjianError), open_workspace(place) as workspace:
+            clean(workspace)
+        for name in ("state.db-wal", "state.db-shm"):
+            (place / name).unlink(missing_ok=True)
+        (place / "state.db").write_bytes(database)
+        assert answers(place) == self.right, "what was cleaned up on the word of a damaged database is gone"
 
     def _came_of_it(self, place: Path, *, is_changed: bool, kind: str) -> str:
         try:

@@ -108,14 +108,28 @@ def _leaf(value: str | int | float | bool) -> Leaf:
 
 
 def _jsonable(value: Any) -> Any:
-    """Make of a record's value something for ``json``, whose exponents have a leading zero that ours have not."""
+    """Make of a record's value something for ``json``, whose exponents have a leading zero that ours have not.
+
+    What JSON in UTF-8 cannot hold is in words: half of a surrogate pair, and a number beyond 64 bits.
+    """
     if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
+        return {_jsonable(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return "".join(map(_in_words, value))
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
+        return str(value)
     if isinstance(value, list):
         return [_jsonable(item) for item in value]
     if value is EMPTY:
         return ""
     return _Number(value) if isinstance(value, float) else value
+
+
+def _in_words(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else character
 
 
 class _Number(float):

@@ -152,3 +152,18 @@ def test_on_every_pair_of_places_for_one_field() -> None:
     plain = [rule for number, rule in enumerate(strategies.trap_rules()) if number % 9 == 0]
     reading, engine = both(numbered([*plain, *strategies.reference_rules()]))
     check(reading, engine, RENAMED, block_of(strategies.trap_pairs()[::7]))
+
+
+def test_an_object_is_searched_as_text_also_where_it_holds_what_utf8_cannot() -> None:
+    written = [
+        "'o|re': 'abc....'",
+        "'o|contains': 'x80'",
+        "'o|contains': 'ud83d'",
+        "'o|contains': '\"99999999999999999999\"'",
+    ]
+    rules = [tables.rule_of(f"s:\n  {line}\ncondition: s") for line in written]
+    reading, engine = both(numbered(rule.replace(b"00001", f"{at:05}".encode()) for at, rule in enumerate(rules)))
+    assert len(engine.ids) == len(written)
+    records: list[Record] = [{"o": {"p": "abc\udc80", "abc\ud83d": 99999999999999999999}}, {"o": {"p": "abc"}}]
+    assert engine.match(PLAIN, block_of(records), None) == {(rule, 0) for rule in engine.ids}
+    check(reading, engine, PLAIN, block_of(records))

@@ -147,6 +147,8 @@ class _Asking:
         self._lists = _warning_lists(question.cache_folder)
         self._history = History(question.workspace, question.scope, Engine(()), question.sources)
         self._unknown: list[str] = []
+        self._meant: set[tuple[str, str]] = set()
+        """Kind and value of the indicators that mean the entity itself: they are not held against it twice."""
         self._outlook: Outlook = outlook(
             question.workspace,
             question.scope,
@@ -163,6 +165,7 @@ class _Asking:
         """Put everything together."""
         question = self._question
         known = self._known()
+        said = self._indicator_facts(known.totals)
         found, is_direct = self._detections(known)
         reads, is_all, streams = self._read(known, found)
         if not is_direct:
@@ -177,7 +180,7 @@ class _Asking:
         weighed, counts = self._weighed(others)
         usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
         judged = judge(
-            self._facts(known, found, usual, weighed, 0 if is_direct else sum(read.rows for read in reads)),
+            self._facts(known, said, found, usual, weighed, 0 if is_direct else sum(read.rows for read in reads)),
             question.language,
         )
         steps = story.detection_steps(found, self._names, self._tactics)
@@ -379,6 +382,7 @@ class _Asking:
             keys[row["row"]]
             for row in self._matches(table, keys)
             if row["verdict"] == "malicious" and not row["is_outside"] and not row["warning"]
+            if (row["kind"], row["value"]) not in self._meant
         }
 
     def _matches(
@@ -403,6 +407,7 @@ class _Asking:
     def _facts(
         self,
         known: _Known,
+        said: Sequence[IndicatorFact],
         found: Sequence[StoredDetection],
         usual: Mapping[str, Background],
         weighed: Mapping[tuple[ObservableKind, str], Weighed],
@@ -420,7 +425,7 @@ class _Asking:
             count=0 if totals is None else totals.count,
             looked_at=looked_at,
             is_ours=question.kind == "host" and bool(reporting & {question.value, *map(str.casefold, known.also)}),
-            indicators=self._indicator_facts(totals),
+            indicators=said,
             warning_list=self._warning(),
             hosts=len(known.seen_with.hosts),
             hosts_all=self._outlook.hosts_all,
@@ -468,6 +473,7 @@ class _Asking:
             return []
         first, last = (None, None) if totals is None else (totals.first_us, totals.last_us)
         rows = self._matches(table, [(question.kind, question.value)], first, last)
+        self._meant = {(row["kind"], row["value"]) for row in rows}
         rows.sort(key=lambda row: (VERDICTS.index(row["verdict"]), -(row["confidence"] or 0), row["indicator_id"]))
         return [
             IndicatorFact(
@@ -492,8 +498,7 @@ class _Asking:
             return ""
         return found
 
-    @staticmethod
-    def _contacts(found: Sequence[StoredDetection], usual: Mapping[str, Background]) -> list[Contact]:
+    def _contacts(self, found: Sequence[StoredDetection], usual: Mapping[str, Background]) -> list[Contact]:
         """Indicators that were hit in events of the entity."""
         return [
             Contact(
@@ -502,7 +507,7 @@ class _Asking:
                 hosts=usual[each.detection.rule_id].hosts if each.detection.rule_id in usual else 1,
             )
             for each in found
-            if each.detection.kind == "indicator"
+            if each.detection.kind == "indicator" and tuple(each.detection.rule_id.split(":", 1)) not in self._meant
         ]
 
     def _company(self, known: _Known) -> Company | None:
@@ -579,9 +584,14 @@ def choose(briefs: Sequence[Brief], found: Sequence[StoredDetection]) -> list[Br
                 return
             wanted.setdefault(brief.id, brief)
 
-    ranked = sorted(found, key=lambda each: (-LEVELS.index(each.detection.level), each.detection.time_us or 0))
+    ranked = sorted(found, key=lambda each: (-LEVELS.index(each.detection.level), each.detection.time_us or 0, each.id))
+    # Of every rule the first one comes before the second one of any.
+    of_rules: dict[str, list[StoredDetection]] = {}
+    for each in ranked:
+        of_rules.setdefault(each.detection.rule_id, []).append(each)
+    ranked = [some[0] for some in of_rules.values()] + [each for some in of_rules.values() for each in some[1:]]
     places = dict.fromkeys((each.organisation, each.detection.stream, each.day) for each in ranked)
-    want((brief for place in places for brief in by_place.get(place, ())), SEGMENTS_READ_MAX // 2)
+    want((brief for place in places for brief in by_place.get(place, ())), SEGMENTS_READ_MAX * 2 // 3)
     want(by_day[:2], SEGMENTS_READ_MAX)
     want(by_day[-2:], SEGMENTS_READ_MAX)
     want((some[0] for some in of_streams.values()), SEGMENTS_READ_MAX)

@@ -319,7 +319,8 @@ class _Bench:
             is_unspecific &= self._facts.hosts > COMPANY_HOSTS_MAX
             place = max(1, LEVELS.index(worst.level) - 2 * is_unspecific)
             title, level = worst.title, worst.level
-            self._add(f"detections-{LEVELS[place]}", count=found, title=title, level=level)
+            said = f"{found}+" if self._facts.looked_at and self._facts.looked_at < self._facts.count else str(found)
+            self._add(f"detections-{LEVELS[place]}", count=said, title=title, level=level)
             if not is_unspecific:
                 self._breadth(telling)
         if len(telling) < len(every):

@@ -175,14 +175,18 @@ def _organisation_by_key(workspace: Workspace, key: str) -> Organisation | None:
         row = connection.execute(
             sa.select(t.organisations).where(t.organisations.c.name_key == t.storable(key))
         ).one_or_none()
-    return None if row is None else Organisation(id=OrganisationId(row.id), public_id=row.public_id, name=row.name)
+    if row is None:
+        return None
+    seals.verify(t.organisations, row)
+    return Organisation(id=OrganisationId(row.id), public_id=row.public_id, name=row.name)
 
 
 def organisations(workspace: Workspace, scope: Scope) -> list[Organisation]:
     """List the organisations, by name."""
     table = t.organisations
     with workspace.read() as connection:
-        rows = connection.execute(sa.select(table).where(within(scope, table.c.id)).order_by(table.c.name_key))
+        found = connection.execute(sa.select(table).where(within(scope, table.c.id)).order_by(table.c.name_key))
+        rows = seals.verified(table, found)
         return [Organisation(id=OrganisationId(row.id), public_id=row.public_id, name=row.name) for row in rows]
 
 
@@ -262,9 +266,7 @@ def committed_offsets(workspace: Workspace, scope: Scope, input_id: int) -> list
     table = t.input_offsets
     query = sa.select(table).where(table.c.input_id == input_id).order_by(table.c.offset)
     with workspace.read() as connection:
-        rows = connection.execute(query).all()
-    for row in rows:
-        seals.verify(table, row)
+        rows = seals.verified(table, connection.execute(query))
     return [CommittedOffset(row.offset, row.records, row.digest) for row in rows]
 
 
@@ -629,7 +631,7 @@ def quarantined(
                     file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
                 ),
             )
-            for row in connection.execute(query)
+            for row in seals.verified(table, connection.execute(query))
         ]
 
 

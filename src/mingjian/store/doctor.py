@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-from sqlalchemy.exc import DBAPIError
 
 from mingjian.errors import StateError, StorageError
 from mingjian.store import seals
@@ -26,9 +25,6 @@ from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.upkeep import files_of_lake
 from mingjian.store.verified import stripe_checks
 from mingjian.store.workspace import Workspace
-
-COMPLAINTS_MAX: Final = 20
-"""So many complaints of the database about itself are listed."""
 
 Part: TypeAlias = Literal["database", "segments", "sightings"]
 Result: TypeAlias = Literal["ok", "damaged", "missing", "left over", "set aside", "made anew"]
@@ -97,18 +93,11 @@ def examine_database(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _complaints(workspace: Workspace) -> list[str]:
-    found: list[str] = []
     try:
         with workspace.read() as connection:
-            lines = connection.exec_driver_sql(f"PRAGMA integrity_check({COMPLAINTS_MAX})").scalars().all()
-            found += [f"SQLite says: {line}" for line in lines if line != "ok"]
-            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-            tables = sorted({str(row[0]) for row in broken})
-            found += [f"rows of the table {table} refer to others that are not there" for table in tables]
-            found += [f"{rows} rows of the table {table} are damaged" for table, rows in seals.broken_rows(connection)]
-    except (StorageError, DBAPIError) as error:
-        found.append(error.what if isinstance(error, StorageError) else str(error.orig))
-    return found[:COMPLAINTS_MAX]
+            return seals.complaints(connection)
+    except StorageError as error:
+        return [error.what]
 
 
 def _examine_segments(workspace: Workspace, scope: Scope, on_bytes: OnBytes) -> Iterator[Finding]:

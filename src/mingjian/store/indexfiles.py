@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from mingjian.errors import StateError
 from mingjian.store import tables as t
 from mingjian.store.catalogue import Extra
+from mingjian.store.seals import verified
 from mingjian.store.sightings.layout import IndexFile
 from mingjian.store.workspace import Workspace, now_us
 
@@ -42,7 +43,7 @@ def live_index_files(workspace: Workspace) -> list[IndexFile]:
                 content_hash=row.content_hash,
                 canonical_version=row.canonical_version,
             )
-            for row in connection.execute(query)
+            for row in verified(table, connection.execute(query))
         ]
 
 

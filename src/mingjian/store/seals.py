@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, Final, cast
 
@@ -22,6 +22,8 @@ from mingjian.store import tables
 
 FUNCTION: Final = "mingjian_seal"
 SEAL_BYTES: Final = 8
+COMPLAINTS_MAX: Final = 20
+"""So many complaints of a database about itself are listed."""
 
 _READY: Final = "mingjian_seals"
 
@@ -87,6 +89,30 @@ def verify(table: sa.Table, row: sa.Row[Any]) -> None:
     """
     if row.seal is not None and row.seal != seal_of(*(getattr(row, name) for name in _sealed(table))):
         raise StorageError("the state database is damaged", hint="mingjian doctor says what to do")
+
+
+def verified(table: sa.Table, rows: Iterable[sa.Row[Any]]) -> list[sa.Row[Any]]:
+    """All of some rows of a table, if they are as they were written. Raises: StorageError."""
+    kept = list(rows)
+    for row in kept:
+        verify(table, row)
+    return kept
+
+
+def complaints(connection: sa.Connection) -> list[str]:
+    """What is wrong with the database of a connection to SQLite: its structure, its references, its rows. At most 20.
+
+    Raises: DBAPIError (not even that can be read).
+    """
+    lines = connection.exec_driver_sql(f"PRAGMA integrity_check({COMPLAINTS_MAX})").scalars().all()
+    found = [f"SQLite says: {line}" for line in lines if line != "ok"]
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    found += [
+        f"rows of the table {table} refer to others that are not there"
+        for table in sorted({str(row[0]) for row in broken})
+    ]
+    found += [f"{rows} rows of the table {table} are damaged" for table, rows in broken_rows(connection)]
+    return found[:COMPLAINTS_MAX]
 
 
 def broken_rows(connection: sa.Connection) -> Iterator[tuple[str, int]]:

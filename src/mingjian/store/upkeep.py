@@ -16,6 +16,7 @@ from mingjian.errors import NotPermitted, SchemaError, StorageError, shown
 from mingjian.store import tables as t
 from mingjian.store.catalogue import SegmentRow, live_segments, within
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
+from mingjian.store.seals import complaints, verified
 from mingjian.store.workspace import MARK, Workspace, sync_folder
 
 RETENTION_DAYS_MAX: Final = 36_525
@@ -60,12 +61,14 @@ def clean(workspace: Workspace, *, strays_too: bool = True) -> Cleaned:
 
     Raises:
         StateError: another process writes in the workspace.
-        StorageError: a file cannot be removed.
+        StorageError: a file cannot be removed; or the state database is damaged, and nothing is.
     """
     with workspace.writing(), workspace.alone() as nobody_reads:
         strays = ended = left = 0
         try:
             live, known = _known_paths(workspace)
+            if any(name not in known for name in files_of_lake(workspace)):
+                _check_before_removing(workspace)
             for path in _files(workspace.lake):
                 name = path.relative_to(workspace.lake).as_posix()
                 if name in live or path.name == MARK:
@@ -96,10 +99,19 @@ def files_of_lake(workspace: Workspace) -> list[str]:
     return [name for name in names if name != MARK]
 
 
+def _check_before_removing(workspace: Workspace) -> None:
+    """Go on only if the database is whole: of one that is not, a segment may be unknown that counts."""
+    if workspace.dialect == "sqlite":
+        with workspace.read() as connection:
+            if complaints(connection):
+                hint = "mingjian doctor says what to do"
+                raise StorageError("the state database is damaged: no segment is removed", hint=hint)
+
+
 def _known_paths(workspace: Workspace) -> tuple[set[str], set[str]]:
     table = t.segments
     with workspace.read() as connection:
-        rows = connection.execute(sa.select(table.c.path, table.c.state)).all()
+        rows = verified(table, connection.execute(sa.select(table)))
     return {row.path for row in rows if row.state == "live"}, {row.path for row in rows}
 
 
@@ -199,7 +211,7 @@ def retentions(workspace: Workspace, scope: Scope) -> list[Retention]:
     table = t.retention
     query = sa.select(table).where(sa.or_(table.c.organisation_id.is_(None), within(scope, table.c.organisation_id)))
     with workspace.read() as connection:
-        rows = connection.execute(query).all()
+        rows = verified(table, connection.execute(query))
     found = [
         Retention(
             stream_pattern=row.stream_pattern,

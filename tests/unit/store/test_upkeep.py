@@ -11,7 +11,7 @@ from mingjian.store.indexfiles import segments_replaced
 from mingjian.store.merging import merge, plan_merges
 from mingjian.store.scope import Scope
 from mingjian.store.upkeep import Cleaned, Retention, clean, expire, missing_segments, retentions, set_retention
-from mingjian.store.workspace import MARK, Workspace, open_workspace
+from mingjian.store.workspace import MARK, Workspace, create, open_workspace
 
 
 def files_of(workspace: Workspace) -> set[str]:
@@ -135,3 +135,17 @@ def test_nobody_says_how_long_events_of_others_are_kept(workspace: Workspace, or
     assert retentions(workspace, stranger) == []
     assert expire(workspace, reader, today=500) == expire(workspace, stranger, today=500) == []
     assert len(expire(workspace, owner, today=500)) == 1
+
+
+def test_while_the_database_is_damaged_no_segment_is_removed(tmp_path: Path) -> None:
+    with create(tmp_path) as workspace:
+        ours = organisation_named(workspace, OPERATOR, "ours", make=True)
+        segment = kept(workspace, ours, [{"a": 1}])
+        with workspace.read() as connection:
+            # As if the row had been lost to damage: what refers to it is still there.
+            cursor = connection.connection.cursor()
+            for statement in ("COMMIT", "PRAGMA foreign_keys = OFF", "DELETE FROM segments", "BEGIN"):
+                cursor.execute(statement)
+        with pytest.raises(StorageError, match="no segment is removed"):
+            clean(workspace)
+        assert (workspace.lake / segment.path).is_file()
