@@ -50,8 +50,8 @@ class Run:
         self.said = said
 
 
-def mingjian(arguments: list[str], cache: Path, *, watched: bool = False) -> Run:
-    """Run the command with its own cache folder and measure it: its time, or (``watched``) its memory.
+def mingjian(arguments: list[str], cache: Path, *, watched: bool = False, folder: Path | None = None) -> Run:
+    """Run the command with its own cache folder, in ``folder`` or there, and measure it: its time, or its memory.
 
     Asking for the memory of a process stops it for a moment, twenty times a second: such a run is not timed.
     """
@@ -59,7 +59,7 @@ def mingjian(arguments: list[str], cache: Path, *, watched: bool = False) -> Run
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "mingjian", *arguments], stdout=out, stderr=err, env=environment, cwd=cache
+            [sys.executable, "-m", "mingjian", *arguments], stdout=out, stderr=err, env=environment, cwd=folder or cache
         )
         peak = 0.0
         while watched and process.poll() is None:

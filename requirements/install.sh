@@ -12,9 +12,11 @@ lock=$here/.venv.lock
 say() { printf 'mingjian: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 4; }
 
-# What the environment was made from: the lock files, the project's metadata, and where it stands (it cannot be moved).
+# What the environment was made from: the lock files, the project's metadata, what the console's bundle is made of,
+# and where it stands (it cannot be moved).
 key() {
-    cat "$here/pyproject.toml" "$here"/requirements/*.txt | cksum
+    cat "$here/pyproject.toml" "$here"/requirements/*.txt "$here"/frontend/package-lock.json \
+        "$here"/frontend/*.py "$here"/frontend/src/*.js | cksum
     printf '%s\n' "$here"
 }
 
@@ -63,8 +65,8 @@ take_lock() {
 
 install() {
     case $1 in
-        runtime) say "first start or new version: installing into $venv (about 115 MB to download, 440 MB on disk, once)" ;;
-        dev) say "installing the tools for checking into $venv (about 200 MB to download, 750 MB on disk, once)" ;;
+        runtime) say "first start or new version: installing into $venv (about 200 MB to download, 700 MB on disk, once)" ;;
+        dev) say "installing the tools for checking into $venv (about 250 MB to download, 900 MB on disk, once)" ;;
     esac
     if [ -e "$unfinished" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
         make_environment

@@ -139,6 +139,7 @@ class _Reload:
 
 def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Settings, paths: list[str]) -> Summary:
     from mingjian.hunt.companions import companion, upkeep
+    from mingjian.situations.keeping import Keeper
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean
 
@@ -146,7 +147,8 @@ def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Setting
         clean(workspace)
         tidy(workspace)
         workspace.close()
-        with companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder)):
+        keeper = Keeper(workspace, book, settings.cache_folder)
+        with companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder, keeper.step)):
             return run.work(run.messages(paths))
 
 
@@ -163,6 +165,7 @@ def _go_on(
 ) -> Summary:
     from mingjian.hunt.companions import companion, upkeep
     from mingjian.hunt.tailing import Tail
+    from mingjian.situations.keeping import Keeper
     from mingjian.sources.listen import parse_listener, serve
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean
@@ -183,7 +186,9 @@ def _go_on(
         clean(workspace)
         tidy(workspace)
         workspace.close()
-        checks = [stack.enter_context(companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder)))]
+        keeper = Keeper(workspace, book, settings.cache_folder)
+        work = companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder, keeper.step))
+        checks = [stack.enter_context(work)]
         if listeners:
             checks.append(stack.enter_context(companion("listening", listen)))
 

@@ -43,6 +43,7 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("ask", "mingjian.cli.ask", "Who is it, friend or foe, what did it do, what could not be seen."),
+    Command("behaviours", "mingjian.cli.behaviours", "Find what no rule describes: beacons, guessing, outflows."),
     Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
     Command("detections", "mingjian.cli.detections", "List what was found in the workspace."),
@@ -56,6 +57,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("record", "mingjian.cli.record", "Show a record by its pointer, as it came in."),
     Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
     Command("sample", "mingjian.cli.sample", "Make logs of an invented sector, with attacks hidden in them."),
+    Command("serve", "mingjian.cli.serve", "Serve the console and the API, and take logs in meanwhile."),
+    Command("situations", "mingjian.cli.situations", "See which detections belong together, and say what they are."),
     Command("sources", "mingjian.cli.sources", "List source definitions, and see what your logs are taken for."),
     Command("sql", "mingjian.cli.sql", "Ask the lake in SQL. Nothing can be changed by it."),
 )

@@ -8,76 +8,152 @@ from mingjian.settings import Language
 
 _TEXTS: Final[dict[str, tuple[str, str]]] = {
     "welcome": (
-        "Mingjian reads logs and runs every rule over every event. This demonstration makes its own logs: invented "
-        "people, invented hosts, real formats.",
-        "明见读取日志，让每条规则核对每条日志事件。本演示自行生成日志：人物和主机均为虚构，格式与真实产品一致。",
+        "This demonstration makes a small sector: invented organisations, people and computers, with logs as real "
+        "products write them. One intruder is hidden in it. Then it does what a duty desk would do: everything that "
+        "comes in is kept, and when something new becomes known, all of the past is asked.",
+        "本演示先造出一个小行业：单位、人员、计算机均为虚构，日志格式与真实产品一致，其中藏着一名入侵者。"
+        "然后像值班台那样工作：送来的日志全部留存；一旦得知新线索，就向全部历史发问。",
     ),
     "making": (
-        "1. The logs: {days} days from {start}",
-        "1. 日志：自 {start} 起 {days} 天",
+        "1. The sector: {organisations} organisations, {days} days, {start} to {end}",
+        "1. 行业：{organisations} 家单位，{days} 天，{start} 至 {end}",
     ),
     "made": (
-        "  made in {seconds} s ({speed} events/s)",
-        "  用时 {seconds} 秒生成（每秒 {speed} 条）",
+        "  made in {seconds} s",
+        "  用时 {seconds} 秒生成",
     ),
     "made-earlier": (
-        "  they were made earlier and are still in {folder}",
-        "  此前已生成，仍在 {folder}",
+        "  It was made earlier and is still in {folder}.",
+        "  此前已生成，仍在 {folder}。",
     ),
     "organisation": (
-        "  {title} ({id}): {people} people, {hosts} hosts, of which {faults} with a wrong clock or gaps in their logs",
-        "  {title}（{id}）：{people} 人，{hosts} 台主机，其中 {faults} 台时钟有误或日志有缺口",
+        "  {title} ({id}): {people} people, {hosts} computers",
+        "  {title}（{id}）：{people} 人，{hosts} 台计算机",
     ),
     "events": (
-        "  {records} events in {files} files, {size} MB:",
-        "  {files} 个文件，{records} 条日志事件，{size} MB：",
+        "  {records} log events in {files} files, {size} MB: what members hand on, not all that they have.",
+        "  {files} 个文件，{records} 条日志事件，{size} MB：是各单位上送的部分，并非全部。",
     ),
-    "hidden": (
-        "  Hidden among them: {planted} events ({share} %) of {campaigns} attacks in {steps} steps. By mistake, as in "
-        "life: {repeated} lines twice, {damaged} damaged.",
-        "  其中藏有 {campaigns} 起攻击的 {planted} 条日志事件（{share}%），共 {steps} 步。"
-        "如同现实，也有差错：{repeated} 行重复，{damaged} 行损坏。",
+    "truth": (
+        "  Who the intruder is stands in {file}. Nobody opens it before chapter 8.",
+        "  入侵者的真相写在 {file} 中，第 8 章之前谁也不看。",
     ),
-    "detecting": (
-        "2. Reading and matching with {rules} rules of our own",
-        "2. 读取并用自带的 {rules} 条规则匹配",
+    "ingesting": (
+        "2. The logs come in, and {rules} starter rules look at every event",
+        "2. 日志送达，{rules} 条入门规则逐条核对",
     ),
-    "read": (
-        "  {events} events in {seconds} s ({speed} events/s): {fired} rules fired, {hits} detections",
-        "  {seconds} 秒读完 {events} 条日志事件（每秒 {speed} 条）：{fired} 条规则命中，检出 {hits} 次",
+    "taken": (
+        "  {id}: {events} log events in {seconds} s, {detections} detections",
+        "  {id}：{events} 条日志事件，{seconds} 秒，检出 {detections} 次",
+    ),
+    "known": (
+        "  {id}: known already, nothing is taken in twice",
+        "  {id}：此前已收，不重复入库",
+    ),
+    "noticed": (
+        "3. What was noticed in all that time: {count} detections",
+        "3. 这段时间里注意到了什么：检出 {count} 次",
+    ),
+    "more": ("  … and {more} more", "  ……另有 {more} 项"),
+    "noticed-why": (
+        "  About one every {days} days, most of them an administrator at work. Each could be looked into; none says "
+        "that somebody got in, or when.",
+        "  约每 {days} 天一次，多半是管理员的日常操作。每一次都可以查，但没有一次说明有人进来了、何时进来的。",
+    ),
+    "arriving": (
+        "4. A message arrives, the day after all this",
+        "4. 随后一天，收到一条消息",
+    ),
+    "arriving-why": (
+        "  A partner has seized a computer and found the server that it obeyed. Did anybody here ever talk to it?",
+        "  合作单位查获一台被控计算机，查明了它听命的服务器。我们这里有谁与它通信过？",
+    ),
+    "indicator": (
+        "  {kind}: {value}",
+        "  {kind}：{value}",
+    ),
+    "documentation": (
+        "  (Like every outside address here, this one is reserved for examples, and a warning list knows that. So the "
+        "address alone raises no alarm; the name does.)",
+        "  （与本演示的所有外部地址一样，它属于文档示例专用地址段，预警名单认得它，因此地址本身不报警，域名才报警。）",
+    ),
+    "hunting": (
+        "5. All of the past is asked: {segments} stored pieces, {events} log events",
+        "5. 向全部历史发问：{segments} 个数据段，{events} 条日志事件",
+    ),
+    "hunted": (
+        "  Answered in {seconds} s: seen in {count} log events.",
+        "  {seconds} 秒后得到回答：见于 {count} 条日志事件。",
+    ),
+    "first": (
+        "  First on {date}, {months} months before the message, in {organisation}.",
+        "  最早在 {date}，比消息早 {months} 个月，在 {organisation}。",
+    ),
+    "nowhere": (
+        "  It was never seen.",
+        "  从未见过。",
+    ),
+    "trace": (
+        "  {organisation}: {count} log events, {first} to {last}{hosts}",
+        "  {organisation}：{count} 条日志事件，{first} 至 {last}{hosts}",
+    ),
+    "no-trace": (
+        "  {organisation}: not seen",
+        "  {organisation}：未见",
+    ),
+    "on-hosts": (
+        "; on {hosts}",
+        "；主机 {hosts}",
+    ),
+    "coverage": (
+        "  What this answer could not see: {sentence}",
+        "  这个回答看不到的：{sentence}",
+    ),
+    "asking": (
+        "6. Who is it? The first question goes to the computer where it began",
+        "6. 它是谁？先问最早出现的那台计算机",
+    ),
+    "asking-more": (
+        "  Each answer leads to the next question:",
+        "  每个回答都引出下一个问题：",
+    ),
+    "began": ("where it began", "最早出现处"),
+    "arrived": ("what arrived", "收到的线索"),
+    "program": ("a rare program that asked for it", "与它通信的罕见程序"),
+    "host": ("a computer that was touched", "牵涉到的计算机"),
+    "answer": (
+        "  · {why}: {sentence}",
+        "  · {why}：{sentence}",
+    ),
+    "page": (
+        "7. The story as a page, with every card: open {uri} in a browser",
+        "7. 完整的故事和每张卡片已写成网页，用浏览器打开 {uri}",
     ),
     "story": (
-        "3. What happened: {found} of {steps} steps were seen (times in UTC)",
-        "3. 发生了什么：{steps} 步中看见 {found} 步（时间为 UTC）",
+        "8. Now the truth is opened: {found} of the intruder's {steps} steps were found (times in UTC)",
+        "8. 打开真相：入侵者的 {steps} 步中找到 {found} 步（时间为 UTC）",
     ),
-    "campaign": ("  {title} ({organisation})", "  {title}（{organisation}）"),
-    "and-more": (" and {more} more", "，另有 {more} 条规则"),
-    "not-seen": (
-        "        NOT SEEN: it left {lines} lines, and no rule here looks for them",
-        "        未看见：留下 {lines} 行日志，现有规则均不涉及",
-    ),
+    "campaign": ("  {title}", "  {title}"),
     "mistakes": (
-        "4. False alarms: {wrong} of {total} detections",
-        "4. 误报：{total} 次检出中有 {wrong} 次",
+        "  False alarms: {wrong} of {total} detections had nothing to do with the intruder:",
+        "  误报：{total} 次检出中有 {wrong} 次与入侵者无关：",
     ),
-    "mistakes-why": (
-        "  None of these rests on anything that was planted: they are about things that are in order and look as if "
-        "they were not.",
-        "  以上检出均与植入的攻击无关：事情本身正常，只是看上去可疑。",
+    "mistakes-of": (
+        "    {organisation}: {count} in {days} days",
+        "    {organisation}：{days} 天内 {count} 次",
     ),
     "unread": (
-        "5. What could not be read: {count} lines; {expected} of the {damaged} that were damaged on purpose are among "
-        "them",
-        "5. 读不了的内容：{count} 行；有意损坏的 {damaged} 行中，有 {expected} 行在内",
-    ),
-    "unread-more": ("  … and {more} more", "  ……另有 {more} 行"),
-    "report": (
-        "6. The report, to look at in a browser: {report}",
-        "6. 报告，请用浏览器打开：{report}",
+        "  {count} lines could not be read and are kept apart, with the reason; {damaged} lines had been damaged on "
+        "purpose.",
+        "  有 {count} 行读不了，已连同原因另行保存；有意损坏的共 {damaged} 行。",
     ),
     "next": (
-        "  Your own logs next: ./run detect --rules PATH_TO_SIGMA PATH_TO_LOGS",
-        "  接下来看您自己的日志：./run detect --rules SIGMA规则目录 日志目录",
+        "9. Go on yourself: everything is in the workspace {folder}",
+        "9. 接着自己试：一切都在工作区 {folder}",
+    ),
+    "took": (
+        "  (all of this took {seconds} s)",
+        "  （全程用时 {seconds} 秒）",
     ),
 }
 

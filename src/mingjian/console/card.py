@@ -12,7 +12,7 @@ from mingjian.console.page import environment, outside, part, policy, write
 from mingjian.console.wording import WORDS as REPORT_WORDS
 from mingjian.settings import Language
 from mingjian.situations.card import VerdictCard
-from mingjian.situations.telling import WORDS, sentence
+from mingjian.situations.telling import WORDS, joined_lines, sentence, to_second
 
 NAMES_MAX = 200
 """So many hosts, and so many accounts, are on the page."""
@@ -33,11 +33,13 @@ def write_card(
         "style": style,
         "card": card,
         "lead": sentence(card, words),
+        "joined": joined_lines(card, words),
         "written": report.written.format(time=f"{moment:%Y-%m-%d %H:%M}"),
         "edges": [edge for edge in card.graph.edges if edge.start == 0],
         "further": [edge for edge in card.graph.edges if edge.start],
         "names_max": NAMES_MAX,
         "number": wording.number,
         "outside": outside,
+        "to_second": to_second,
     }
     write(stream, page.generate(context))

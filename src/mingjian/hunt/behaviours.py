@@ -16,11 +16,12 @@ from mingjian.detect.behaviours.movement import new_ways
 from mingjian.detect.behaviours.outflow import outflows
 from mingjian.detect.behaviours.rarity import first_uses
 from mingjian.detect.behaviours.resolving import odd_names
+from mingjian.detect.engine import Engine
 from mingjian.hunt.factmaps import NO_TIME, PART_BITS, FactBook, Facts, Gathering, built_in_facts
+from mingjian.hunt.history import History
 from mingjian.sources.definitions import SourceBook
-from mingjian.sources.router import Router
 from mingjian.store.blocks import Segment, SegmentBlock
-from mingjian.store.catalogue import SegmentRow, live_segments, organisations
+from mingjian.store.catalogue import Organisation, SegmentRow, live_segments, organisations
 from mingjian.store.scope import Scope
 from mingjian.store.workspace import Workspace
 
@@ -41,6 +42,16 @@ def place_of(event: int) -> Place:
     return Place(event >> PART_BITS, event & ((1 << PART_BITS) - 1))
 
 
+class Gathered(NamedTuple):
+    """What was read for the behaviours."""
+
+    facts: Facts
+    rows: dict[int, SegmentRow]
+    """The segments that were read, by number."""
+    is_all: bool
+    """Whether there are no older ones."""
+
+
 def facts_of(
     workspace: Workspace,
     scope: Scope,
@@ -59,7 +70,7 @@ def facts_of(
         StorageError: a segment is damaged, or was merged away meanwhile: ask again.
     """
     gathering = Gathering(book or built_in_facts())
-    router = Router(sources)
+    history = History(workspace, scope, Engine(()), sources)
     with workspace.reading():
         names = {each.id: each.name for each in organisations(workspace, scope)}
         rows = [
@@ -69,23 +80,57 @@ def facts_of(
         ]
         done, total = 0, sum(row.rows for row in rows)
         for row in rows:
-            _gather(gathering, router, workspace, row, names[row.key.organisation])
+            _gather(gathering, history, workspace, row, names[row.key.organisation])
             done += row.rows
             progress(done, total)
     return gathering.facts()
 
 
-def _gather(gathering: Gathering, router: Router, workspace: Workspace, row: SegmentRow, organisation: str) -> None:
+def gathered(
+    workspace: Workspace,
+    scope: Scope,
+    history: History,
+    organisation: Organisation,
+    *,
+    events_max: int,
+    on_segment: Callable[[SegmentRow], None] = lambda row: None,
+) -> Gathered:
+    """Read the tables of facts of one organisation: of so many events at most, the newest days first.
+
+    To be called while ``Workspace.reading`` is open.
+
+    Raises:
+        StorageError: a segment is damaged.
+    """
+    gathering = Gathering(built_in_facts())
+    rows: dict[int, SegmentRow] = {}
+    events, is_all = 0, True
+    for row in live_segments(workspace, scope, organisation=organisation.id, newest_first=True):
+        if not gathering.wants(row.key.stream):
+            continue
+        if events and events + row.rows > events_max:
+            is_all = False
+            break
+        events += row.rows
+        rows[row.id] = row
+    for row in rows.values():
+        _gather(gathering, history, workspace, row, organisation.name)
+        on_segment(row)
+    return Gathered(gathering.facts(), rows, is_all)
+
+
+def _gather(gathering: Gathering, history: History, workspace: Workspace, row: SegmentRow, organisation: str) -> None:
     with Segment(workspace.lake / row.path, checks=row.checks) as segment:
         before = 0
         for block in segment.blocks():
             events = (row.id << PART_BITS) + before + np.arange(len(block), dtype=np.int64)
             before += len(block)
-            for portion in router.route(block):
+            for portion in history.portions_of(row, block):
                 if not gathering.wants(portion.view.stream.name):
                     continue
                 taken = block if portion.rows is None else block.take(portion.rows)
                 chosen = events if portion.rows is None else events[np.asarray(portion.rows)]
+                taken.prepare(gathering.fields_of(portion.view), ("_time", "_shape"))
                 gathering.add(organisation, portion.view, taken, _times(taken), chosen)
 
 
@@ -101,18 +146,24 @@ def behaviours_in(
     ``seen``: what the sightings index knows (``seen_of``). Findings that end before ``since_us`` or begin at or after
     ``until_us`` are left out; whatever is older is what they are compared with.
     """
-    own = facts.own_domains
     low = -(1 << 62) if since_us is None else since_us
     high = 1 << 62 if until_us is None else until_us
-    found = [
-        *guessed(facts.logons),
-        *beacons(facts.connections, own),
-        *first_uses(facts.uses, seen, since_us=low, until_us=high),
-        *new_ways(facts.logons),
-        *odd_names(facts.lookups, own),
-        *outflows(facts.connections, own),
-    ]
+    found = [*first_uses(facts.uses, seen, since_us=low, until_us=high), *of_one_organisation(facts)]
     return in_order([each for each in found if each.last_us >= low and each.first_us < high])
+
+
+def of_one_organisation(facts: Facts) -> list[Finding]:
+    """Ask those behaviours that do not look at other organisations. Ordered by score, highest first."""
+    own = facts.own_domains
+    return in_order(
+        [
+            *guessed(facts.logons),
+            *beacons(facts.connections, own),
+            *new_ways(facts.logons),
+            *odd_names(facts.lookups, own),
+            *outflows(facts.connections, own),
+        ]
+    )
 
 
 def seen_of(totals: Sequence[pa.Table], names: dict[int, str]) -> pa.Table:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from mingjian.errors import LimitExceeded, StateError, StorageError
+from mingjian.hunt.behaviourruns import is_due, run_behaviours
 from mingjian.hunt.retro import Retro, Stopped
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import jobs
@@ -24,7 +25,7 @@ from mingjian.store.merging import merge, plan_merges
 from mingjian.store.scope import Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.live import Upkeep
-from mingjian.store.upkeep import clean
+from mingjian.store.upkeep import clean, files_of_lake
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import logger, with_fields
 
@@ -32,8 +33,14 @@ NICENESS: Final = 19
 """Of the process that does the upkeep: ingest and questions go first."""
 IDLE_S: Final = 2.0
 """So often it is looked whether there is something to do."""
+MERGE_AFTER_S: Final = 10.0
+"""Nothing is merged before a process has lived so long, …"""
+MERGE_AT_ONCE: Final = 1_000
+"""… unless so many files are there: what an ingest has just begun to write would be merged twice."""
 FAILED_S: Final = 60.0
 """After something failed it is left alone for so long."""
+BEHAVIOURS_AFTER_S: Final = 120.0
+"""Behaviours are looked for once a process has lived so long: they need all of history, not what comes in just now."""
 END_S: Final = 30.0
 """A process that was told to end is given so much time."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -74,10 +81,16 @@ def companion(name: str, work: Callable[[], None]) -> Generator[Callable[[], Non
             process.join()
 
 
-def upkeep(workspace: Workspace, sources: SourceBook, cache_folder: Path | None) -> None:
+def upkeep(
+    workspace: Workspace,
+    sources: SourceBook,
+    cache_folder: Path | None,
+    also: Callable[[Callable[[], bool]], bool] = lambda should_stop: False,
+) -> None:
     """Merge what is worth it, and run over history what is waiting, until SIGTERM comes.
 
-    For a process that was forked by the one who writes (``Workspace.writing``), and does so in its name.
+    For a process that was forked by the one who writes (``Workspace.writing``), and does so in its name. ``also`` is
+    what else is to be done now and then: it is told whether to stop, and says whether there was anything.
     """
     ended = False
 
@@ -92,11 +105,19 @@ def upkeep(workspace: Workspace, sources: SourceBook, cache_folder: Path | None)
             sightings.step,
             lambda: _merge_segments(workspace),
             lambda: _hunt(workspace, sources, cache_folder, lambda: ended),
+            lambda: also(lambda: ended),
+            lambda: _behaviours(workspace, sources, lambda: ended),
         ]
         not_before_s = [0.0] * len(chores)
+        not_before_s[-1] = time.monotonic() + BEHAVIOURS_AFTER_S
+        if len(files_of_lake(workspace)) < MERGE_AT_ONCE:
+            not_before_s[:2] = [time.monotonic() + MERGE_AFTER_S] * 2
         while not ended:
             was_busy = False
             for number, chore in enumerate(chores):
+                # What takes long comes last, and only if nothing else is to be done.
+                if number == len(chores) - 1 and was_busy:
+                    break
                 if ended or time.monotonic() < not_before_s[number]:
                     continue
                 try:
@@ -137,3 +158,11 @@ def _hunt(
         return bool(retro.run_pending())
     except Stopped:
         return False
+
+
+def _behaviours(workspace: Workspace, sources: SourceBook, should_stop: Callable[[], bool]) -> bool:
+    """Look for behaviours if enough has come in since; say whether it was done."""
+    scope = Scope.of_operator()
+    if not is_due(workspace, scope):
+        return False
+    return run_behaviours(workspace, scope, sources, should_stop=should_stop) is not None

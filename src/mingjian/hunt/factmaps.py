@@ -8,8 +8,9 @@ counted.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from mingjian.detect.behaviours.places import is_outside
 from mingjian.formats.bounded import parse_yaml
 from mingjian.model.blocks import Block
 from mingjian.model.observables import canonical
+from mingjian.model.rules import Level
 from mingjian.model.sources import View
 from mingjian.model.values import EMPTY, MISSING, Missing, Value
 from mingjian.sources.envelope import NOTHING
@@ -102,8 +104,36 @@ class _Hosts(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Names
 
 
+class PartyPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"role": "as"}):
+    """What stands in a place of a finding, and whether the finding speaks against it."""
+
+    kind: Literal["source", "destination", "account", "named"]
+    """``source``: an address or a host; ``destination``: an address or a domain; ``named``: its kind stands before
+    it."""
+    role: Literal["actor", "object"]
+
+
+class Title(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a finding is called, in both languages."""
+
+    en: str
+    zh: str
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the findings of a behaviour are told."""
+
+    level: Level
+    attack: Names = ()
+    title: Title
+    entity: PartyPlace | None = None
+    object: PartyPlace | None = None
+    values: PartyPlace | None = None
+    succeeded: PartyPlace | None = None
+
+
 class FactBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which streams tell which facts."""
+    """Which streams tell which facts, and how what is found in them is told."""
 
     version: int
     connections: tuple[_Connections, ...]
@@ -112,6 +142,7 @@ class FactBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     uses: tuple[_Uses, ...]
     names: tuple[_Called, ...]
     hosts: tuple[_Hosts, ...]
+    told: dict[str, Told]
 
     def streams(self) -> frozenset[str]:
         """Every stream that tells anything."""
@@ -119,6 +150,7 @@ class FactBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return frozenset(name for each in maps for name in each.streams)
 
 
+@cache
 def built_in_facts() -> FactBook:
     """Read the packaged book."""
     name = "behaviours.yml"
@@ -137,6 +169,16 @@ class Facts(NamedTuple):
     """Organisation → domains that its hosts are in."""
     without: Counter[str]
     """Kind of fact → events that should have told one and did not say when, who or whither."""
+
+
+def without_tables(facts: Facts) -> Facts:
+    """The same without its rows: they are large, and needed once."""
+    return facts._replace(
+        connections=CONNECTIONS.empty_table(),
+        logons=LOGONS.empty_table(),
+        lookups=LOOKUPS.empty_table(),
+        uses=USES.empty_table(),
+    )
 
 
 class _Texts(NamedTuple):
@@ -261,6 +303,17 @@ def _number(text: str, factor: float) -> int | None:
     return int(number) if 0 <= number < 1 << 62 else None
 
 
+def _names_in(each: _Map) -> Iterator[str]:
+    """Every field that a map looks at."""
+    yield from each.when
+    for name in each.__struct_fields__:
+        value = getattr(each, name)
+        if isinstance(value, (_Outcome, _Kind, _Failed)):
+            yield from value.field
+        elif name not in ("streams", "unless", "when") and isinstance(value, tuple):
+            yield from cast("Names", value)
+
+
 class _Part(NamedTuple):
     organisation: str
     stream: str
@@ -283,11 +336,21 @@ class Gathering:
         self._hosts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._domains: dict[str, Counter[str]] = defaultdict(Counter)
         self._streams: dict[str, set[str]] = defaultdict(set)
+        self._fields: dict[str, list[str]] = {}
         self._without: Counter[str] = Counter()
 
     def wants(self, stream: str) -> bool:
         """Whether events of a stream tell anything."""
         return stream in self._maps
+
+    def fields_of(self, view: View) -> list[str]:
+        """Where everything stands that events of a view may tell."""
+        known = self._fields.get(view.stream.name)
+        if known is None:
+            names = [name for _, each in self._maps.get(view.stream.name, ()) for name in _names_in(each)]
+            expanded = [each for name in names for each in (view.stream.host if name == HOST else (name,))]
+            known = self._fields[view.stream.name] = list(dict.fromkeys(expanded))
+        return list(dict.fromkeys(path for name in known for path in view.paths(name)))
 
     def add(self, organisation: str, view: View, block: Block, times_us: Ints, events: Ints) -> None:
         """Take the events of a block. ``times_us``: ``NO_TIME`` where there is none; ``events``: their numbers."""

@@ -54,7 +54,7 @@ LOOK_ROWS: Final = 4096
 WAITING_ROWS_MAX: Final = 16_384
 """… or when so many of all views are: then the fullest views, until half of them is gone."""
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
-"""… or when so many bytes were read since everything was last looked at."""
+"""… or when about so many bytes are: the fullest views, until half of the records is gone."""
 BUILDERS_MAX: Final = 4096
 """So many segments grow at the same time; then all of them are written."""
 BUILDER_BYTES_MAX: Final = 128 * 1024 * 1024
@@ -273,14 +273,19 @@ class Gatherer:
             if waiting.rows >= LOOK_ROWS:
                 self._look(portion.view)
         if self._waiting_bytes > WAITING_BYTES_MAX:
-            self._look_at_all()
+            self._look_at_fullest(self._waiting_rows // 2)
+            self._waiting_bytes //= 2
         if self._waiting_rows > WAITING_ROWS_MAX:
-            for view in sorted(self._waiting, key=lambda view: -self._waiting[view].rows):
-                self._look(view)
-                if self._waiting_rows <= WAITING_ROWS_MAX // 2:
-                    break
+            self._look_at_fullest(WAITING_ROWS_MAX // 2)
 
     # --- looking
+
+    def _look_at_fullest(self, rows_left: int) -> None:
+        """Look at the views of which most is waiting: what is rare may wait until there is more of it."""
+        for view in sorted(self._waiting, key=lambda view: -self._waiting[view].rows):
+            if self._waiting_rows <= rows_left:
+                return
+            self._look(view)
 
     def _look_at_all(self) -> None:
         for view in list(self._waiting):

@@ -27,7 +27,7 @@ from mingjian.model.values import MISSING, Missing, Record, Value
 from mingjian.sources.columnwise import envelopes
 from mingjian.sources.definitions import PLACEHOLDER, SourceBook
 from mingjian.sources.envelope import Envelope
-from mingjian.sources.router import Router
+from mingjian.sources.router import Portion, Router
 from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow, input_by_id
 from mingjian.store.scope import OrganisationId, Scope
@@ -161,19 +161,23 @@ class History:
 
     def views_of(self, row: SegmentRow, block: SegmentBlock) -> Iterable[tuple[View, SegmentBlock]]:
         """The views of a block: the one that all its records were put under, or whatever holds for them today."""
-        if self._feeding.is_settled(row.key.stream):
-            key = (row.key.stream, row.key.layout, row.key.format)
-            view = self._views.get(key)
-            if view is None:
-                (portion,) = self._router.route(block.take([0]))
-                if (portion.view.stream.name, portion.view.layout.name) == key[:2]:
-                    view = self._views[key] = portion.view
-            if view is not None:
-                return [(view, block)]
         return [
             (portion.view, block if portion.rows is None else block.take(portion.rows))
-            for portion in self._router.route(block)
+            for portion in self.portions_of(row, block)
         ]
+
+    def portions_of(self, row: SegmentRow, block: SegmentBlock) -> Iterable[Portion]:
+        """The same, as which records are under which view."""
+        if self._feeding.is_settled(row.key.stream):
+            key = (row.key.stream, row.key.layout, row.key.format)
+            whole = self._views.get(key)
+            if whole is None:
+                (portion,) = self._router.route(block.take([0]))
+                if (portion.view.stream.name, portion.view.layout.name) == key[:2]:
+                    whole = self._views[key] = portion.view
+            if whole is not None:
+                return [Portion(whole, None)]
+        return self._router.route(block)
 
     def _look(self, findings: Findings, view: View, block: SegmentBlock, rules: frozenset[int] | None) -> None:
         if not self._encoded.applicable(view, rules) or not self._encoded.can_match(view, block.is_there, rules):

@@ -2,13 +2,14 @@
 
 The index says which observables were ever seen and in which segments; only these segments are opened, and only for the
 events that are shown. What was seen is exact, however many events there are behind it; of the events of one indicator
-the newest are given, at most ``EVENTS_MAX``. What a warning list knows as harmless is counted, not looked at.
+those of the first day (where it began) and the newest are given, at most ``EVENTS_MAX``. What a warning list knows as
+harmless is counted, not looked at.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -85,7 +86,7 @@ class Indicated(msgspec.Struct, kw_only=True):
     hits: list[Hit] = []
     """The gravest first, then those seen last."""
     found: list[tuple[OrganisationId, int, FoundDetection]] = []
-    """Events, with organisation and segment; the newest segments first."""
+    """Events, with organisation and segment: where something was seen first, then the newest segments."""
     damaged: list[SegmentRow] = []
     """Segments that could not be read: their events are not among those found."""
     left_out: int = 0
@@ -281,7 +282,8 @@ class Lookout:
                 for segment in sighting.segments:
                     wanted[segment].add(hit.observed)
         rows = [self._rows[segment] for segment in wanted if segment in self._rows]
-        rows.sort(key=lambda row: (row.key.day is None, -(row.key.day or 0), -row.id))
+        began = _first_days(rows, wanted)
+        rows.sort(key=lambda row: ((row.key.organisation, row.key.day) not in began, *_newest_first(row)))
         given: Counter[int] = Counter()
         for row in rows:
             try:
@@ -336,6 +338,23 @@ class Lookout:
         )
 
 
+def _newest_first(row: SegmentRow) -> tuple[bool, int, int]:
+    return row.key.day is None, -(row.key.day or 0), -row.id
+
+
+def _first_days(
+    rows: Sequence[SegmentRow], wanted: Mapping[int, Collection[_Pair]]
+) -> set[tuple[OrganisationId, int | None]]:
+    """Where and when something of what is wanted was seen first."""
+    first: dict[tuple[OrganisationId, _Pair], int] = {}
+    for row in rows:
+        if row.key.day is not None:
+            for pair in wanted[row.id]:
+                key = (row.key.organisation, pair)
+                first[key] = min(first.get(key, row.key.day), row.key.day)
+    return {(organisation, day) for (organisation, _), day in first.items()}
+
+
 class _Match(NamedTuple):
     """An indicator that is in an event."""
 
@@ -367,12 +386,12 @@ def _matches(
     observations = _observations([pairs[number] for number in numbers], times, times)
     found: dict[tuple[int, int], _Match] = {}
     for match in matcher.match(observations).to_pylist():
+        # What one indicator makes worth a look may be harmless as a hit of another.
+        if match["warning"]:
+            continue
         place = int(match["row"])
         kind, value = pairs[numbers[place]]
-        remarks = (
-            *(["outside its validity"] if match["is_outside"] else []),
-            *([f"on the warning list {match['warning']}"] if match["warning"] else []),
-        )
+        remarks = ("outside its validity",) if match["is_outside"] else ()
         key = (rows[place], int(match["indicator_id"]))
         known = found.get(key)
         if known is None:

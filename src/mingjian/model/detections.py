@@ -17,7 +17,7 @@ class Detection(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     rule_id: str
     rule_title: str
-    kind: Literal["rule", "correlation", "indicator"] = "rule"
+    kind: Literal["rule", "correlation", "indicator", "behaviour"] = "rule"
     attack: tuple[str, ...] = ()
     host: str = ""
     account: str = ""

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Literal, TypeAlias
 import msgspec
 
 from mingjian.sample.chance import Chance
+from mingjian.sample.forwarding import wanted_of
 from mingjian.sample.world import Outage
 
 BENIGN: Final = 0
@@ -29,6 +30,10 @@ DAMAGED: Final = -1
 REPEATED: Final = -2
 """The marks of everyday lines that cannot be read, and of those that stand there once more."""
 
+SWALLOWED: Final = 0
+KEPT_BACK: Final = -1
+"""In place of a record's number: an outage swallowed the line, or it is not among what is handed on."""
+
 Entry: TypeAlias = "tuple[int, str, int]"
 """When it is written, the line, and the mark. (A tuple, because there are millions.)"""
 Lane: TypeAlias = "list[Entry]"
@@ -41,7 +46,8 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
 
     file: str
     record: int
-    """The physical line from 1; in a document of records, the place among them from 1. 0: an outage swallowed it."""
+    """The physical line from 1; in a document of records, the place among them from 1. ``SWALLOWED`` or ``KEPT_BACK``
+    if it is not there."""
     time_us: int
     """When it was written."""
     mark: int
@@ -112,6 +118,8 @@ class _File:
         self._head = head
         source = name.split("/")[1] if "/" in name else name
         self._outages = tuple(outage for outage in book.outages if outage.source == source)
+        self._is_whole = not book.is_forwarded
+        self._wanted = wanted_of(name) if book.is_forwarded else None
 
     def write(self, until_us: int) -> None:
         """Write what is due, in order of time."""
@@ -124,8 +132,10 @@ class _File:
         del lane[:due]
         if self._outages:
             entries = self._without_outages(entries)
-            if not entries:
-                return
+        if not self._is_whole:
+            entries = self._handed_on(entries)
+        if not entries:
+            return
         self._make_mistakes(entries)
         placed, number = self._book.placed, self._lines
         for place, (time_us, _, mark) in enumerate(entries, number + 1):
@@ -158,9 +168,20 @@ class _File:
         for entry in entries:
             if any(outage.from_us <= entry[0] < outage.until_us for outage in self._outages):
                 if entry[2]:
-                    self._book.placed.append(Placed(self.name, 0, entry[0], entry[2]))
+                    self._book.placed.append(Placed(self.name, SWALLOWED, entry[0], entry[2]))
             else:
                 kept.append(entry)
+        return kept
+
+    def _handed_on(self, entries: list[Entry]) -> list[Entry]:
+        """Leave out what is not handed on; what was planted there is remembered."""
+        wanted = self._wanted
+        kept = [] if wanted is None else [entry for entry in entries if wanted(entry[1])]
+        if len(kept) < len(entries) and any(entry[2] for entry in entries):
+            there = {id(entry) for entry in kept}
+            for entry in entries:
+                if entry[2] and id(entry) not in there:
+                    self._book.placed.append(Placed(self.name, KEPT_BACK, entry[0], entry[2]))
         return kept
 
     def _make_mistakes(self, entries: list[Entry]) -> None:
@@ -198,9 +219,19 @@ def _first_from(lane: Lane, until_us: int) -> int:
 class Book:
     """All log files of one organisation on the days that share them. Use as a context: leaving it closes the files."""
 
-    def __init__(self, folder: Path, name: str, *, finished_at_us: int, outages: Sequence[Outage] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        finished_at_us: int,
+        outages: Sequence[Outage] = (),
+        is_forwarded: bool = False,
+    ) -> None:
         self.folder = folder
         self.outages = outages
+        self.is_forwarded = is_forwarded
+        """Only what is handed on to a hub is written."""
         self.name = name
         """What makes its mistakes differ from those of other books."""
         self.placed: list[Placed] = []

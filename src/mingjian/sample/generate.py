@@ -28,7 +28,7 @@ from mingjian.sample import campaigns
 from mingjian.sample.activity import everyday
 from mingjian.sample.activity.hum import Hum
 from mingjian.sample.activity.lookalikes import LOOKALIKES
-from mingjian.sample.book import DAMAGED, REPEATED, Book, Counted, Placed
+from mingjian.sample.book import DAMAGED, KEPT_BACK, REPEATED, SWALLOWED, Book, Counted, Placed
 from mingjian.sample.campaigns import CAMPAIGNS, Planted, Step
 from mingjian.sample.moments import DAY, MINUTE, SECOND, at, iso_ms
 from mingjian.sample.scene import Scene
@@ -82,6 +82,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """This share of the events is what machines write about themselves: images loaded, handles, keys, broadcasts."""
     days_per_file: int = 1
     """So many days of one organisation share their log files."""
+    forwarded: bool = False
+    """Only what members hand on to a hub is written (``forwarding``)."""
     campaigns: tuple[str, ...] = tuple(campaign.name for campaign in CAMPAIGNS)
 
     @property
@@ -100,12 +102,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 def story(seed: int) -> Order:
     """The sector of the story that takes a year: four organisations, fourteen months, one campaign through three.
 
-    Some 900,000 events, because little happens there. What becomes known afterwards lies beside it
-    (``ARRIVING_FILE``): nothing else finds the first foothold, on the thirty-first day.
+    Some 250,000 events, because little happens there, and only what members hand on to their hub is written. What
+    becomes known afterwards lies beside it (``ARRIVING_FILE``): nothing else finds the first foothold, on the
+    thirty-first day.
     """
     return Order(
         seed=seed, organisations=4, days=425, start=date(2025, 1, 6), events_per_day=600, hum=0.0, days_per_file=30,
-        campaigns=("longhaul",),
+        forwarded=True, campaigns=("longhaul",),
     )  # fmt: skip
 
 
@@ -130,7 +133,7 @@ TruthKind: TypeAlias = Literal["planted", "hidden", "damaged", "repeated", "sile
 class Truth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the truth: a line that was planted, one that is not what it should be, or a hole where lines should be.
 
-    ``planted`` a line of a campaign; ``hidden`` one that would be there but for an outage; ``damaged`` a line that
+    ``planted`` a line of a campaign; ``hidden`` one that is not there, for a ``reason``; ``damaged`` a line that
     cannot be read; ``repeated`` one that stands there twice; ``silent`` a host whose own logs are missing for a time;
     ``missing`` a source of which nothing was kept for a time; ``skewed`` a host with a wrong clock.
     """
@@ -147,6 +150,8 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of ``missing``: the folder below the organisation's."""
     seconds: int = 0
     """Of ``skewed``: so much the clock is ahead."""
+    reason: Literal["", "outage", "not forwarded"] = ""
+    """Of ``hidden``: why it is not there."""
     organisation: str = ""
     campaign: str = ""
     step: str = ""
@@ -181,6 +186,7 @@ class _Sector:
         )
         self.days = order.days
         self.days_per_file = order.days_per_file
+        self.is_forwarded = order.forwarded
         firsts = range(0, order.days, order.days_per_file)
         self.tasks = [(number, day) for day in firsts for number in range(order.organisations)]
         # Kept from day to day: what is the same on every day is rendered once.
@@ -205,7 +211,9 @@ class _Sector:
         start_us = self.start_us - organisation.profile.zone_us
         from_us, until_us = start_us + days.start * DAY, start_us + days.stop * DAY
         name = f"{self.world.seed}/{organisation.id}/{first}"
-        with Book(output, name, finished_at_us=until_us, outages=organisation.outages) as book:
+        with Book(
+            output, name, finished_at_us=until_us, outages=organisation.outages, is_forwarded=self.is_forwarded
+        ) as book:
             templates = self._templates.setdefault(organisation.id, {})
             for day in days:
                 scene = Scene(
@@ -403,6 +411,7 @@ def _holes(world: World, start_us: int, days: int) -> Iterator[Truth]:
             )  # fmt: skip
 
 
+_REASONS: Final[dict[int, Literal["outage", "not forwarded"]]] = {SWALLOWED: "outage", KEPT_BACK: "not forwarded"}
 _MARKS: Final[dict[int, TruthKind]] = {DAMAGED: "damaged", REPEATED: "repeated"}
 
 
@@ -418,8 +427,9 @@ def _truth(sector: _Sector, placed: Placed) -> Truth:
     deed, time_us = sector.planted_of(placed.mark)
     return Truth(
         file=placed.file,
-        record=placed.record,
-        kind="planted" if placed.record else "hidden",
+        record=max(0, placed.record),
+        kind="planted" if placed.record > 0 else "hidden",
+        reason=_REASONS.get(placed.record, ""),
         time=iso_ms(time_us),
         organisation=deed.step.organisation,
         campaign=deed.step.campaign,

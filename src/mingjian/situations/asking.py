@@ -19,6 +19,7 @@ from mingjian.detect.engine import Engine
 from mingjian.errors import ConfigError, LimitExceeded, StorageError
 from mingjian.hunt.answer import sentence
 from mingjian.hunt.attack import Attack, load_attack
+from mingjian.hunt.behaviourruns import RULE_PREFIX, told_again
 from mingjian.hunt.history import History
 from mingjian.model.indicators import VERDICTS
 from mingjian.model.observables import canonical
@@ -26,7 +27,8 @@ from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
 from mingjian.settings import Language
 from mingjian.situations import story
-from mingjian.situations.card import Graph, Node, Role, Term, VerdictCard
+from mingjian.situations.card import Graph, Joined, Node, Role, Term, VerdictCard
+from mingjian.situations.naming import OtherName, label_of, other_names
 from mingjian.situations.outlook import Outlook, outlook
 from mingjian.situations.reading import Read, read_segment, united
 from mingjian.situations.story import Weighed, time_text
@@ -42,6 +44,7 @@ from mingjian.situations.verdict import (
 )
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.envelope import Observed
+from mingjian.store.behaviours import StoredBehaviour, behaviours_about, looked_at
 from mingjian.store.catalogue import organisations
 from mingjian.store.detections import StoredDetection
 from mingjian.store.entities import (
@@ -97,8 +100,6 @@ class Question(NamedTuple):
     language: Language
     organisation: OrganisationId | None = None
     cache_folder: Path | None = None
-    behaviours: Sequence[BehaviourFact] | None = None
-    """Behaviours of the entity; None if nobody looked."""
 
     @property
     def owners(self) -> list[int] | None:
@@ -134,6 +135,13 @@ class _Known(NamedTuple):
     totals: Totals | None
     seen_with: Companions
     also: tuple[str, ...]
+    joined: tuple[OtherName, ...]
+
+    @property
+    def events(self) -> int:
+        """Its events, and those of its other names; an event with both counts twice."""
+        own = 0 if self.totals is None else self.totals.count
+        return own + sum(each.totals.count for each in self.joined)
 
 
 class _Asking:
@@ -167,12 +175,14 @@ class _Asking:
         known = self._known()
         said = self._indicator_facts(known.totals)
         found, is_direct = self._detections(known)
-        reads, is_all, streams = self._read(known, found)
+        behaved = self._behaved(known)
+        reads, is_all, streams = self._read(known, [*found, *(each.stored for each in behaved)])
         if not is_direct:
             pointers = set[tuple[int, int]]().union(*(read.pointers for read in reads))
             rules = {f"{question.kind}:{question.value}"}
             named = {each.id: each for each in found if each.detection.rule_id in rules}
             there = detections_at(question.workspace, question.scope, pointers)
+            there = [each for each in there if each.detection.kind != "behaviour"]
             found = list((named | {each.id: each for each in there}).values())
         groups = united(reads)
         own = self._own(known)
@@ -180,22 +190,36 @@ class _Asking:
         weighed, counts = self._weighed(others)
         usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
         judged = judge(
-            self._facts(known, said, found, usual, weighed, 0 if is_direct else sum(read.rows for read in reads)),
+            self._facts(
+                known, said, found, usual, weighed, behaved, 0 if is_direct else sum(read.rows for read in reads)
+            ),
             question.language,
         )
-        steps = story.detection_steps(found, self._names, self._tactics)
+        steps = [
+            *story.detection_steps(found, self._names, self._tactics),
+            *story.behaviour_steps(behaved, self._names, self._tactics, question.language),
+        ]
         telling = [step for step in steps if step.level != "informational"]
 
         def weight(other: Observed) -> int:
             return counts.get((other.kind, other.value), 1 << 40)
 
-        lines = story.event_steps(groups, self._names, self._history.file_of, weight, question.language, is_all=is_all)
+        telling_us = {one.detection.time_us for one in (*found, *(each.stored for each in behaved))}
+        lines = story.event_steps(
+            groups,
+            self._names,
+            self._history.file_of,
+            weight,
+            question.language,
+            near_us=sorted(time_us for time_us in telling_us if time_us is not None),
+            is_all=is_all,
+        )
         totals = known.totals
         count = 0 if totals is None else totals.count
         start = Node(
             kind=question.kind, value=question.value, hosts=len(known.seen_with.hosts), count=count, is_bad=False
         )
-        self._note_unknown(count)
+        self._note_unknown(known.events)
         shown = sum(line.count for line in lines)
         return VerdictCard(
             observable=question.value,
@@ -212,6 +236,16 @@ class _Asking:
             streams=streams,
             organisations=tuple(sorted({role.organisation for role in self._roles(totals)})),
             also=known.also,
+            joined=tuple(
+                Joined(
+                    observable=each.value,
+                    organisation=self._names.get(int(each.organisation), ""),
+                    count=each.totals.count,
+                    first=time_text(each.totals.first_us),
+                    last=time_text(each.totals.last_us),
+                )
+                for each in known.joined
+            ),
             verdict=judged.verdict,
             score=judged.score,
             probability=judged.probability,
@@ -220,10 +254,10 @@ class _Asking:
             speaks_against=_sides(judged.terms, -1),
             unknown=tuple(self._unknown),
             timeline=story.in_time([*steps, *lines]),
-            timeline_left_out=max(0, count - shown),
+            timeline_left_out=max(0, known.events - shown),
             chain=story.chain(telling, self._attack, load_weights().inferred, question.language),
             graph=story.graph(start, others, weighed, self._outlook.hosts_all) if groups else Graph(),
-            coverage=sentence(self._outlook.answer(count), question.language),
+            coverage=sentence(self._outlook.answer(known.events), question.language),
         )
 
     # --- who
@@ -235,7 +269,7 @@ class _Asking:
         also: list[str] = []
         names: Iterable[str] = ()
         if question.kind == "host":
-            names = [name for name in seen_with.hosts if _label(name) == _label(question.value)]
+            names = [name for name in seen_with.hosts if label_of(name) == label_of(question.value)]
         elif question.kind == "account":
             names = [
                 name
@@ -243,7 +277,24 @@ class _Asking:
                 if (canonical("account", name) or "").rpartition("\\")[2] == question.value.rpartition("\\")[2]
             ]
         also += [name for name in names if name != question.value]
-        return _Known(totals, seen_with, tuple(sorted(also)))
+        return _Known(totals, seen_with, tuple(sorted(also)), tuple(self._joined(totals)))
+
+    def _joined(self, totals: Totals | None) -> list[OtherName]:
+        question = self._question
+        if question.kind != "host":
+            return []
+        seen_in = question.owners if totals is None else [each.organisation for each in totals.by_role]
+        owners = dict.fromkeys(OrganisationId(int(each)) for each in (self._names if seen_in is None else seen_in))
+        domains = {OrganisationId(owner): names for owner, names in self._outlook.domains.items()}
+        found, undecided = other_names(self._index, question.value, owners, domains)
+        if undecided:
+            self._unknown.append(
+                self._says(
+                    f"several hosts are called {question.value} with different domains: ask for each by its full name",
+                    f"有多台主机同名 {question.value} 而域名不同：请用完整名称逐一查询",
+                )
+            )
+        return found
 
     def _own(self, known: _Known) -> frozenset[tuple[str, str]]:
         """What is no news beside the entity: itself by other names."""
@@ -251,6 +302,7 @@ class _Asking:
         found = {(question.kind, question.value)}
         if question.kind in OWN:
             found |= {(question.kind, canonical(question.kind, name) or name) for name in known.also}
+            found |= {(question.kind, each.value) for each in known.joined}
         return frozenset(found)
 
     def _roles(self, totals: Totals | None) -> tuple[Role, ...]:
@@ -271,7 +323,7 @@ class _Asking:
     def _detections(self, known: _Known) -> tuple[list[StoredDetection], bool]:
         """Detections that may be about it, and whether they are for sure."""
         question = self._question
-        names = {question.value, *known.also}
+        names = {question.value, *known.also, *(each.value for each in known.joined)}
         if question.kind == "host":
             names |= {name for name in known.seen_with.hosts if canonical("host", name) == question.value}
             found = self._detections_of(hosts=names)
@@ -302,8 +354,24 @@ class _Asking:
                     f"检测命中超过 {DETECTIONS_MAX} 条：仅计最严重的",
                 )
             )
-        unique = {each.id: each for each in found}
+        # Findings of behaviours say by themselves whom they are about.
+        unique = {each.id: each for each in found if each.detection.kind != "behaviour"}
         return list(unique.values()), question.kind in OWN
+
+    def _behaved(self, known: _Known) -> list[StoredBehaviour]:
+        """The findings of behaviours about it."""
+        question = self._question
+        value = question.value
+        if question.kind == "host":
+            value = label_of(value)
+        elif question.kind == "account":
+            value = value.rpartition("\\")[2].partition("@")[0]
+        found = behaviours_about(
+            question.workspace, question.scope, [(question.kind, value)], organisation=question.organisation
+        )
+        owners = {each.organisation for each in (() if known.totals is None else known.totals.by_role)}
+        owners |= {int(each.organisation) for each in known.joined}
+        return [each for each in found if not owners or int(each.stored.organisation) in owners]
 
     def _detections_of(
         self, *, hosts: Iterable[str] = (), accounts: Iterable[str] = (), rule_ids: Iterable[str] = ()
@@ -331,11 +399,17 @@ class _Asking:
     def _read(self, known: _Known, found: Sequence[StoredDetection]) -> tuple[list[Read], bool, tuple[str, ...]]:
         """Events out of the segments that matter most; whether these are all; the streams it was seen in."""
         question = self._question
-        if known.totals is None:
+        if known.totals is None and not known.joined:
             return [], True, ()
-        sightings = self._index.lookup(question.kind, question.value, organisations=question.owners)
-        named = sightings.segments()
-        is_all = not sightings.is_partly_gone
+        places = [self._index.lookup(question.kind, question.value, organisations=question.owners)]
+        places += [
+            self._index.lookup("host", each.value, organisations=[int(each.organisation)]) for each in known.joined
+        ]
+        of_name = {question.value: set(places[0].segments())}
+        for each, sightings in zip(known.joined, places[1:], strict=True):
+            of_name.setdefault(each.value, set()).update(sightings.segments())
+        named = sorted(set[int]().union(*of_name.values()))
+        is_all = not any(each.is_partly_gone for each in places)
         if len(named) > SEGMENTS_NAMED_MAX:
             named = named[:: -(-len(named) // SEGMENTS_NAMED_MAX)]
             is_all = False
@@ -343,8 +417,9 @@ class _Asking:
         chosen = choose(briefs, found)
         reads: list[Read] = []
         for row in segments_by_id(question.workspace, question.scope, [brief.id for brief in chosen]):
+            values = [name for name, segments in of_name.items() if row.id in segments]
             try:
-                reads.append(read_segment(question.workspace, self._history, row, question.kind, question.value))
+                reads += [read_segment(question.workspace, self._history, row, question.kind, name) for name in values]
             except StorageError:
                 is_all = False
                 self._unknown.append(
@@ -411,6 +486,7 @@ class _Asking:
         found: Sequence[StoredDetection],
         usual: Mapping[str, Background],
         weighed: Mapping[tuple[ObservableKind, str], Weighed],
+        behaved: Sequence[StoredBehaviour],
         looked_at: int,
     ) -> Facts:
         question = self._question
@@ -421,10 +497,11 @@ class _Asking:
         reporting = {canonical("host", name) for name in known.seen_with.hosts}
         return Facts(
             kind=question.kind,
-            seen=totals is not None,
+            seen=totals is not None or bool(known.joined),
             count=0 if totals is None else totals.count,
             looked_at=looked_at,
-            is_ours=question.kind == "host" and bool(reporting & {question.value, *map(str.casefold, known.also)}),
+            is_ours=question.kind == "host"
+            and bool(known.joined or reporting & {question.value, *map(str.casefold, known.also)}),
             indicators=said,
             warning_list=self._warning(),
             hosts=len(known.seen_with.hosts),
@@ -436,7 +513,15 @@ class _Asking:
             detections=facts,
             contacts=[*self._contacts(found, usual), *_contacts_in(weighed)],
             company=self._company(known),
-            behaviours=question.behaviours or (),
+            behaviours=[
+                BehaviourFact(
+                    behaviour=each.stored.detection.rule_id.removeprefix(RULE_PREFIX),
+                    score=each.score,
+                    title=told_again(each.stored.detection, question.language),
+                )
+                for each in behaved
+                if each.role == "actor"
+            ],
             tactic_names={each.id: self._says(each.en, each.zh) for each in self._attack.tactics},
         )
 
@@ -445,7 +530,7 @@ class _Asking:
     ) -> list[DetectionFact]:
         by_rule: dict[str, list[StoredDetection]] = {}
         for each in found:
-            if each.detection.kind != "indicator":
+            if each.detection.kind not in ("indicator", "behaviour"):
                 by_rule.setdefault(each.detection.rule_id, []).append(each)
         return [
             DetectionFact(
@@ -528,11 +613,11 @@ class _Asking:
         return best
 
     def _note_unknown(self, count: int) -> None:
-        if self._question.behaviours is None and count:
+        if count and not self._looked_at():
             self._unknown.append(
                 self._says(
-                    "its behaviour (regular beats, volumes, log-ons) was not looked at",
-                    "未分析其行为（规律回连、流量、登录）",
+                    "its behaviour (regular beats, volumes, log-ons) was not looked at: mingjian behaviours does it",
+                    "尚未分析其行为（规律回连、流量、登录）：运行 mingjian behaviours 即可",
                 )
             )
         if self._outlook.holes:
@@ -543,6 +628,10 @@ class _Asking:
                 )
             )
 
+    def _looked_at(self) -> bool:
+        """Whether behaviours were looked for at all."""
+        return bool(looked_at(self._question.workspace, self._question.scope))
+
 
 def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[Contact]:
     return [
@@ -550,11 +639,6 @@ def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[
         for (kind, value), what in weighed.items()
         if what.is_bad
     ]
-
-
-def _label(name: str) -> str:
-    """The name of a host without its domain, folded."""
-    return name.partition(".")[0].casefold()
 
 
 def _sides(terms: Sequence[Term], sign: int) -> tuple[str, ...]:

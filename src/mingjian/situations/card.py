@@ -16,7 +16,7 @@ from mingjian.model.sources import ObservableKind
 Verdict: TypeAlias = Literal["friend", "unknown", "suspicious", "foe"]
 Side: TypeAlias = Literal["for", "against"]
 """``for``: it speaks for a foe; ``against``: it speaks against one."""
-StepKind: TypeAlias = Literal["detection", "first", "last", "event"]
+StepKind: TypeAlias = Literal["detection", "behaviour", "first", "last", "event"]
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,20 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     rule: str = ""
     techniques: tuple[str, ...] = ()
     tactics: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    """Of a behaviour: what its score is made of."""
+    rank: int = 0
+    """Of events without a detection: the lower, the more they tell."""
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """Another name of the same host in one organisation. Its events are told here, and counted by themselves."""
+
+    observable: str
+    organisation: str
+    count: int
+    first: str | None
+    last: str | None
 
 
 class ChainStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +160,8 @@ class VerdictCard(msgspec.Struct, frozen=True, kw_only=True):
     organisations: tuple[str, ...]
     also: tuple[str, ...] = ()
     """Other names of the same host or account, as events give them."""
+    joined: tuple[Joined, ...] = ()
+    """The same host with or without its domain, where the data shows that it is the same."""
     verdict: Verdict
     score: int
     """The sum of the points of all terms."""

@@ -19,11 +19,11 @@ from mingjian.hunt.holes import Hole, Window, holes
 from mingjian.hunt.indicating import question_about
 from mingjian.model.sources import ObservableKind
 from mingjian.sources.definitions import SourceBook
-from mingjian.store.entities import hosts_known, state_of_lake
+from mingjian.store.entities import domains_of_hosts, hosts_known, state_of_lake
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 HOLES_MAX: Final = 500
 """So many holes are kept, the most relevant first."""
 FILES_MAX: Final = 64
@@ -36,6 +36,8 @@ class Outlook(msgspec.Struct, frozen=True):
     window: Window | None
     holes: tuple[Hole, ...]
     hosts_all: int
+    domains: dict[int, tuple[str, ...]] = {}
+    """Organisation → domains that its hosts are in."""
 
     def answer(self, found: int) -> Answer:
         """The answer to a question of which so many events were found."""
@@ -63,7 +65,12 @@ def outlook(
         return kept
     question = question_about(workspace, scope, {kind}, sources, organisation)
     window, found = holes(workspace, scope, question)
-    made = Outlook(window, tuple(found[:HOLES_MAX]), hosts_known(workspace, scope, organisation))
+    made = Outlook(
+        window,
+        tuple(found[:HOLES_MAX]),
+        hosts_known(workspace, scope, organisation),
+        {int(owner): names for owner, names in domains_of_hosts(workspace, scope).items()},
+    )
     if cache_folder is not None:
         _write(cache_folder, name, msgspec.msgpack.encode(made))
     return made

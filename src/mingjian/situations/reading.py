@@ -24,6 +24,8 @@ from mingjian.store.sightings.columns import Column, Mask
 from mingjian.store.tables import storable
 from mingjian.store.workspace import Workspace
 
+OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape")
+"""Of a block all of these are needed: read together, for each reading of a small segment costs as much."""
 GROUPS_PER_BLOCK_MAX: Final = 40
 """So many groups of one block are read; of more, the rarest."""
 
@@ -99,6 +101,7 @@ def read_segment(
     rows = 0
     with Segment(workspace.lake / row.path, checks=row.checks) as segment:
         for block in segment.blocks():
+            block.prepare((), OWN_COLUMNS)
             for view, part in history.views_of(row, block):
                 places = rows_with(view, part, kind, value)
                 if not len(places):

@@ -8,28 +8,36 @@ from __future__ import annotations
 import datetime
 import math
 import shlex
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from mingjian.hunt.attack import Attack
+from mingjian.hunt.behaviourruns import told_again
 from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
+from mingjian.model.times import parse_time_us
 from mingjian.settings import Language
 from mingjian.situations.card import ChainStep, Edge, Graph, Node, Pointer, Step
 from mingjian.situations.reading import Alike
 from mingjian.situations.verdict import Inference
 from mingjian.sources.envelope import Observed
+from mingjian.store.behaviours import StoredBehaviour
 from mingjian.store.detections import StoredDetection
 
 EVENT_LINES_MAX: Final = 80
 """So many lines of the timeline are about events that no detection is about …"""
 DETECTION_LINES_MAX: Final = 120
 """… and so many about detections."""
+BEHAVIOUR_LINES_MAX: Final = 60
+"""So many lines are about behaviours."""
 NAMED_MAX: Final = 4
 """So many of the other observables of an event are named in its line."""
 VALUE_CHARACTERS_MAX: Final = 120
+NEAR_US: Final = 1_800_000_000
+"""What happens within half an hour of a detection is likely to belong to it."""
 NODES_MAX: Final = 30
 COMPANY_MAX: Final = 3
 """Hosts are drawn behind what was seen on so few of them."""
@@ -106,6 +114,45 @@ def detection_steps(
     return steps[:DETECTION_LINES_MAX]
 
 
+def behaviour_steps(
+    found: Sequence[StoredBehaviour],
+    names: Mapping[int, str],
+    tactics_of: Callable[[Sequence[str]], tuple[str, ...]],
+    language: Language,
+) -> list[Step]:
+    """Findings of behaviours, a line for each: the highest scores, in the order of time."""
+    ranked = sorted(found, key=lambda each: (-each.score, each.stored.id))[:BEHAVIOUR_LINES_MAX]
+    steps: list[Step] = []
+    for each in ranked:
+        one = each.stored.detection
+        count = one.matched.get("count", "")
+        steps.append(
+            Step(
+                kind="behaviour",
+                time=time_text(one.time_us),
+                last=_last_of(one.matched.get("last", "")) or time_text(one.time_us),
+                count=int(count) if count.isdecimal() else 1,
+                is_exact=True,
+                says=told_again(one, language),
+                stream=one.stream,
+                roles=(each.role,),
+                host=one.host,
+                account=one.account,
+                evidence=pointer(names.get(each.stored.organisation, ""), one.file, one.record),
+                level=one.level,
+                rule=one.rule_id,
+                techniques=one.attack,
+                tactics=tactics_of(one.attack),
+                terms=one.atoms,
+            )
+        )
+    return sorted(steps, key=lambda step: step.time or "~")
+
+
+def _last_of(text: str) -> str | None:
+    return time_text(parse_time_us(text)) if text else None
+
+
 def _when(each: StoredDetection) -> tuple[bool, int, str, int]:
     one = each.detection
     return one.time_us is None, one.time_us or 0, one.file, one.record
@@ -118,21 +165,28 @@ def event_steps(
     weight: Callable[[Observed], int],
     language: Language,
     *,
+    near_us: Sequence[int] = (),
     is_all: bool,
 ) -> list[Step]:
-    """Groups of events as lines: the first, the last, and those with the rarest things in them."""
+    """Groups of events as lines: the first, the last, and those that tell most.
+
+    Those within ``NEAR_US`` of some times (``near_us``, in order) come before others, then those with the rarest things
+    in them.
+    """
     if not groups:
         return []
     dated = [place for place, each in enumerate(groups) if each.first_us is not None]
     first = dated[0] if dated else 0
     last = max(dated, key=lambda place: groups[place].last_us or 0, default=first)
 
-    def rank(place: int) -> tuple[int, int, int]:
+    def rank(place: int) -> tuple[bool, int, int, int]:
         each = groups[place]
         rarest = min((weight(other) for other in each.others), default=1 << 60)
-        return rarest, each.count, place
+        return not _is_near(each, near_us), rarest, each.count, place
 
-    chosen = {first, last, *sorted(range(len(groups)), key=rank)[:EVENT_LINES_MAX]}
+    chosen = {place: number for number, place in enumerate(sorted(range(len(groups)), key=rank)[:EVENT_LINES_MAX])}
+    for place in (first, last):
+        chosen.setdefault(place, 0)
     steps: list[Step] = []
     for place in sorted(chosen):
         each = groups[place]
@@ -150,9 +204,20 @@ def event_steps(
                 host=each.host,
                 account=each.account,
                 evidence=pointer(names.get(each.organisation, ""), file_of(each.input_id), each.number),
+                rank=chosen[place],
             )
         )
     return steps
+
+
+def _is_near(each: Alike, near_us: Sequence[int]) -> bool:
+    """Whether the first or the last of some events is close to one of some times."""
+    for time_us in (each.first_us, each.last_us):
+        if time_us is not None:
+            place = bisect_left(near_us, time_us - NEAR_US)
+            if place < len(near_us) and near_us[place] <= time_us + NEAR_US:
+                return True
+    return False
 
 
 def _sentence(each: Alike, weight: Callable[[Observed], int], language: Language) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from mingjian.settings import Language
 from mingjian.situations.card import ChainStep, Step, VerdictCard
 
-STEPS_SHOWN: Final = 60
+STEPS_SHOWN: Final = 40
 """So many lines of the timeline are printed; JSON and HTML have all."""
 NAMES_SHOWN: Final = 12
 NODES_SHOWN: Final = 12
@@ -36,6 +36,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     roles: str
     streams: str
     also: str
+    joined: str
     more: str
     cut: str
     speaks_for: str
@@ -77,6 +78,15 @@ def sentence(card: VerdictCard, words: Words) -> str:
     )
 
 
+def to_second(time: str | None) -> str:
+    """A time as people read it, to the second; the JSON has the microseconds.
+
+    >>> to_second("2026-03-19T11:12:39.946000Z"), to_second(None)
+    ('2026-03-19 11:12:39', '—')
+    """
+    return "—" if time is None else time[:19].replace("T", " ")
+
+
 def lines(card: VerdictCard, language: Language) -> Iterator[str]:
     """The card for a terminal, line by line."""
     words = WORDS[language]
@@ -112,16 +122,23 @@ def lines(card: VerdictCard, language: Language) -> Iterator[str]:
 
 def shown_steps(card: VerdictCard, limit: int = STEPS_SHOWN) -> list[Step]:
     """The steps that are shown where not all are: detections, the first and the last event, then others, in order."""
-    ranked = sorted(range(len(card.timeline)), key=lambda place: (card.timeline[place].kind == "event", place))
+
+    def rank(place: int) -> tuple[bool, int, int]:
+        step = card.timeline[place]
+        return step.kind == "event", step.rank, place
+
+    ranked = sorted(range(len(card.timeline)), key=rank)
     return [card.timeline[place] for place in sorted(ranked[:limit])]
 
 
 def _who(card: VerdictCard, words: Words) -> Iterator[str]:
     yield words.who
+    yield from ("  " + line for line in joined_lines(card, words))
     if not card.seen:
-        yield "  " + words.not_seen
+        if not card.joined:
+            yield "  " + words.not_seen
         return
-    yield "  " + words.seen.format(count=f"{card.count:,}", first=card.first or "—", last=card.last or "—")
+    yield "  " + words.seen.format(count=f"{card.count:,}", first=to_second(card.first), last=to_second(card.last))
     yield from _names(words.organisations, card.organisations, words)
     if card.also:
         yield from _names(words.also, card.also, words)
@@ -130,6 +147,20 @@ def _who(card: VerdictCard, words: Words) -> Iterator[str]:
     if card.lists_cut:
         yield "  " + words.cut
     yield from _names(words.roles, list(dict.fromkeys(f"{role.source}/{role.role}" for role in card.roles)), words)
+
+
+def joined_lines(card: VerdictCard, words: Words) -> list[str]:
+    """The other names that are told together with it, in words."""
+    return [
+        words.joined.format(
+            observable=each.observable,
+            organisation=each.organisation,
+            count=f"{each.count:,}",
+            first=to_second(each.first),
+            last=to_second(each.last),
+        )
+        for each in card.joined
+    ]
 
 
 def _names(heading: str, names: Sequence[str], words: Words) -> Iterator[str]:
@@ -148,18 +179,20 @@ def _listed(heading: str, entries: Sequence[str]) -> Iterator[str]:
 def _chain_line(step: ChainStep, words: Words) -> str:
     if step.is_inferred:
         return f"┄ {step.name} ({words.inferred}: {step.because})"
-    return f"→ {step.time or '—'}  {step.name} [{', '.join(step.techniques)}] ×{step.count}: {step.because}"
+    return f"→ {to_second(step.time)}  {step.name} [{', '.join(step.techniques)}] ×{step.count}: {step.because}"
 
 
 def _step_lines(step: Step, words: Words) -> Iterator[str]:
     mark = _MARKS.get(step.level or "", "·")
     often = ""
     if step.count > 1:
-        until = f" → {step.last}" if step.last != step.time else ""
+        until = f" → {to_second(step.last)}" if to_second(step.last) != to_second(step.time) else ""
         often = f"  ×{step.count}{until}" + ("" if step.is_exact else f" {words.of_read}")
     where = " ".join(part for part in (step.host, step.account) if part)
     kind = words.step_kinds[step.kind]
-    yield f"  {step.time or '—'} {mark} {kind}{step.stream}  {step.says}{often}"
+    yield f"  {to_second(step.time)} {mark} {kind}{step.stream}  {step.says}{often}"
+    if step.terms:
+        yield f"      {words.comma.join(step.terms)}"
     yield f"      {where}{'  ' if where else ''}{step.evidence.command}"
 
 
@@ -208,13 +241,14 @@ WORDS: Final[Mapping[Language, Words]] = {
         verdict_heading="FRIEND OR FOE",
         what="WHAT",
         not_seen="It was never seen in what is kept.",
-        seen="Seen in {count} events, first {first}, last {last}.",
+        seen="Seen in {count} events, first {first}, last {last} (UTC).",
         hosts="hosts",
         accounts="accounts",
         organisations="organisations",
         roles="roles",
         streams="streams",
         also="also known as",
+        joined="told together with {observable} of {organisation}, the same host: {count} events, {first} to {last}",
         more=" and {count} more",
         cut="The lists of hosts and accounts are cut: there are more.",
         speaks_for="Speaks for a foe",
@@ -227,7 +261,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         why="why that weighs as much",
         chain="WHAT: the chain of tactics (┄ is inferred, not seen)",
         inferred="inferred",
-        timeline="WHAT: the timeline",
+        timeline="WHAT: the timeline (UTC)",
         times="times",
         of_read="among the events read",
         left_out="{count} events are counted above, and no line stands for them",
@@ -237,7 +271,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         rest="… and {count} more; --format json or html has them",
         coverage="WHAT COULD NOT BE SEEN",
         show="show the record",
-        step_kinds={"detection": "", "first": "first seen: ", "last": "last seen: ", "event": ""},
+        step_kinds={"detection": "", "behaviour": "", "first": "first seen: ", "last": "last seen: ", "event": ""},
         comma=", ",
         time="Time (UTC)",
         count="Events",
@@ -269,13 +303,14 @@ WORDS: Final[Mapping[Language, Words]] = {
         verdict_heading="是敌是友",
         what="干了什么",
         not_seen="在全部留存日志中从未见到。",
-        seen="见于 {count} 条日志事件，最早 {first}，最晚 {last}。",
+        seen="见于 {count} 条日志事件，最早 {first}，最晚 {last}（UTC）。",
         hosts="主机",
         accounts="账号",
         organisations="单位",
         roles="角色",
         streams="数据流",
         also="别名",
+        joined="与 {organisation} 的 {observable} 合并讲述（同一主机）：{count} 条日志事件，{first} 至 {last}",
         more=" 等，另有 {count} 个",
         cut="主机和账号列表已截断：实际更多。",
         speaks_for="支持为敌",
@@ -288,7 +323,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         why="为何如此计分",
         chain="干了什么：战术链（┄ 为推断，未直接见到）",
         inferred="推断",
-        timeline="干了什么：时间线",
+        timeline="干了什么：时间线（UTC）",
         times="次",
         of_read="（仅计已读取的日志事件）",
         left_out="另有 {count} 条日志事件已计入总数，但未逐条列出",
@@ -298,7 +333,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         rest="……另有 {count} 项；--format json 或 html 可见全部",
         coverage="哪些看不到",
         show="查看原始记录",
-        step_kinds={"detection": "", "first": "首次见到：", "last": "最后见到：", "event": ""},
+        step_kinds={"detection": "", "behaviour": "", "first": "首次见到：", "last": "最后见到：", "event": ""},
         comma="、",
         time="时间（UTC）",
         count="日志事件数",

@@ -94,6 +94,7 @@ class BehaviourFact(msgspec.Struct, frozen=True, kw_only=True):
 
     behaviour: str
     score: int
+    title: str = ""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,5 +364,6 @@ class _Bench:
         for fact in sorted(best.values(), key=lambda fact: fact.behaviour):
             points = known.get(fact.behaviour, 0) * min(100, max(0, fact.score)) // 100
             if points:
-                self._add("behaviour", key=fact.behaviour, behaviour=fact.behaviour, score=fact.score)
+                said = {"title": fact.title or fact.behaviour, "behaviour": fact.behaviour}
+                self._add("behaviour", key=fact.behaviour, said=said, score=fact.score)
                 self.terms[-1] = msgspec.structs.replace(self.terms[-1], points=points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,15 @@ def picked(array: Array, places: Places) -> Array:
     return array.take(cast("pa.Int64Array", pa.array(places)))
 
 
+FEW: Final = 64
+"""So few cells are picked one by one: each step in Arrow costs as much as some tens of cells in Python."""
+
+
 def picked_texts(texts: Sequence[str], codes: Codes) -> Array:
     """Texts by their codes; −1 for none."""
+    if len(codes) <= FEW:
+        cells = [texts[code] if code >= 0 else None for code in codes.tolist()]
+        return cast("Array", pa.array(cells, pa.string()))
     return pa.array(texts, pa.string()).take(cast("pa.Int32Array", pa.array(codes, mask=codes < 0)))
 
 
@@ -51,6 +58,16 @@ def dictionary_of(array: Array) -> tuple[Codes, Array]:
     indices = cast("Array", encoded.indices)
     codes = indices.fill_null(-1) if indices.null_count else indices
     return codes.to_numpy(zero_copy_only=False).astype(np.int32, copy=False), cast("Array", encoded.dictionary)
+
+
+def texts_of(array: Array) -> tuple[Codes, Array]:
+    """The texts of a column, and for each row which of them it has. Some may be equal: they are taken as they lie."""
+    if is_coded(array):
+        return dictionary_of(array)
+    codes = np.arange(len(array), dtype=np.int32)
+    if array.null_count:
+        codes[array.is_null().to_numpy(zero_copy_only=False)] = -1
+    return codes, array
 
 
 def is_coded(array: Array) -> bool:

@@ -21,7 +21,7 @@ from mingjian.errors import ParseError, StorageError
 from mingjian.formats.json import sieve_for
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import MISSING, Missing, Record, Value, find
-from mingjian.store.arrow import Array, Ints, Mask, Places, coded, dictionary_of, is_text, one_array, picked
+from mingjian.store.arrow import Array, Ints, Mask, Places, coded, is_text, one_array, picked, texts_of
 from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, value_of
 from mingjian.store.columns import KeyPath
 from mingjian.store.searching import may_hold
@@ -50,9 +50,11 @@ class Segment:
             source = _opened(path, content_hash, checks)
             with pq.ParquetFile(source) as file:
                 metadata, names, types = file.metadata, file.schema_arrow.names, file.schema_arrow.types
-            texts = [name for name, type_ in zip(names, types, strict=True) if type_ == pa.string()]
             self._file = pq.ParquetFile(
-                source, metadata=metadata, read_dictionary=texts, page_checksum_verification=True
+                source,
+                metadata=metadata,
+                read_dictionary=_written_with_dictionary(metadata, names, types),
+                page_checksum_verification=True,
             )
             about = json.loads((metadata.metadata or {})[METADATA_KEY])
             if about["version"] > FORMAT_VERSION:
@@ -70,6 +72,8 @@ class Segment:
         self.rows = self._file.metadata.num_rows
         self.row_groups = self._file.metadata.num_row_groups
         self._source = source
+        self._kept_of = -1
+        self._kept: dict[int, Array] = {}
 
     def __enter__(self) -> Segment:
         return self
@@ -109,16 +113,21 @@ class Segment:
     def read(self, row_group: int, places: Sequence[int]) -> list[Array]:
         """Read columns of one row group; texts come with their dictionary.
 
+        Those of the row group that was asked about last are kept: parts of a block (``take``) read what it has read.
+
         Raises:
             StorageError: the file is damaged.
         """
-        wanted = sorted(set(places))
+        if row_group != self._kept_of:
+            self._kept_of, self._kept = row_group, {}
+        wanted = sorted({place for place in places if place not in self._kept})
         try:
-            table = self._file.reader.read_row_group(row_group, column_indices=wanted, use_threads=False)
-            arrays = {place: one_array(table.column(at)) for at, place in enumerate(wanted)}
+            if wanted:
+                table = self._file.reader.read_row_group(row_group, column_indices=wanted, use_threads=False)
+                self._kept.update((place, one_array(table.column(at))) for at, place in enumerate(wanted))
         except (OSError, pa.ArrowException) as error:
             raise StorageError("a segment is damaged", where=str(self.path)) from error
-        return [arrays[place] for place in places]
+        return [self._kept[place] for place in places]
 
     @cached_property
     def by_name(self) -> dict[str, list[int]]:
@@ -136,6 +145,18 @@ class Segment:
             for length in range(1, len(path)):
                 found.setdefault(".".join(path[:length]), []).append(place)
         return found
+
+
+def _written_with_dictionary(
+    metadata: pq.FileMetaData, names: Sequence[str], types: Sequence[pa.DataType]
+) -> list[str]:
+    """The columns of texts that are stored as dictionaries: to make one for the others takes longer than it saves."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return [
+        name
+        for place, (name, type_) in enumerate(zip(names, types, strict=True))
+        if type_ == pa.string() and any(group.column(place).has_dictionary_page for group in groups)
+    ]
 
 
 def _opened(path: Path, content_hash: bytes | None, checks: bytes | None) -> Path | pa.BufferReader | BinaryIO:
@@ -170,6 +191,7 @@ class SegmentBlock:
         self._row_group = row_group
         self._chosen = chosen
         self._arrays: dict[int, Array] = {}
+        self._own_arrays: dict[str, Array] = {}
         self._encoded: dict[str, tuple[Places, list[Value | Missing]]] = {}
 
     def __len__(self) -> int:
@@ -236,9 +258,12 @@ class SegmentBlock:
         """Whether any record may have something at a dotted path."""
         return bool(self._related(path)) or self._has_whole
 
-    def prepare(self, paths: Iterable[str]) -> None:
-        """Read what decides about some dotted paths in one go, because they will be asked for."""
-        self._load([place for path in paths for place in self._related(path)])
+    def prepare(self, paths: Iterable[str], own: Sequence[str] = ()) -> None:
+        """Read what decides about some dotted paths, and some of our own columns, because they will be asked for.
+
+        One reading for all of them: of a small segment, each reading costs more than what is read.
+        """
+        self._load([place for path in paths for place in self._related(path)], own)
 
     def everything(self, needles: Sequence[str] | None) -> Iterator[tuple[Places, list[Value | Missing]]]:
         """Columns that together have every value of every record, encoded: for whoever searches them all.
@@ -268,7 +293,7 @@ class SegmentBlock:
 
     def _encoded_where(self, place: int, hits: Mask) -> tuple[Places, list[Value | Missing]]:
         """Encode a column of texts of which only some distinct ones matter; the other cells are taken for missing."""
-        codes, texts = dictionary_of(self._array(place))
+        codes, texts = texts_of(self._array(place))
         rows = np.flatnonzero((codes >= 0) & hits[codes])
         kinds = self._kinds_of_shapes(place)[self._shape_codes[rows]]
         pairs, which = np.unique(kinds * len(texts) + codes[rows], return_inverse=True)
@@ -340,17 +365,23 @@ class SegmentBlock:
 
     # --- columns of the file
 
-    def _load(self, places: Sequence[int]) -> None:
+    def _load(self, places: Sequence[int], own: Sequence[str] = ()) -> None:
         missing = [place for place in dict.fromkeys(places) if place not in self._arrays]
-        if not missing:
+        ours = {name: place for name in own if (place := self.segment.own_place(name)) is not None}
+        if not missing and not ours:
             return
-        arrays = self.segment.read(self._row_group, [self.segment.field_place(place) for place in missing])
-        self._arrays.update(zip(missing, map(self._taken, arrays), strict=True))
+        wanted = [*map(self.segment.field_place, missing), *ours.values()]
+        arrays = [self._taken(array) for array in self.segment.read(self._row_group, wanted)]
+        self._arrays.update(zip(missing, arrays, strict=False))
+        self._own_arrays.update(zip(ours, arrays[len(missing) :], strict=True))
 
     def _taken(self, array: Array) -> Array:
         return array if self._chosen is None else picked(array, self._chosen)
 
     def _own(self, name: str) -> Array:
+        known = self._own_arrays.get(name)
+        if known is not None:
+            return known
         place = self.segment.own_place(name)
         if place is None:
             raise StorageError(f"a segment has no column {name}", where=str(self.segment.path))

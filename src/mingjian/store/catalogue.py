@@ -19,6 +19,7 @@ from mingjian.errors import NotFound, NotPermitted, SchemaError, StateError, sho
 from mingjian.model.blocks import Quarantined
 from mingjian.store import seals
 from mingjian.store import tables as t
+from mingjian.store.presence import note_days
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.segments import FORMAT_VERSION, SegmentKey, WrittenSegment
 from mingjian.store.workspace import Workspace, new_id
@@ -501,6 +502,10 @@ def _quarantine_values(
 
 def _count_hosts(connection: sa.Connection, organisation: OrganisationId, hosts: Sequence[HostDay], now: int) -> None:
     streams = stream_ids(connection, {each.stream for each in hosts}, now)
+    days: dict[tuple[int, str], list[int]] = {}
+    for each in hosts:
+        days.setdefault((streams[each.stream], each.host), []).append(each.day)
+    note_days(connection, organisation, days)
     table = t.host_days
     insert = insert_for(connection, table)
     least, greatest = ("min", "max") if connection.dialect.name == "sqlite" else ("least", "greatest")

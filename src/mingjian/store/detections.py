@@ -97,6 +97,9 @@ class StoredDetection(msgspec.Struct, frozen=True, kw_only=True):
 def identity(found: FoundDetection) -> bytes:
     """What makes a detection this one. One event may complete several groups of a correlation: these count, too."""
     one = found.detection
+    if one.kind == "behaviour":
+        # It rests on many events, and with more of them on others.
+        return hashlib.blake2b(json.dumps([one.kind, one.rule_id, found.content]).encode(), digest_size=16).digest()
     parts: list[object] = [one.kind, one.rule_id, found.content, found.input_id, one.record]
     if one.kind == "correlation":
         parts += sorted((name, value) for name, value in one.matched.items() if name not in ("count", "value"))
@@ -133,6 +136,8 @@ def add(
         if update:
             insert = insert_for(connection, t.detections)
             told = ("level", "rule_title", "time_us", "host", "account", "details")
+            evidence = ("stream_id", "input_id", "record", "day", "file")
+            told += evidence if any(each.detection.kind == "behaviour" for each in found) else ()
             statement = insert.on_conflict_do_update(
                 index_elements=[t.detections.c.organisation_id, t.detections.c.identity],
                 set_={name: insert.excluded[name] for name in told},
@@ -349,8 +354,11 @@ def detections(
     first_us: int | None = None,
     until_us: int | None = None,
     limit: int = LISTED_MAX,
+    hidden: bool = False,
 ) -> list[StoredDetection]:
     """List detections, the newest event first (those without a time last); ``until_us`` itself is left out.
+
+    With ``hidden``, those that a suppression hides are among them.
 
     Raises:
         NotFound: the scope does not reach the organisation.
@@ -362,6 +370,8 @@ def detections(
         within(scope, table.c.organisation_id),
         table.c.level.in_(LEVELS[LEVELS.index(level) :]),
     ]
+    if not hidden:
+        conditions.append(table.c.suppressed_by.is_(None))
     if organisation is not None:
         conditions.append(table.c.organisation_id == organisation)
     if rule_id is not None:
@@ -378,6 +388,27 @@ def detections(
         .order_by(table.c.time_us.is_(None), table.c.time_us.desc(), table.c.id.desc())
         .limit(min(limit, LISTED_MAX))
     )
+    with workspace.read() as connection:
+        return [_stored(row) for row in connection.execute(query)]
+
+
+def detections_of_rules(
+    workspace: Workspace,
+    organisation: OrganisationId,
+    rule_ids: Sequence[str],
+    *,
+    after_id: int = 0,
+    limit: int = READ_ROWS,
+) -> list[StoredDetection]:
+    """Detections of some rules (none given: of all) that nothing hides, in the order of their numbers.
+
+    For the store's neighbours, which have checked the scope.
+    """
+    table = t.detections
+    conditions = [table.c.organisation_id == organisation, table.c.id > after_id, table.c.suppressed_by.is_(None)]
+    if rule_ids:
+        conditions.append(table.c.rule_id.in_([t.storable(each) for each in rule_ids[:PORTION]]))
+    query = _query().where(*conditions).order_by(table.c.id).limit(limit)
     with workspace.read() as connection:
         return [_stored(row) for row in connection.execute(query)]
 

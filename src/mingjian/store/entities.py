@@ -30,6 +30,8 @@ DETECTIONS_MAX: Final = 2_000
 """So many detections of one entity are fetched at most, the gravest first."""
 DETECTIONS_AT_MAX: Final = 20_000
 """So many detections are fetched of one input."""
+DOMAINS_MAX: Final = 16
+"""So many domains of one organisation's hosts are considered."""
 INDICATORS_MAX: Final = 1_000
 """So many indicators that mean some observables are fetched in one statement."""
 
@@ -210,7 +212,7 @@ def indicators_about(workspace: Workspace, scope: Scope, observables: Iterable[t
 
 def hosts_known(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> int:
     """How many hosts have sent events with a time; the same name in two organisations is two hosts."""
-    table = t.host_days
+    table = t.host_presence
     owned = [] if organisation is None else [table.c.organisation_id == organisation]
     each = (
         sa.select(table.c.organisation_id, table.c.host)
@@ -220,6 +222,57 @@ def hosts_known(workspace: Workspace, scope: Scope, organisation: OrganisationId
     )
     with workspace.read() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(each)).scalar_one())
+
+
+def spellings_of_hosts(workspace: Workspace, scope: Scope, organisation: OrganisationId) -> dict[str, str]:
+    """The first label of each host's name (folded) → how events spell it: as most streams do, then the longest."""
+    scope.check_read(organisation)
+    table = t.host_presence
+    query = (
+        sa.select(table.c.host, sa.func.count())
+        .where(table.c.host != "", table.c.organisation_id == organisation)
+        .group_by(table.c.host)
+    )
+    best: dict[str, tuple[int, int, str]] = {}
+    with workspace.read() as connection:
+        for host, streams in connection.execute(query):
+            label = host.partition(".")[0].casefold()
+            best[label] = max(best.get(label, (0, 0, "")), (streams, len(host), host))
+    return {label: host for label, (_, _, host) in best.items()}
+
+
+def domains_of_hosts(workspace: Workspace, scope: Scope) -> dict[OrganisationId, tuple[str, ...]]:
+    """The domains that the hosts of each organisation say they are in, those with the most hosts first."""
+    table = t.host_presence
+    query = (
+        sa.select(table.c.organisation_id, table.c.host)
+        .where(table.c.host.contains("."), within(scope, table.c.organisation_id))
+        .distinct()
+    )
+    counts: dict[OrganisationId, dict[str, int]] = {}
+    with workspace.read() as connection:
+        for owner, host in connection.execute(query):
+            domain = host.partition(".")[2].casefold()
+            if not host.replace(".", "").isdigit() and domain:
+                of_owner = counts.setdefault(OrganisationId(owner), {})
+                of_owner[domain] = of_owner.get(domain, 0) + 1
+    return {
+        owner: tuple(sorted(counted, key=lambda name: (-counted[name], name))[:DOMAINS_MAX])
+        for owner, counted in counts.items()
+    }
+
+
+def events_by_organisation(workspace: Workspace, scope: Scope, streams: Collection[str]) -> dict[OrganisationId, int]:
+    """How many events of some streams each organisation has."""
+    table = t.segments
+    query = (
+        sa.select(table.c.organisation_id, sa.func.sum(table.c.rows))
+        .join(t.streams, t.streams.c.id == table.c.stream_id)
+        .where(table.c.state == "live", t.streams.c.name.in_(sorted(streams)), within(scope, table.c.organisation_id))
+        .group_by(table.c.organisation_id)
+    )
+    with workspace.read() as connection:
+        return {OrganisationId(owner): int(rows) for owner, rows in connection.execute(query)}
 
 
 def state_of_lake(workspace: Workspace) -> tuple[int, ...]:

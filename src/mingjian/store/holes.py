@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
+import numpy as np
 import sqlalchemy as sa
 
 from mingjian.store import tables as t
 from mingjian.store.catalogue import within
+from mingjian.store.presence import bits_of, days_of, unpacked
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
 
@@ -86,7 +88,12 @@ def streams_present(workspace: Workspace, scope: Scope, organisation: Organisati
         )
         .distinct()
     )
-    return _presences(workspace, days)
+    of_stream: dict[tuple[int, str], int] = defaultdict(int)
+    with workspace.read() as connection:
+        for owner, name, day in connection.execute(days):
+            of_stream[owner, name] |= bits_of([day])
+    found = [_presence(owner, name, days_of(bits)) for (owner, name), bits in of_stream.items() if bits]
+    return sorted(found, key=_by_name)
 
 
 def hosts_present(
@@ -97,17 +104,36 @@ def hosts_present(
     streams: Sequence[str] | None = None,
 ) -> list[Presence]:
     """For each host of each organisation the days on which it sent events, of these streams or of any. By name."""
-    table = t.host_days
-    days = (
-        sa.select(table.c.organisation_id, table.c.host.label("name"), table.c.day)
-        .where(table.c.host != "", *_of(scope, organisation, table))
-        .distinct()
+    table = t.host_presence
+    query = sa.select(table.c.organisation_id, table.c.host, table.c.first_day, table.c.days).where(
+        table.c.host != "", *_of(scope, organisation, table)
     )
     if streams is not None:
-        days = days.join(t.streams, t.streams.c.id == table.c.stream_id).where(
+        query = query.join(t.streams, t.streams.c.id == table.c.stream_id).where(
             t.streams.c.name.in_([t.storable(name) for name in streams])
         )
-    return _presences(workspace, days)
+    of_host: dict[tuple[int, str], int] = defaultdict(int)
+    with workspace.read() as connection:
+        for owner, host, first, packed in connection.execute(query):
+            of_host[owner, host] |= unpacked(first, packed)
+    found = [_presence(owner, host, days_of(bits)) for (owner, host), bits in of_host.items()]
+    return sorted(found, key=_by_name)
+
+
+def _presence(organisation: int, name: str, days: Sequence[int]) -> Presence:
+    steps = np.diff(np.array(days, np.int64))
+    return Presence(
+        organisation=OrganisationId(organisation),
+        name=name,
+        days=len(days),
+        first_day=days[0],
+        last_day=days[-1],
+        gaps=tuple((days[place] + 1, days[place + 1] - 1) for place in np.flatnonzero(steps > 1).tolist()),
+    )
+
+
+def _by_name(presence: Presence) -> tuple[str, int]:
+    return presence.name, presence.organisation
 
 
 def streams_without_days(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> set[str]:
@@ -122,31 +148,6 @@ def streams_without_days(workspace: Workspace, scope: Scope, organisation: Organ
     )
     with workspace.read() as connection:
         return set(connection.execute(query).scalars())
-
-
-def _presences(workspace: Workspace, days: sa.Select[Any, Any, Any]) -> list[Presence]:
-    each = days.subquery()
-    of_one = (each.c.organisation_id, each.c.name)
-    totals = sa.select(*of_one, sa.func.count(), sa.func.min(each.c.day), sa.func.max(each.c.day)).group_by(*of_one)
-    before = sa.func.lag(each.c.day).over(partition_by=of_one, order_by=each.c.day).label("before")
-    steps = sa.select(*of_one, each.c.day, before).subquery()
-    jumps = sa.select(steps).where(steps.c.day - steps.c.before > 1).order_by(steps.c.day)
-    gaps: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
-    with workspace.read() as connection:
-        for row in connection.execute(jumps):
-            gaps[row.organisation_id, row.name].append((row.before + 1, row.day - 1))
-        found = [
-            Presence(
-                organisation=OrganisationId(organisation),
-                name=name,
-                days=count,
-                first_day=first,
-                last_day=last,
-                gaps=tuple(gaps.get((organisation, name), ())),
-            )
-            for organisation, name, count, first, last in connection.execute(totals)
-        ]
-    return sorted(found, key=lambda presence: (presence.name, presence.organisation))
 
 
 def expired(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[Expired]:

@@ -1,6 +1,6 @@
-"""Looking for some texts in all distinct values of a column at once.
+"""Looking for some texts in all values of a column at once.
 
-The distinct texts of an Arrow column lie one behind the other in one piece of memory: an automaton goes over that
+The texts of an Arrow column lie one behind the other in one piece of memory: an automaton goes over that
 piece, and only where it finds something is a text made of it. What it names may hold one of the texts looked for; what
 it does not name does not.
 """
@@ -14,7 +14,7 @@ from typing import Final, cast
 import hyperscan
 import numpy as np
 
-from mingjian.store.arrow import Array, Mask, dictionary_of
+from mingjian.store.arrow import Array, Mask, texts_of
 
 FINDS_MAX: Final = 200_000
 """After so many finds in one column, every value of it is taken for one that may hold something."""
@@ -36,8 +36,8 @@ def finder_for(needles: tuple[str, ...]) -> hyperscan.Database:
 
 
 def may_hold(array: Array, needles: Sequence[str]) -> Mask:
-    """For each distinct text of a column whether it may hold one of some ASCII texts, in any case."""
-    _, texts = dictionary_of(array)
+    """For each text of a column (``arrow.texts_of``) whether it may hold one of some ASCII texts, in any case."""
+    _, texts = texts_of(array)
     _, offsets_buffer, data = texts.buffers()
     hits = np.zeros(len(texts), dtype=np.bool_)
     if offsets_buffer is None or data is None or not len(texts):

@@ -21,7 +21,7 @@ import pyarrow as pa
 from mingjian.errors import StateError
 from mingjian.model.blocks import Block
 from mingjian.model.values import Record
-from mingjian.store.arrow import Array, Codes, Ints, Places, coded, is_coded, picked
+from mingjian.store.arrow import Array, Codes, Ints, Places, coded, is_text, picked
 from mingjian.store.building import Column, Finished, Kinds, NumberPiece
 from mingjian.store.cells import text_cell
 from mingjian.store.columns import KeyPath, Values, by_key, decoded, spread
@@ -304,7 +304,7 @@ class StoredPart(NamedTuple):
 def _add_stored(column: Column, start: int, values: Array) -> None:
     if values.null_count == len(values):
         return
-    if is_coded(values):
+    if is_text(values):
         codes, texts = coded(values)
         column.add_coded(start, cast("list[str]", texts), codes)
         return

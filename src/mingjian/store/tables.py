@@ -7,85 +7,18 @@ Ids are ours. Text from outside is made storable on its way in (``OutsideText``)
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-
-
-def storable(text: str) -> str:
-    r"""Escape what a database cannot hold in a text: NUL (PostgreSQL) and lone surrogates (both).
-
-    >>> storable("a\0b"), storable("C:\\dir")
-    ('a\\x00b', 'C:\\dir')
-    """
-    return _UNSTORABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-class OutsideText(TypeDecorator[str]):
-    """Text that came from outside: whatever it holds, it can be stored."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Make a value storable on its way into the database."""
-        return None if value is None else storable(value)
-
-
-_Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""A whole number of 64 bits. SQLite numbers rows by itself only if the type is called INTEGER."""
-
-
-def _id() -> sa.Column[int]:
-    return sa.Column("id", _Big, primary_key=True, autoincrement=True)
-
-
-def _ref(
-    name: str,
-    table: str,
-    *,
-    nullable: bool = False,
-    key: bool = False,
-    index: bool = False,
-    on_delete: str | None = None,
-) -> sa.Column[int]:
-    reference = sa.ForeignKey(f"{table}.id", ondelete=on_delete)
-    return sa.Column(name, _Big, reference, nullable=nullable, primary_key=key, index=index, autoincrement=False)
-
-
-def _number(name: str, *, nullable: bool = False, default: int | None = None, key: bool = False) -> sa.Column[int]:
-    server_default = None if default is None else sa.text(str(default))
-    return sa.Column(name, _Big, nullable=nullable, server_default=server_default, primary_key=key, autoincrement=False)
-
-
-def _text(name: str, *, nullable: bool = False, key: bool = False, unique: bool = False) -> sa.Column[str]:
-    return sa.Column(name, OutsideText(), nullable=nullable, primary_key=key, unique=unique or None)
-
-
-def _bytes(name: str, *, nullable: bool = False, key: bool = False) -> sa.Column[bytes]:
-    return sa.Column(name, sa.LargeBinary(), nullable=nullable, primary_key=key)
-
-
-def _state(allowed: Sequence[str], name: str = "state") -> tuple[sa.Column[str], sa.CheckConstraint]:
-    """A column that holds one of a few words of ours."""
-    listed = ", ".join(f"'{word}'" for word in allowed)
-    return sa.Column(name, sa.Text(), nullable=False), sa.CheckConstraint(f"{name} IN ({listed})", name=name)
-
+from mingjian.store import situationtables
+from mingjian.store.schema import BigNumber as _Big
+from mingjian.store.schema import OutsideText, metadata
+from mingjian.store.schema import number as _number
+from mingjian.store.schema import numbered as _id
+from mingjian.store.schema import octets as _bytes
+from mingjian.store.schema import ref as _ref
+from mingjian.store.schema import storable as storable
+from mingjian.store.schema import text as _text
+from mingjian.store.schema import word as _state
 
 # --- the workspace itself ------------------------------------------------------------------------------------------
 
@@ -227,6 +160,17 @@ host_days = sa.Table(
     _number("last_us"),
 )
 """Which host sent how many events of which stream on which day: who fell silent is read from here."""
+
+host_presence = sa.Table(
+    "host_presence",
+    metadata,
+    _ref("organisation_id", "organisations", key=True),
+    _ref("stream_id", "streams", key=True),
+    _text("host", key=True),
+    _number("first_day"),
+    _bytes("days"),
+)
+"""The same days of each host and stream in one row (``presence``): so that all of history is looked over at once."""
 
 retention = sa.Table(
     "retention",
@@ -404,6 +348,7 @@ detections = sa.Table(
     _text("details"),
     _text("found_by"),
     _number("found_us"),
+    _number("suppressed_by", nullable=True),
     sa.UniqueConstraint("organisation_id", "identity"),
     sa.Index(None, "organisation_id", "time_us"),
     sa.Index(None, "rule_version_id"),
@@ -411,10 +356,23 @@ detections = sa.Table(
     sa.Index(None, "rule_id", "host"),
     sa.Index(None, "host", "time_us"),
     sa.Index(None, "account", "time_us"),
+    sa.Index(None, "level", "time_us"),
 )
 """``identity`` is made of what the detection is (rule and content, or indicator; input, record): the same is stored
 once. (input, record) with stream and day is the pointer to the evidence; segments come and go. ``details`` is JSON:
 matched values, atoms, techniques. ``found_by``: ``arrival`` or ``hunt``."""
+
+behaviour_parties = sa.Table(
+    "behaviour_parties",
+    metadata,
+    _ref("detection_id", "detections", key=True, on_delete="CASCADE"),
+    _text("kind", key=True),
+    _text("value", key=True),
+    _text("role"),
+    sa.Index(None, "kind", "value"),
+)
+"""Whom a detection of kind ``behaviour`` is about: an observable (of hosts the first label), as ``actor`` or
+``object``."""
 
 correlation_state = sa.Table(
     "correlation_state",
@@ -466,11 +424,157 @@ jobs = sa.Table(
 )
 """Work that goes on after a restart. ``request`` and ``progress`` are JSON of whoever does the work."""
 
+# --- accounts ------------------------------------------------------------------------------------------------------
+
+USER_STATES = ("active", "disabled")
+users = sa.Table(
+    "users",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _text("name"),
+    sa.Column("name_key", OutsideText(), nullable=False, unique=True),
+    _text("title"),
+    _text("language"),
+    *_state(USER_STATES),
+    _text("password", nullable=True),
+    _bytes("totp", nullable=True),
+    _number("totp_step", default=0),
+    _number("created_us"),
+    _number("signed_in_us", nullable=True),
+)
+"""``name_key`` is the name as it is compared; ``title`` what people call the user. ``password`` is an Argon2 hash,
+``totp`` an encrypted secret, ``totp_step`` the last step whose code was used: no code counts twice."""
+
+memberships = sa.Table(
+    "memberships",
+    metadata,
+    _id(),
+    _ref("user_id", "users", on_delete="CASCADE"),
+    _ref("organisation_id", "organisations", nullable=True),
+    _text("member_key", unique=True),
+    _text("role"),
+    sa.Index(None, "user_id"),
+)
+"""The role of a user in an organisation; without one, in every organisation there is and will be. ``member_key`` is
+user and organisation: a database takes two rows without an organisation for different."""
+
+identities = sa.Table(
+    "identities",
+    metadata,
+    _text("issuer", key=True),
+    _text("subject", key=True),
+    _ref("user_id", "users", index=True, on_delete="CASCADE"),
+    _number("created_us"),
+)
+"""Who a user is for an OpenID provider."""
+
+passkeys = sa.Table(
+    "passkeys",
+    metadata,
+    _id(),
+    _ref("user_id", "users", index=True, on_delete="CASCADE"),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    sa.Column("credential", sa.LargeBinary(), nullable=False, unique=True),
+    _bytes("public_key"),
+    _number("signatures"),
+    _text("name"),
+    _number("created_us"),
+    _number("used_us", nullable=True),
+)
+"""``signatures`` is the counter of the authenticator: one that falls shows that there is a copy."""
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    _bytes("digest", key=True),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _ref("user_id", "users", index=True, on_delete="CASCADE"),
+    _text("means"),
+    _text("address"),
+    _text("agent"),
+    _number("created_us"),
+    _number("seen_us"),
+)
+"""Who is signed in. ``digest`` is that of the token, which only the browser has."""
+
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    _bytes("digest", key=True),
+    _text("kind"),
+    _ref("user_id", "users", nullable=True, index=True, on_delete="CASCADE"),
+    _text("details"),
+    _number("created_us"),
+    _number("expires_us"),
+    sa.Index(None, "kind", "created_us"),
+)
+"""What may be used once and not for long: sign-in links, and signing in that is under way. ``details`` is JSON."""
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _bytes("digest", key=True),
+    _number("tries"),
+    sa.Column("last_us", _Big, nullable=False, index=True),
+)
+"""How often somebody tried to sign in, and when last: as one user, from one address."""
+
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    _bytes("digest", key=True),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _ref("user_id", "users", index=True, on_delete="CASCADE"),
+    _text("name"),
+    _text("rights"),
+    sa.Column("organisations", sa.Text(), nullable=True),
+    _number("created_us"),
+    _number("expires_us"),
+    _number("used_us", nullable=True),
+)
+"""``rights`` and ``organisations`` are JSON lists: what of the rights of the user the token has, and where."""
+
+# --- the audit log -------------------------------------------------------------------------------------------------
+
+acts = sa.Table(
+    "acts",
+    metadata,
+    _number("number", key=True),
+    sa.Column("time_us", _Big, nullable=False, index=True),
+    _ref("organisation_id", "organisations", nullable=True, index=True),
+    _text("actor"),
+    _text("what"),
+    _text("about"),
+    _bytes("entry"),
+    _bytes("leaf"),
+)
+"""The audit log. ``entry`` is what was logged, exactly: a leaf of the Merkle tree, and ``leaf`` its hash. The other
+columns are for looking things up."""
+
+audit_head = sa.Table("audit_head", metadata, _id(), _number("size"), _bytes("peaks"), _text("checkpoint"))
+"""One row: how many acts there are, the roots of the full trees that they make, and the signed checkpoint."""
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    _bytes("digest", key=True),
+    _bytes("request"),
+    _number("status"),
+    _bytes("body"),
+    sa.Column("created_us", _Big, nullable=False, index=True),
+)
+"""Requests that must take effect once. ``digest`` is that of key and actor; ``status`` is 0 while one is under way."""
+
 # --- seals ---------------------------------------------------------------------------------------------------------
 
 SEAL = "seal"
-_UNSEALED = ("meta", "indicators")
-"""``meta`` is compared with the mark of the workspace, indicators with the hash of their set."""
+_UNSEALED = (
+    *("meta", "indicators"),
+    *situationtables.UNSEALED,
+)
+"""``meta`` is compared with the mark of the workspace, indicators with the hash of their set; what is in the events of
+detections and how they are grouped can be made anew."""
 SEALED = tuple(table for table in metadata.sorted_tables if table.name not in _UNSEALED)
 """Tables in which SQLite's rows have a seal (``store.seals``)."""
 for _table in SEALED:

@@ -224,6 +224,27 @@ def create(folder: Path, database: str = DATABASE_FILE) -> Workspace:
     return open_workspace(folder, database)
 
 
+def adopt(folder: Path, database: str = DATABASE_FILE) -> None:
+    """Make an empty state database for a folder that says that it is a workspace, as one from a backup does.
+
+    Raises:
+        ConfigError: the database cannot be used, or is in use.
+        StorageError: the folder does not say which workspace it is.
+    """
+    try:
+        mark = json.loads((folder / "lake" / MARK).read_bytes())
+        with _engine_for(folder, database) as engine:
+            _migrate(engine)
+            with engine.begin() as connection:
+                connection.execute(sa.insert(tables.meta), [{"key": "workspace", "value": json.dumps(mark)}])
+    except (OSError, ValueError) as error:
+        raise StorageError("lake/workspace.json cannot be read", where=str(folder)) from error
+    except IntegrityError as error:
+        raise ConfigError("the database is in use", hint="restoring needs an empty one") from error
+    except DBAPIError as error:
+        raise ConfigError(f"the database cannot be used: {_reason(error)}") from error
+
+
 def find(start: Path) -> Path:
     """Look for the workspace that a folder is in.
 

@@ -1,0 +1,89 @@
+"""How fast ``mingjian ingest`` is with everything on, and how much memory it takes.
+
+    python -m bench.ingest [--data DIR] [--work DIR] [--copies N] [--repeat N] [--jobs N]
+
+The events are those of windows-json; every copy after the first one has other values (``.exe`` and ``HKLM`` carry a
+mark), so that distinct values grow with the events. Each run takes them into a new workspace that holds all Windows
+rules of SigmaHQ: parse, store, sightings, rules; the clock runs from the start of the command to its end, when
+everything is committed. Beside it, in turns, a bare ``orjson.loads`` loop over the same lines on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench.detect import ROOT, mingjian, orjson_loop, unpack, windows_rules
+
+
+def copied(data: Path, folder: Path, copies: int) -> list[Path]:
+    """Unpack the archives, and write copies of what is in them with other values."""
+    files = unpack(data, folder / "0")
+    made = list(files)
+    for copy in range(1, copies):
+        mark = f"-{copy}".encode()
+        for number, path in enumerate(files):
+            target = folder / str(copy) / f"{number:03}.json"
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes().replace(b".exe", mark + b".exe").replace(b"HKLM", b"HKLM" + mark))
+            made.append(target)
+    return made
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--work", type=Path, help="keep the logs here")
+    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = options.work or Path(scratch)
+        work.mkdir(exist_ok=True)
+        logs, rules = work / "logs", work / "rules"
+        if logs.is_dir():
+            files = sorted(path for path in logs.rglob("*") if path.is_file())
+        else:
+            logs.mkdir()
+            files = copied(options.data, logs, options.copies)
+        if not rules.is_dir():
+            rules.mkdir()
+            windows_rules(options.data, rules)
+        size_mb = sum(path.stat().st_size for path in files) / 1e6
+        print(f"{len(files)} files, {size_mb:.0f} MB", flush=True)
+        ratios: list[float] = []
+        for turn in range(options.repeat + 1):
+            is_watched = turn == options.repeat
+            place = Path(tempfile.mkdtemp(dir=work.absolute()))
+            cache = work.absolute() / "cache"
+            cache.mkdir(exist_ok=True)
+            mingjian(["init"], cache, folder=place)
+            mingjian(["rules", "add", str(rules.absolute())], cache, folder=place)
+            loop = 0.0 if is_watched else orjson_loop(files)
+            arguments = ["ingest", "--jobs", str(options.jobs), str(logs.absolute())]
+            run = mingjian(arguments, cache, watched=is_watched, folder=place)
+            shutil.rmtree(place)
+            said = re.search(r"^(\d+) events", run.said, re.MULTILINE)
+            assert said is not None, run.said
+            events = int(said[1])
+            if is_watched:
+                print(f"peak memory of all processes {run.peak_mb:.0f} MB (limit 1,000)")
+                print(run.said)
+            else:
+                ratios.append(run.seconds / loop)
+                print(
+                    f"ingest {run.seconds:.2f} s, {events / run.seconds:,.0f} events/s (limit 40,000); "
+                    f"orjson loop {loop:.2f} s, RATIO {run.seconds / loop:.2f}",
+                    flush=True,
+                )
+        print(f"RATIO of pairs, median {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()

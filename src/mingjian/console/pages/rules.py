@@ -1,0 +1,187 @@
+"""Rules: what runs, what it finds and how often, over how much of history, and what cannot run and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
+from mingjian.console.routes import Route, list_route
+from mingjian.console.shapes import number
+from mingjian.console.site import Visit
+from mingjian.data import DATA_FOLDER
+from mingjian.detect.correlation import plan_all
+from mingjian.errors import NotFound
+from mingjian.hunt.rulebook import Rulebook, load_rulebook
+from mingjian.hunt.rulecheck import CheckedRule
+from mingjian.hunt.rulecheck import check as check_book
+from mingjian.model.rules import LEVELS, AnyRule, Correlation, Rule
+from mingjian.store.browsing import Noise, noise
+from mingjian.store.coverage import segments_run
+from mingjian.store.rules import live_rules, live_versions, retire_rules, rule_versions
+
+NOISE_S: Final = 30.0
+"""Counts over all detections may be so old."""
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The rules that run over what arrives, and what can feed them."""
+
+    rules: Sequence[Rule]
+    correlations: Sequence[Correlation]
+    states: Mapping[str, CheckedRule]
+    is_starter: bool
+    """Nobody has added rules: these are those that come with Mingjian."""
+
+    @property
+    def every(self) -> tuple[AnyRule, ...]:
+        """Rules and correlations."""
+        return (*self.rules, *self.correlations)
+
+
+def live(visit: Visit) -> Live:
+    """The rules that count now; looked up again only if others do."""
+    versions = live_versions(visit.workspace)
+    scope = visit.scope
+
+    def look() -> Live:
+        found = live_rules(visit.workspace, scope)
+        rules, correlations, is_starter = found.rules, found.correlations, not len(found)
+        if is_starter:
+            book = load_rulebook([DATA_FOLDER / "rules"], cache_folder=visit.site.cache_folder)
+            rules, correlations = book.rules, book.correlations
+        files = tuple(dict.fromkeys(rule.file for rule in (*rules, *correlations)))
+        whole = Rulebook(rules=rules, correlations=correlations, files=files)
+        states = {row.rule_id: row for row in check_book(whole, visit.site.sources.streams())}
+        return Live(rules, correlations, states, is_starter)
+
+    return visit.site.memory.recall(("live rules", versions), 3600.0, look)
+
+
+def noise_of(visit: Visit) -> Mapping[str, Noise]:
+    """How often each rule found something."""
+    scope, organisation = visit.scope, visit.organisation()
+    return visit.remember(
+        "noise", NOISE_S, lambda: noise(visit.workspace, scope, organisation=organisation), organisation
+    )
+
+
+def _fetch(visit: Visit, asked: Asked) -> Rows:
+    current = live(visit)
+    heard = noise_of(visit)
+    scope = visit.scope
+    runs, segments = visit.remember("segments run", NOISE_S, lambda: segments_run(visit.workspace, scope))
+    versions = {version.rule_id: version for version in rule_versions(visit.workspace, scope)}
+    rows: list[Row] = []
+    for rule in current.every:
+        said, version = heard.get(rule.id), versions.get(rule.id)
+        state = current.states.get(rule.id)
+        covered = runs.get(version.id, 0) / segments if segments and version is not None else None
+        rows.append(
+            Row(
+                key=rule.id,
+                href=visit.address(f"/rules/{rule.id}"),
+                values={
+                    "title": rule.title,
+                    "level": rule.level,
+                    "kind": "rule" if isinstance(rule, Rule) else "correlation",
+                    "state": "unfed" if state is not None and state.state == "unfed" else "runs",
+                    "detections": said.count if said else 0,
+                    "hosts": said.hosts if said else 0,
+                    "last": said.last_us if said else None,
+                    "covered": None if covered is None else round(covered, 4),
+                    "added": None if version is None else version.added_us,
+                    "rule": rule.id,
+                    "file": rule.file,
+                    "reason": state.reason if state else "",
+                },
+            )
+        )
+    return among(rows, asked, texts=("title", "rule", "file", "reason"))
+
+
+def _lead(visit: Visit, rows: Rows) -> str:
+    current = live(visit)
+    unfed = sum(row.state == "unfed" for row in current.states.values())
+    heard = sum(rule.id in noise_of(visit) for rule in current.every)
+    key = "rules.lead-starter" if current.is_starter else "rules.lead"
+    return visit.texts(key, n=number(len(current.every)), heard=number(heard), unfed=number(unfed))
+
+
+PAGE: Final = ListPage(
+    name="rules",
+    path="/rules",
+    place="rules",
+    columns=(
+        Column(name="title", kind="link", sorts=True),
+        Column(name="level", kind="level", sorts=True),
+        Column(name="state", kind="state", sorts=True),
+        Column(name="detections", kind="number", sorts=True),
+        Column(name="hosts", kind="number", sorts=True),
+        Column(name="last", kind="time", sorts=True),
+        Column(name="covered", kind="share", sorts=True),
+        Column(name="added", kind="time", sorts=True),
+        Column(name="kind", kind="word", sorts=True, hidden=True),
+        Column(name="reason", hidden=True),
+        Column(name="rule", kind="code", hidden=True),
+        Column(name="file", kind="code", sorts=True, hidden=True),
+    ),
+    filters=(
+        Filter(name="q"),
+        Filter(name="level", kind="choice", choices=tuple(reversed(LEVELS))),
+        Filter(name="state", kind="choice", choices=("runs", "unfed")),
+        Filter(name="kind", kind="choice", choices=("rule", "correlation")),
+    ),
+    actions=(),
+    sort="-detections",
+    fetch=_fetch,
+    lead=_lead,
+    above="rules_tabs.html.j2",
+    context=lambda visit: {"tab": "rules"},
+)
+
+
+def rule_named(visit: Visit, rule_id: str) -> AnyRule:
+    """A rule that counts. Raises: NotFound."""
+    found = next((rule for rule in live(visit).every if rule.id == rule_id), None)
+    if found is None:
+        raise NotFound("there is no such rule", hint="it may have been switched off")
+    return found
+
+
+def show(visit: Visit) -> Response:
+    """One rule: what it looks for, what feeds it, what it found."""
+    rule = rule_named(visit, visit.request.path_params["id"])
+    state = live(visit).states.get(rule.id)
+    refused = {each.correlation_id: each.reason for each in plan_all(live(visit).correlations)[1]}
+    return visit.page(
+        "rule_part.html.j2" if visit.is_partial else "rule.html.j2",
+        place="rules",
+        title=rule.title,
+        lead="",
+        rule=rule,
+        logsource=rule.logsource if isinstance(rule, Rule) else None,
+        of=() if isinstance(rule, Rule) else rule.rules,
+        state=state,
+        refused=refused.get(rule.id, ""),
+        noise=noise_of(visit).get(rule.id),
+        may_write=visit.may("write") and not live(visit).is_starter,
+    )
+
+
+def switch_off(visit: Visit) -> Response:
+    """Let a rule run no more. What it found stays."""
+    rule_id = visit.request.path_params["id"]
+    gone = retire_rules(visit.workspace, visit.scope, [rule_id])
+    visit.act("rule.switched-off", about=rule_id, after={"ids": " ".join(gone)})
+    return visit.redirect("/rules", done="switched-off")
+
+
+ROUTES: Final = (
+    list_route(PAGE),
+    Route("GET", "/rules/{id}", show),
+    Route("POST", "/rules/{id}/switch-off", switch_off, "write"),
+)

@@ -1,0 +1,283 @@
+"""What every request stands on: the workspace, who asks, in which language; and how a page is made of a template.
+
+A view is a plain function from a ``Visit`` to a response. It runs in a thread, may block, reads and writes only with
+``visit.scope``, and lets errors of ours through: ``console.answers`` turns them into pages.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from mingjian.console import assets, shapes
+from mingjian.console.blindness import blind_count
+from mingjian.console.page import environment
+from mingjian.console.texts import Texts, load_texts
+from mingjian.errors import NotFound
+from mingjian.settings import Language, Settings
+from mingjian.sources.definitions import SourceBook
+from mingjian.store import audit
+from mingjian.store.catalogue import Organisation, organisations
+from mingjian.store.inflow import last_received_us
+from mingjian.store.scope import OrganisationId, Right, Scope
+from mingjian.store.workspace import Workspace
+from mingjian.telemetry import Counters
+
+LANGUAGE_COOKIE: Final = "mingjian-language"
+THEME_COOKIE: Final = "mingjian-theme"
+THEMES: Final = ("auto", "light", "dark")
+REMEMBERED_MAX: Final = 512
+"""So many answers of ``Memory`` are kept."""
+
+T = TypeVar("T")
+
+
+class Visitor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is in front of it."""
+
+    name: str
+    scope: Scope
+    language: Language = "en"
+    session: object = None
+    """What the accounts know it by."""
+
+
+class Gate(Protocol):
+    """Says who asks. Blocking."""
+
+    def visitor(self, request: Request) -> Visitor:
+        """Give the one who asks. Raises: NotAuthenticated."""
+        ...
+
+
+class Memory:
+    """Answers that may be a little old, each computed by one thread at a time."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._kept: dict[tuple[object, ...], tuple[float, object]] = {}
+        self._locks: dict[tuple[object, ...], threading.Lock] = {}
+        self._mutex = threading.Lock()
+
+    def recall(self, key: tuple[object, ...], age_s_max: float, compute: Callable[[], T]) -> T:
+        """Give what was computed under a key at most so long ago, or compute it. The key names whose data it is."""
+        with self._mutex:
+            if len(self._locks) > REMEMBERED_MAX:
+                self._kept.clear()
+                self._locks.clear()
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            kept = self._kept.get(key)
+            if kept is not None and self._clock_s() - kept[0] <= age_s_max:
+                return kept[1]  # type: ignore[return-value]  # the key says what was computed
+            made = compute()
+            self._kept[key] = (self._clock_s(), made)
+            return made
+
+
+class Site:
+    """Everything that the requests of one process share."""
+
+    def __init__(self, workspace: Workspace, settings: Settings, sources: SourceBook, gate: Gate) -> None:
+        self.workspace = workspace
+        self.settings = settings
+        self.sources = sources
+        self.gate = gate
+        self.memory = Memory()
+        self.counters = Counters()
+        self.started_s = time.monotonic()
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where what was compiled is kept."""
+        return self.settings.cache_folder
+
+
+class Place(NamedTuple):
+    """An entry of the rail."""
+
+    name: str
+    path: str
+    key: str
+    """With ``g`` before it, the keyboard goes there."""
+    right: Right
+
+
+RAIL: Final = (
+    Place("picture", "/", "p", "read"),
+    Place("queue", "/queue", "q", "read"),
+    Place("hunt", "/hunt", "h", "read"),
+    Place("rules", "/rules", "r", "read"),
+    Place("sources", "/sources", "s", "read"),
+    Place("admin", "/admin", "a", "administer"),
+)
+"""The pages that are always in view."""
+
+
+class Visit:
+    """One request: who asks for what, and how the answer is made."""
+
+    def __init__(self, site: Site, request: Request, visitor: Visitor | None, form: FormData | None = None) -> None:
+        self.site = site
+        self.request = request
+        self._visitor = visitor
+        self.form = form or FormData()
+        self.workspace = site.workspace
+        self.now_us = site.workspace.clock_us()
+        self.language: Language = self._language()
+        self.texts: Texts = load_texts(self.language)
+
+    @property
+    def visitor(self) -> Visitor:
+        """Who asks; views that somebody else may see do not look."""
+        assert self._visitor is not None, "a view for nobody in particular asked who it is"
+        return self._visitor
+
+    @property
+    def scope(self) -> Scope:
+        """What the one who asks may see and change."""
+        return self.visitor.scope
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a part of a page is wanted."""
+        return self.request.headers.get("hx-request") == "true"
+
+    def _language(self) -> Language:
+        chosen = self.request.query_params.get("lang") or self.request.cookies.get(LANGUAGE_COOKIE, "")
+        if chosen in ("en", "zh"):
+            return "zh" if chosen == "zh" else "en"
+        if self._visitor is not None:
+            return self._visitor.language
+        return "zh" if self.request.headers.get("accept-language", "").lower().startswith("zh") else "en"
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A parameter of the address."""
+        return self.request.query_params.get(name, default)
+
+    def given(self, name: str, default: str = "") -> str:
+        """A field of a form, as text."""
+        value = self.form.get(name, default)
+        return value if isinstance(value, str) else default
+
+    def given_all(self, name: str) -> list[str]:
+        """All values of a field of a form."""
+        return [value for value in self.form.getlist(name) if isinstance(value, str)]
+
+    # --- whose data
+
+    def organisations(self) -> Sequence[Organisation]:
+        """The organisations that may be seen."""
+        scope = self.scope
+        return self.remember("organisations", 5.0, lambda: organisations(self.workspace, scope))
+
+    def names(self) -> Mapping[OrganisationId, str]:
+        """Organisation → its name."""
+        return {each.id: each.name for each in self.organisations()}
+
+    def organisation(self) -> OrganisationId | None:
+        """The organisation that is chosen in the scope selector; None for all. Raises: NotFound."""
+        chosen = self.asked("org")
+        if not chosen:
+            return None
+        for each in self.organisations():
+            if each.public_id == chosen:
+                return each.id
+        raise NotFound("there is no such organisation")
+
+    def remember(self, name: str, age_s_max: float, compute: Callable[[], T], *more: object) -> T:
+        """What may be a little old, and is the same for everybody who may see the same."""
+        return self.site.memory.recall((name, self.scope.readable(), *more), age_s_max, compute)
+
+    # --- addresses
+
+    def address(self, path: str, /, **parameters: str | int | None) -> str:
+        """An address of ours; the scope that was chosen stays."""
+        kept = {"org": self.asked("org")} | {name: "" if v is None else str(v) for name, v in parameters.items()}
+        query = urlencode({name: value for name, value in kept.items() if value})
+        return quote(path) + (f"?{query}" if query else "")
+
+    def here(self, **parameters: str | int | None) -> str:
+        """This address with some parameters changed; None takes one away."""
+        kept: list[tuple[str, str]] = [
+            (name, value)
+            for name, value in self.request.query_params.multi_items()
+            if name not in parameters and name not in ("part", "done")
+        ]
+        kept += [(name, str(value)) for name, value in parameters.items() if value not in (None, "")]
+        return quote(self.request.url.path) + (f"?{urlencode(kept)}" if kept else "")
+
+    # --- answers
+
+    def page(self, template: str, /, status: int = 200, **context: object) -> Response:
+        """Make a page of a template in ``templates/pages``."""
+        return HTMLResponse(self.render(template, **context), status)
+
+    def render(self, template: str, /, **context: object) -> str:
+        """Fill in a template."""
+        everywhere: dict[str, object] = {
+            "visit": self,
+            "t": self.texts,
+            "language": self.language,
+            "theme": self._theme(),
+            "assets": assets.known(),
+            "rail": [place for place in RAIL if self._may(place.right)],
+            "shapes": shapes,
+            "now_us": self.now_us,
+            "number": shapes.number,
+        }
+        return environment().get_template(f"pages/{template}").render(everywhere | context)
+
+    def redirect(self, path: str, /, **parameters: str | int | None) -> Response:
+        """Send on to another address, after something was done."""
+        return RedirectResponse(self.address(path, **parameters), 303)
+
+    def _theme(self) -> str:
+        theme = self.request.cookies.get(THEME_COOKIE, "auto")
+        return theme if theme in THEMES else "auto"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known who asks."""
+        return self._visitor is not None
+
+    def _may(self, right: Right) -> bool:
+        if self._visitor is None:
+            return False
+        return may(self._visitor.scope, right)
+
+    def may(self, right: Right) -> bool:
+        """Whether whoever asks may do this somewhere."""
+        return self._may(right)
+
+    def act(self, what: str, *, about: str = "", after: Mapping[str, str] | None = None) -> None:
+        """Log that something was done."""
+        with self.workspace.begin() as connection:
+            audit.act(self.workspace, connection, self.scope, what, about=about, after=after)
+
+    def blind_spots(self) -> int | None:
+        """How many holes there are in what can be seen; None while that is being found out."""
+        return blind_count(self)
+
+    def received_s(self) -> int | None:
+        """How many seconds ago events came in last."""
+        organisation, scope = self.organisation(), self.scope
+        last = self.remember(
+            "received", 5.0, lambda: last_received_us(self.workspace, scope, organisation), organisation
+        )
+        return None if last is None else max(0, (self.now_us - last) // 1_000_000)
+
+
+def may(scope: Scope, right: Right) -> bool:
+    """Whether a scope may do something at all, somewhere."""
+    reach = {"read": scope.reads, "write": scope.writes, "administer": scope.administers, "audit": scope.audits}[right]
+    return bool(reach)

@@ -1,0 +1,241 @@
+"""Every page in a real browser: both languages, no complaint of any kind, and all of it with the keyboard alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mingjian.store.browsing import Wanted, browse
+from serving import HOSTILE, OPERATOR, RULE, filled, served, site_of
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PAGES = (
+    "/",
+    "/?wall=1",
+    "/detections",
+    "/detections?level=high&sort=time",
+    "/detections?q=nothing-has-this",
+    "/ask",
+    "/ask?q=pc-1",
+    "/ask?q=192.0.2.77",
+    "/hunt",
+    "/rules",
+    "/intelligence",
+    "/sources",
+    "/sources/blind",
+    "/sources/quarantine",
+    "/admin",
+    "/admin/retention",
+    "/no-such-page",
+    "/sign-in",
+)
+WATCH = """
+window.found = [];
+window.alert = () => found.push("alert");
+document.addEventListener("securitypolicyviolation", (event) => found.push(`policy: ${event.violatedDirective}`));
+"""
+GRAVE = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with filled(tmp_path_factory.mktemp("console")) as workspace, served(site_of(workspace)) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def detection(tmp_path_factory: pytest.TempPathFactory, address: str) -> str:
+    """The page of a detection whose record holds hostile text."""
+    return "/detections?host=pc-odd"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    with api.sync_playwright() as playwright:
+        # The sandbox of the browser does not work in containers; what it opens here is our own page.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page of the browser that writes down every complaint."""
+
+    def __init__(self, browser: Any, address: str, language: str = "en", **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options)
+        self.context.add_cookies(
+            [
+                {"name": "asker", "value": "administrator@all", "url": address},
+                {"name": "mingjian-language", "value": language, "url": address},
+            ]
+        )
+        self.address = address
+        self.told: list[str] = []
+        self.page = self.context.new_page()
+        self.page.on("console", lambda message: self.told.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.told.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: (self.told.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self._look(request.url))
+        self.page.add_init_script(WATCH)
+
+    def _look(self, url: str) -> None:
+        if not url.startswith((self.address, "data:")):
+            self.told.append(f"another origin: {url}")
+
+    def open(self, path: str) -> Any:
+        self.page.goto(self.address + path)
+        return self.page
+
+    def complaints(self) -> list[str]:
+        # A page that is not there is told to the console by the browser itself.
+        told = [each for each in self.told if "status of 404" not in each and "status of 422" not in each]
+        return told + self.page.evaluate("window.found")
+
+
+@pytest.fixture
+def tab(browser: Any, address: str) -> Iterator[Tab]:
+    found = Tab(browser, address)
+    yield found
+    found.context.close()
+
+
+def kept(tab: Tab, name: str) -> None:
+    """Keep a screenshot where somebody asked for them."""
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tab.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+def file_name(path: str) -> str:
+    return "".join(each if each.isalnum() else "-" for each in path).strip("-") or "picture"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_readable_and_complains_of_nothing(browser: Any, address: str, path: str, language: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for theme, width in (("light", 1280), ("dark", 390)):
+        tab = Tab(browser, address, language, color_scheme=theme, viewport={"width": width, "height": 844})
+        page = tab.open(path)
+        page.wait_for_selector("main h1")
+        assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
+        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), f"too wide at {width}"
+        violations = axe.Axe().run(page).response["violations"]
+        grave = [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in violations if each["impact"] in GRAVE]
+        assert grave == []
+        assert tab.complaints() == []
+        kept(tab, f"{file_name(path)}-{language}-{theme}-{width}")
+        tab.context.close()
+
+
+@pytest.mark.slow
+def test_the_way_to_a_raw_record_needs_no_mouse(tab: Tab) -> None:
+    page = tab.open("/")
+    page.keyboard.press("g")
+    page.keyboard.press("q")
+    page.wait_for_url("**/detections*")
+    page.wait_for_selector("html.has-script")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#drawer [data-evidence-link]")
+    page.keyboard.press("e")
+    page.wait_for_selector("#drawer .raw")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#drawer", state="hidden")
+    page.keyboard.press("/")
+    page.keyboard.type("pc-1")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/ask?*")
+    page.wait_for_selector(".verdict")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog#keys[open]")
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_raw_record_is_two_clicks_away_from_a_verdict_and_shows_hostile_text_as_text(tab: Tab) -> None:
+    page = tab.open("/ask?q=pc-odd")
+    page.locator("tr[data-row] a[data-drawer]", has_text="record").first.click()
+    page.wait_for_selector("#drawer .raw")
+    assert "<img src=x onerror=alert(1)>" in page.locator("#drawer .raw").inner_text()
+    assert "\u202e" not in page.locator("body").inner_text()
+    assert "{{7*7}}" in page.locator("#drawer .raw").inner_text()
+    assert page.locator("img").count() == 0
+    assert tab.complaints() == []
+    assert HOSTILE not in page.content()
+
+
+@pytest.mark.slow
+def test_a_drawer_that_is_opened_again_is_a_page(tab: Tab) -> None:
+    page = tab.open("/detections")
+    link = page.locator("a.open").first
+    link.click()
+    page.wait_for_selector("#drawer .facts")
+    link.click()
+    page.wait_for_url("**/detections/*")
+    page.go_back()
+    page.wait_for_url("**/detections")
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_filter_changes_the_list_and_the_address(tab: Tab) -> None:
+    page = tab.open("/detections")
+    before = page.locator("tr[data-row]").count()
+    page.locator("select[name=level]").select_option("critical")
+    page.wait_for_url("**level=critical*")
+    page.wait_for_function(f"document.querySelectorAll('tr[data-row]').length < {before}")
+    page.go_back()
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_rule_is_tried_over_history_and_switched_on(tab: Tab) -> None:
+    page = tab.open("/hunt")
+    page.locator("textarea").fill(RULE.replace("000000000001", "000000000002").replace("whoami", "tool3"))
+    page.wait_for_selector("#checked .note-box")
+    page.locator("button[formaction*='/hunt/run']").click()
+    page.wait_for_url("**/hunt/*")
+    page.locator("form[action*='/jobs/cancel'] button").click()
+    page.wait_for_url("**/hunt?done=cancelled")
+    page.locator("a.open").first.click()
+    page.locator("#drawer form[action*='/promote'] button").click()
+    page.wait_for_url("**/rules?done=switched-on")
+    assert page.locator("tr[data-row]").count() == 2
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/", "/detections", "/sources", "/rules", "/hunt", "/ask?q=pc-1"])
+def test_a_page_says_the_same_without_scripts(browser: Any, address: str, path: str) -> None:
+    tab = Tab(browser, address, java_script_enabled=False)
+    page = tab.open(path)
+    assert page.locator("main h1").inner_text()
+    assert page.locator("main table, main textarea").count() > 0
+    tab.context.close()
+
+
+def test_detections_are_paged_without_gaps_or_repetitions(tmp_path: Path) -> None:
+    with filled(tmp_path) as workspace:
+        whole = [each.id for each in browse(workspace, OPERATOR, Wanted(), limit=1000).rows]
+        assert len(whole) > 20
+        for order in ("newest", "oldest", "found"):
+            seen: list[int] = []
+            after: str | None = ""
+            while after is not None:
+                portion = browse(workspace, OPERATOR, Wanted(), order=order, after=after, limit=7)
+                seen += [each.id for each in portion.rows]
+                after = portion.after
+            assert sorted(seen) == sorted(whole)
+            assert len(seen) == len(set(seen))

@@ -1,0 +1,62 @@
+"""A host with its domain and without: told together only where the data shows that they are one."""
+
+from pathlib import Path
+
+import pytest
+
+from ingesting import SOURCES, ingest, lines, sysmon
+from lakes import OPERATOR
+from mingjian.situations.asking import Question, ask
+from mingjian.situations.card import VerdictCard
+from mingjian.store.catalogue import organisation_named
+from mingjian.store.workspace import Workspace, create
+
+
+def take_in(workspace: Workspace, folder: Path, owner: str, hosts: dict[str, int]) -> None:
+    path = folder / f"{owner}.jsonl"
+    records = [sysmon(n, f"C:\\x\\{host}.exe", host=host) for host, count in hosts.items() for n in range(count)]
+    path.write_bytes(lines(records))
+    ingest(workspace, path, organisation=owner)
+
+
+def card(workspace: Workspace, host: str, owner: str | None = None) -> VerdictCard:
+    number = None if owner is None else organisation_named(workspace, OPERATOR, owner).id
+    return ask(Question(workspace, OPERATOR, "host", host, SOURCES, "en", organisation=number))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = create(tmp_path / "w")
+    take_in(made, tmp_path, "one", {"pc-1": 3, "PC-1.one.example": 5, "pc-2.one.example": 2, "pc-3": 1})
+    take_in(made, tmp_path, "two", {"pc-1": 7, "pc-1.a.example": 1, "pc-1.b.example": 1})
+    return made
+
+
+def test_both_names_are_one_host_where_there_is_one_way(workspace: Workspace) -> None:
+    for asked, other, count, more in (("pc-1", "pc-1.one.example", 3, 5), ("pc-1.one.example", "pc-1", 5, 3)):
+        found = card(workspace, asked, "one")
+        (joined,) = found.joined
+        assert (found.count, joined.observable, joined.organisation, joined.count) == (count, other, "one", more)
+        assert sum(step.count for step in found.timeline) == count + more
+        assert found.timeline_left_out == 0
+
+
+def test_names_that_could_be_two_hosts_are_not_joined(workspace: Workspace) -> None:
+    short = card(workspace, "pc-1", "two")
+    assert (short.joined, short.count) == ((), 7)
+    assert "pc-1" in " ".join(short.unknown)
+    assert card(workspace, "pc-1.a.example", "two").joined == ()
+
+
+def test_without_an_organisation_each_is_decided_by_itself(workspace: Workspace) -> None:
+    found = card(workspace, "pc-1")
+    assert [(each.organisation, each.observable) for each in found.joined] == [("one", "pc-1.one.example")]
+    assert found.count == 10
+
+
+def test_a_name_that_was_never_seen_is_told_by_its_other_one(workspace: Workspace) -> None:
+    found = card(workspace, "pc-2", "one")
+    assert (found.seen, found.count, [each.observable for each in found.joined]) == (False, 0, ["pc-2.one.example"])
+    assert found.timeline
+    assert card(workspace, "pc-3", "one").joined == ()
+    assert card(workspace, "203.0.113.7").joined == ()
