@@ -31,8 +31,9 @@ from mingjian.detect.behaviours.movement import new_ways
 from mingjian.detect.behaviours.outflow import outflows
 from mingjian.detect.behaviours.rarity import first_uses
 from mingjian.detect.behaviours.resolving import odd_names
+from mingjian.hunt.behaviourbook import built_in_facts
 from mingjian.hunt.behaviours import behaviours_in
-from mingjian.hunt.factmaps import NO_TIME, PART_BITS, Facts, Gathering, built_in_facts
+from mingjian.hunt.factmaps import NO_TIME, PART_BITS, Facts, Gathering
 from mingjian.model.blocks import Quarantined, no_first_paths
 from mingjian.sample.generate import LOGS_FOLDER, Order, Truth, generate, read_sector, read_truth, world_of
 from mingjian.sources import files

@@ -99,7 +99,9 @@ def changed(part: StoredPart, turn: int) -> StoredPart:
         if array.type == pa.string():
             array = array.dictionary_encode()
         if isinstance(array, pa.DictionaryArray) and len(array.dictionary) > MANY * len(array):
-            texts = [LONGER.sub(lambda found: found[0].translate(digits), text) for text in array.dictionary.to_pylist()]
+            texts = [
+                LONGER.sub(lambda found: found[0].translate(digits), text) for text in array.dictionary.to_pylist()
+            ]
             array = pa.DictionaryArray.from_arrays(array.indices, pa.array(texts, pa.string()))
         fields.append(array)
     return part._replace(fields=fields)

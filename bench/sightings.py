@@ -1,6 +1,7 @@
 """How small and how quick the sightings index is.
 
     python -m bench.sightings [--only hard|history] [--folder DIR] [--days N] [--history-days N] [--events N]
+                              [--parts built|alone|busy|duckdb …]
 
 ``hard``     60 days of a million events with 3.25 observables each, 18 % of them with a value never seen before:
              bytes for an event, observations indexed in a second, merges
@@ -10,13 +11,15 @@
              by value
 
 Everything is made up (``bench.sightings_workload``), always the same. With ``--folder`` what was built is kept and used
-again. Wall time unless it says CPU: of what the clock shows on a machine that has other work, the CPU time is what the
-index needs. The index lies in a workspace; answers come through its catalogue, as for everybody.
+again, and ``--parts`` measures a part by itself: ratios are then to the last run of ``alone``. Wall time unless it says
+CPU: of what the clock shows on a machine that has other work, the CPU time is what the index needs. The index lies in a
+workspace; answers come through its catalogue, as for everybody.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import resource
@@ -26,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +64,7 @@ COLD = 30
 FEED = 1_000_000
 FEED_SHARES = (0.001, 0.01, 0.1)
 """So much of a feed was ever seen."""
+PARTS = ("built", "alone", "busy", "duckdb")
 PACE_EVENTS = 40_000
 """So many events a second come in while others ask."""
 
@@ -164,7 +168,7 @@ def parts(store: Store) -> None:
         indexes=(size - blocks - hashes) / footer.rows)  # fmt: skip
 
 
-def history(folder: Path, days: int) -> None:
+def history(folder: Path, days: int, parts: Sequence[str]) -> None:
     """The long history: look-ups and feeds, against DuckDB, and while another process ingests."""
     done = folder / "history.days"
     store = Store(folder / "history")
@@ -186,22 +190,27 @@ def history(folder: Path, days: int) -> None:
     if not parquet.exists():
         export(store.open(), parquet)
     say("the same rows as Parquet", megabytes=parquet.stat().st_size // 1_000_000)
-    values = asked(days)
-    print(f"-- alone (load {os.getloadavg()[0]:.1f})")
-    alone = measure(store, values)
-    print(
-        f"-- while another process commits {PACE_EVENTS:,} events a second and merges (load {os.getloadavg()[0]:.1f})"
-    )
-    with ingesting(folder / "history", folder / "busy") as busy_store:
-        busy = measure(busy_store, values)
-        say("committed meanwhile", rows=sum(f.rows for f in busy_store.files) - sum(f.rows for f in files),
-            files=len(busy_store.files))  # fmt: skip
-    for name, figure in busy.items():
-        say(f"busy / alone: {name}", ratio=figure / alone[name])
-    print(f"-- DuckDB over Parquet (load {os.getloadavg()[0]:.1f})")
-    plain = measure_duckdb(parquet, values)
-    for name, figure in plain.items():
-        say(f"DuckDB / index: {name}", ratio=figure / alone[name])
+    values, before = asked(days), folder / "alone.json"
+    if "alone" in parts:
+        print(f"-- alone (load {os.getloadavg()[0]:.1f})")
+        before.write_text(json.dumps(measure(store, values)))
+    alone: dict[str, float] = json.loads(before.read_text()) if before.exists() else {}
+    if "busy" in parts:
+        print(f"-- while another process commits {PACE_EVENTS:,} events a second and merges")
+        with ingesting(folder / "history", folder / "busy") as busy_store:
+            busy = measure(busy_store, values)
+            say("committed meanwhile", rows=sum(f.rows for f in busy_store.files) - sum(f.rows for f in files),
+                files=len(busy_store.files))  # fmt: skip
+        compare("busy / alone", busy, alone)
+    if "duckdb" in parts:
+        print(f"-- DuckDB over Parquet (load {os.getloadavg()[0]:.1f})")
+        compare("DuckDB / index", measure_duckdb(parquet, values), alone)
+    store.workspace.close()
+
+
+def compare(what: str, some: dict[str, float], alone: dict[str, float]) -> None:
+    for name in some.keys() & alone.keys():
+        say(f"{what}: {name}", ratio=some[name] / alone[name])
 
 
 def asked(days: int) -> dict[str, list[tuple[str, str]]]:
@@ -428,6 +437,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("hard", "history", "ingest"))
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--days", type=int, default=60)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--history-days", type=int, default=1_000)
@@ -443,7 +453,7 @@ def main() -> None:
         if arguments.only in (None, "hard"):
             hard(folder, arguments.days, arguments.events)
         if arguments.only in (None, "history"):
-            history(folder, arguments.history_days)
+            history(folder, arguments.history_days, arguments.parts)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ OCCUR = 2_000
 """So many values of a feed occur …"""
 DO_NOT_OCCUR = 100_000
 """… and so many do not."""
-LIFE_SHARE = 0.15
+LIFE_SHARE = 0.12
 """A process that is to be killed lives at most so much of the time that an undisturbed one takes."""
 EXPRESSION = "CommandLine|contains=whoami"
 OPERATOR = Scope.of_operator()
@@ -76,6 +76,12 @@ def start(workspace: Path, *arguments: str, out: int, err: int) -> subprocess.Po
     )
 
 
+def last_line(ended: Ended) -> str:
+    """What a command said last."""
+    lines = (ended.said.strip() or ended.out.strip()).splitlines()
+    return lines[-1][:300] if lines else "nothing"
+
+
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
@@ -86,7 +92,7 @@ def prepared(folder: Path, name: str, data: Path) -> Path:
     workspace.mkdir()
     command(workspace, "init")
     added = command(workspace, "rules", "add", *(str(data / "sigma" / each) for each in RULES))
-    say(f"{name}: {added.said.strip().splitlines()[-1]}")
+    say(f"{name}: {last_line(added)}")
     return workspace
 
 
@@ -111,7 +117,7 @@ def killed(workspace: Path, paths: Sequence[str], *, kills: int, life_s: float, 
     if early:
         say(f"{early} times it was through before")
     last = resumed(workspace, paths)
-    say(f"the last one: {last.said.strip().splitlines()[-1]}")
+    say(f"the last one: {last_line(last)}")
 
 
 def resumed(workspace: Path, paths: Sequence[str]) -> Ended:
@@ -158,7 +164,7 @@ class Told(NamedTuple):
 def finished(workspace: Path, feed: Path, rule: Path) -> Told:
     """Add the feed, run what is left, and ask."""
     added = command(workspace, "intel", "add", str(feed))
-    say(f"{workspace.name}: {added.said.strip().splitlines()[-1]}")
+    say(f"{workspace.name}: {last_line(added)}")
     pending = command(workspace, "hunt", "--pending")
     for line in pending.said.strip().splitlines()[-2:]:
         say(f"{workspace.name}: {line}")
@@ -172,7 +178,7 @@ def finished(workspace: Path, feed: Path, rule: Path) -> Told:
         ended = command(workspace, "hunt", "--format", "jsonl", *what, ok=(0, 1, 3))
         hunts[name] = Counter(ended.out.splitlines())
         found = f"{hunts[name].total()} rows in {ended.seconds:.1f} s"
-        say(f"{workspace.name}: hunt, {name}: {found}; {ended.said.strip().splitlines()[-1][:300]}")
+        say(f"{workspace.name}: hunt, {name}: {found}; {last_line(ended)}")
     detections = command(workspace, "detections", "--format", "jsonl", "--limit", "1000000").out
     with open_workspace(workspace) as opened, closing(open_index(opened, OPERATOR)) as index:
         names = ("kind", "value", "organisation", "source", "role", "day", "count", "first_us", "last_us")

@@ -87,7 +87,7 @@ def test_every_operation_of_the_running_program_is_in_the_matrix(console: Consol
 @pytest.mark.parametrize("asker", ASKERS)
 def test_an_operation_is_refused_to_whoever_has_not_the_right(console: Console, asker: str) -> None:
     role = asker.partition("@")[0]
-    held = RIGHTS[role] if role in RIGHTS else frozenset()
+    held = RIGHTS.get(role, frozenset())
     for method, path, right in operations():
         if path == "/live-":
             continue

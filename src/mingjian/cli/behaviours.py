@@ -37,7 +37,7 @@ def behaviours(
     language: Annotated[Language | None, typer.Option(help="Language of the titles.")] = None,
 ) -> Exit:
     """Look over all that is kept for what no rule describes, and list what was found, the highest score first."""
-    from mingjian.hunt.behaviourruns import RULE_PREFIX, told_again
+    from mingjian.hunt.behaviourbook import RULE_PREFIX, told_again
     from mingjian.sources.definitions import load_sources
     from mingjian.store.behaviours import stored_behaviours
     from mingjian.store.catalogue import organisation_named, organisations

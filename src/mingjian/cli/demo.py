@@ -245,7 +245,6 @@ def _write(
             for each in walk.world.organisations
         ),
         noticed=tuple((walk.name_of(each.organisation), each.detection) for each in walk.noticed()),
-        hits=tuple((walk.name_of(each.organisation), each.detection) for each in hunted.hits),
         traces=hunted.traces,
         coverage=sentence(hunted.answer, teller.language),
         answers=tuple(answers),

@@ -43,6 +43,8 @@ class Command:
 
 COMMANDS: tuple[Command, ...] = (
     Command("ask", "mingjian.cli.ask", "Who is it, friend or foe, what did it do, what could not be seen."),
+    Command("audit", "mingjian.cli.audit", "Who did what, and the proof that nothing of it was touched."),
+    Command("backup", "mingjian.cli.backup", "Write everything in the workspace to one file."),
     Command("behaviours", "mingjian.cli.behaviours", "Find what no rule describes: beacons, guessing, outflows."),
     Command("demo", "mingjian.cli.demo", "See what Mingjian does, on logs that it makes itself."),
     Command("detect", "mingjian.cli.detect", "Run Sigma rules over log files and list what they find."),
@@ -55,12 +57,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("intel", "mingjian.cli.intel", "Add indicators, and see which ones are looked for."),
     Command("lake", "mingjian.cli.lake", "Show what is kept: streams, events, bytes, from when to when."),
     Command("record", "mingjian.cli.record", "Show a record by its pointer, as it came in."),
+    Command("restore", "mingjian.cli.restore", "Make a workspace of a backup, and look whether it is whole."),
     Command("rules", "mingjian.cli.rules", "See which rule files can be used, and why not the others."),
     Command("sample", "mingjian.cli.sample", "Make logs of an invented sector, with attacks hidden in them."),
     Command("serve", "mingjian.cli.serve", "Serve the console and the API, and take logs in meanwhile."),
     Command("situations", "mingjian.cli.situations", "See which detections belong together, and say what they are."),
     Command("sources", "mingjian.cli.sources", "List source definitions, and see what your logs are taken for."),
     Command("sql", "mingjian.cli.sql", "Ask the lake in SQL. Nothing can be changed by it."),
+    Command("users", "mingjian.cli.users", "Who may sign in to the console, and what they may do."),
 )
 """Every command there is, in the order of the list. A command exists when it has its line here."""
 
@@ -69,9 +73,16 @@ GARBAGE_THRESHOLD = 200_000
 """What is read from a cache at the start are trees: looking for cycles among them costs a tenth of the start."""
 
 
+PURGE_DELAY_MS = 1_000
+"""Arrow's allocator gives memory that is free so long back to the system; after 10 ms, as it does by itself, columns
+that are read one after the other pay for the same pages again and again."""
+
+
 def main() -> NoReturn:
     """Run the program on the arguments of the process and leave it with an exit code. Never returns."""
     gc.set_threshold(GARBAGE_THRESHOLD)
+    # Read when Arrow is loaded, which nothing has done yet.
+    os.environ.setdefault("MIMALLOC_PURGE_DELAY", str(PURGE_DELAY_MS))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -42,6 +42,7 @@ def create_app(site: Site) -> FastAPI:
         redoc_url=None,
     )
     app.state.site = site
+    app.router.redirect_slashes = False
     for route in all_routes():
         app.router.routes.append(StarletteRoute(route.path, _endpoint(site, route), methods=[route.method]))
     app.router.routes += [
@@ -118,6 +119,7 @@ def _told(site: Site, request: Request, error: MingjianError) -> Response:
             visit = Visit(site, request, None)
             return RedirectResponse(visit.address("/sign-in", next=target, org=None), 303)
     visit = Visit(site, request, visitor)
+    visit.is_unchosen = True
     template = "error_part.html.j2" if visit.is_partial else "error.html.j2"
     return visit.page(template, status=status, error=error, status_code=status, place="", title="", lead="")
 

@@ -28,7 +28,20 @@ FILTER_CHARACTERS_MAX: Final = 300
 
 Value: TypeAlias = "str | int | float | bool | Sequence[str] | None"
 Kind: TypeAlias = Literal[
-    "text", "code", "level", "time", "number", "bytes", "entity", "techniques", "state", "share", "link", "word", "days"
+    "text",
+    "prose",
+    "code",
+    "level",
+    "time",
+    "number",
+    "bytes",
+    "entity",
+    "techniques",
+    "state",
+    "share",
+    "link",
+    "word",
+    "days",
 ]
 """How the values of a column look. ``entity`` opens a card, ``link`` the row, ``word`` is a key of our texts."""
 
@@ -70,6 +83,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Where it opens, in the drawer first."""
     evidence: str = ""
     """Where its raw record is."""
+    beneath: str = ""
+    """A sentence under the link of the row."""
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +125,7 @@ class ListPage(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     filters: tuple[Filter, ...] = ()
     actions: tuple[Action, ...] = ()
+    """They are sent as a POST with the field ``key`` for each row that is selected."""
     sort: str
     """The column it is ordered by at first; with ``-`` before it, downwards."""
     fetch: Callable[[Visit, Asked], Rows]

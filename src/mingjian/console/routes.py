@@ -40,15 +40,29 @@ def list_route(page: ListPage, right: Needed = "read") -> Route:
 
 def all_routes() -> tuple[Route, ...]:
     """Every route of the pages."""
-    from mingjian.console.pages import admin, ask, hunt, intelligence, picture, queue, rules, signing, sources
+    from mingjian.console.pages import (
+        admin,
+        ask,
+        hunt,
+        intelligence,
+        picture,
+        queue,
+        rules,
+        signing,
+        situations,
+        sources,
+        suppressions,
+    )
 
     return (
         *picture.ROUTES,
+        *situations.ROUTES,
         *queue.ROUTES,
         *ask.ROUTES,
         *hunt.ROUTES,
         *rules.ROUTES,
         *intelligence.ROUTES,
+        *suppressions.ROUTES,
         *sources.ROUTES,
         *admin.ROUTES,
         *signing.ROUTES,

@@ -135,6 +135,8 @@ class Visit:
         self.now_us = site.workspace.clock_us()
         self.language: Language = self._language()
         self.texts: Texts = load_texts(self.language)
+        self.is_unchosen = False
+        """The organisation that the address names is not looked at: there is none, and that is to be said."""
 
     @property
     def visitor(self) -> Visitor:
@@ -184,9 +186,13 @@ class Visit:
         """Organisation → its name."""
         return {each.id: each.name for each in self.organisations()}
 
+    def chosen(self) -> str:
+        """The organisation that the address names; empty for all."""
+        return "" if self.is_unchosen else self.asked("org")
+
     def organisation(self) -> OrganisationId | None:
         """The organisation that is chosen in the scope selector; None for all. Raises: NotFound."""
-        chosen = self.asked("org")
+        chosen = self.chosen()
         if not chosen:
             return None
         for each in self.organisations():
@@ -202,7 +208,7 @@ class Visit:
 
     def address(self, path: str, /, **parameters: str | int | None) -> str:
         """An address of ours; the scope that was chosen stays."""
-        kept = {"org": self.asked("org")} | {name: "" if v is None else str(v) for name, v in parameters.items()}
+        kept = {"org": self.chosen()} | {name: "" if v is None else str(v) for name, v in parameters.items()}
         query = urlencode({name: value for name, value in kept.items() if value})
         return quote(path) + (f"?{query}" if query else "")
 

@@ -30,7 +30,7 @@ CARD_FILE: Final = "card-{number}.html"
 """The page of a card, beside the story; numbers from 1 in the order in which was asked."""
 _CELL_PX: Final = 44
 _ROW_PX: Final = 44
-_LABEL_PX: Final = 200
+_LABEL_PX: Final = 190
 _US_PER_DAY: Final = 86_400_000_000
 
 Owned: TypeAlias = tuple[str, Detection]
@@ -46,8 +46,6 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """Name and title."""
     noticed: tuple[Owned, ...]
     """What rules found as the logs came in."""
-    hits: tuple[Owned, ...]
-    """Events of the indicators, the earliest first."""
     traces: tuple[Trace, ...]
     coverage: str
     answers: tuple[tuple[Why, VerdictCard], ...]
@@ -264,7 +262,8 @@ def _months(start: datetime.date, end: datetime.date) -> list[str]:
 
 
 def _cells(told: Told, columns: list[str], words: Mapping[str, str]) -> list[Cell]:
-    hits, noticed = _by_month(told.hits), _by_month(told.noticed)
+    hits = Counter({(trace.organisation, month): n for trace in told.traces for month, n in trace.months.items()})
+    noticed = _by_month(told.noticed)
     cells: list[Cell] = []
     for row, (name, title) in enumerate(told.organisations, 1):
         for place, month in enumerate(columns):

@@ -56,7 +56,7 @@ class BackupWriter:
     """Writes a backup into a file that is open. ``close`` ends it; without, it is no backup."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT)
+        self._tar = tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 # close() closes it
         self._members: dict[str, Member] = {}
 
     def add(self, name: str, source: IO[bytes], size: int) -> None:
@@ -94,6 +94,20 @@ class _Hashing:
         return data
 
 
+class _Reading:
+    """The content of a member, to be read before the next one."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes, or all. Raises: ParseError (the archive ends), OSError."""
+        try:
+            return self._content.read(size)
+        except (tarfile.TarError, EOFError) as error:
+            raise ParseError(f"this is only a part of a backup: {error}") from None
+
+
 def compressor(to: IO[bytes]) -> IO[bytes]:
     """A file to write lines of JSON to, which go on compressed. Closing it leaves the other one open."""
     return zstandard.ZstdCompressor(level=LEVEL).stream_writer(to, closefd=False)
@@ -123,7 +137,7 @@ def lines_of(source: IO[bytes]) -> Iterator[bytes]:
         raise ParseError("a table in the backup ends in the middle of a row")
 
 
-def members_of(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes], int]]:
+def members_of(file: IO[bytes]) -> Iterator[tuple[str, _Reading, int]]:
     """The members of a backup in their order, each with its content (to be read before the next) and size.
 
     The last one is the list: compare what was read with it (``check_contents``).
@@ -140,7 +154,7 @@ def members_of(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes], int]]:
                 content = tar.extractfile(header) if header.isreg() else None
                 if content is None or not is_name(header.name):
                     raise ParseError(f"no backup has a member {shown(header.name)}")
-                yield header.name, content, header.size
+                yield header.name, _Reading(content), header.size
     except (tarfile.TarError, EOFError) as error:
         raise ParseError(f"this is no backup, or a part of one: {error}") from None
 

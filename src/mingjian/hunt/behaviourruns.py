@@ -21,14 +21,14 @@ from mingjian.detect.behaviours.findings import Finding
 from mingjian.detect.behaviours.grouping import numbers_of
 from mingjian.detect.behaviours.rarity import first_uses, merged_uses
 from mingjian.detect.engine import Engine
+from mingjian.hunt.behaviourbook import RULE_PREFIX, PartyPlace, Told, built_in_facts, title_of
 from mingjian.hunt.behaviours import Gathered, Place, gathered, of_one_organisation, place_of
-from mingjian.hunt.factmaps import PART_BITS, PartyPlace, Told, built_in_facts, host_name, without_tables
+from mingjian.hunt.factmaps import PART_BITS, host_name, without_tables
 from mingjian.hunt.history import History
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.detections import Detection
 from mingjian.model.observables import canonical
 from mingjian.model.sources import ObservableKind
-from mingjian.settings import Language
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.envelope import Envelope, envelope
 from mingjian.store.behaviours import FoundBehaviour, LookedAt, Party, looked_at, set_behaviours
@@ -42,8 +42,6 @@ from mingjian.store.workspace import Workspace
 
 EVENTS_MAX: Final = 10_000_000
 """Of one organisation so many events that tell facts are looked at, the newest: they have to be in memory at once."""
-RULE_PREFIX: Final = "behaviour:"
-"""Before the name of a behaviour, in the place of the rule's id."""
 GROWN: Final = 1.02
 """It is time to look again if there are so many times as many events as last time …"""
 REST: Final = 20
@@ -288,24 +286,6 @@ def _object_of(each: Finding) -> str:
     if each.behaviour == "first-use":
         return f"{each.object.partition(':')[0]} {each.object.partition(':')[2]}"
     return each.object or ", ".join(each.values[:3])
-
-
-def title_of(behaviour: str, entity: str, towards: str, language: Language) -> str:
-    """What a finding is called.
-
-    >>> title_of("outflow", "ws-01", "files.example", "en")
-    'ws-01 sends more to files.example than ever'
-    """
-    title = built_in_facts().told[behaviour].title
-    return (title.zh if language == "zh" else title.en).format(entity=entity, object=towards)
-
-
-def told_again(detection: Detection, language: Language) -> str:
-    """The title of a stored finding in another language."""
-    name = detection.rule_id.removeprefix(RULE_PREFIX)
-    if detection.kind != "behaviour" or name not in built_in_facts().told:
-        return detection.rule_title
-    return title_of(name, detection.matched.get("entity", ""), detection.matched.get("object", ""), language)
 
 
 def parties_of(each: Finding, told: Told) -> Iterator[Party]:

@@ -17,7 +17,8 @@ from mingjian.detect.behaviours.outflow import outflows
 from mingjian.detect.behaviours.rarity import first_uses
 from mingjian.detect.behaviours.resolving import odd_names
 from mingjian.detect.engine import Engine
-from mingjian.hunt.factmaps import NO_TIME, PART_BITS, FactBook, Facts, Gathering, built_in_facts
+from mingjian.hunt.behaviourbook import FactBook, built_in_facts
+from mingjian.hunt.factmaps import NO_TIME, PART_BITS, Facts, Gathering
 from mingjian.hunt.history import History
 from mingjian.sources.definitions import SourceBook
 from mingjian.store.blocks import Segment, SegmentBlock

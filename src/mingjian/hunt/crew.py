@@ -29,6 +29,7 @@ from mingjian.errors import StateError, StorageError
 from mingjian.hunt.foreman import Foreman
 from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, Pause, Renew, Share
 from mingjian.hunt.patience import Say
+from mingjian.hunt.pool import keep_freed_memory
 
 SLOT_BYTES: Final = 10 * 1024 * 1024
 IDS_AT_ONCE: Final = 256
@@ -121,6 +122,7 @@ def run(
         StorageError: something cannot be kept, and waiting does not help.
     """
     gc.set_threshold(_GARBAGE_THRESHOLD)
+    keep_freed_memory()
     if jobs > 1 and sys.platform == "linux":
         _Crew(jobs, make, reserve, on_epoch, say).run(messages)
     else:

@@ -8,30 +8,38 @@ counted.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mingjian.data import DATA_FOLDER
 from mingjian.detect.behaviours.facts import CONNECTIONS, LOGONS, LOOKUPS, USES
 from mingjian.detect.behaviours.grouping import counts_of, largest, numbered, order_by, smallest, starts_of
 from mingjian.detect.behaviours.places import is_outside
-from mingjian.formats.bounded import parse_yaml
+from mingjian.hunt.behaviourbook import (
+    Called,
+    Connections,
+    FactBook,
+    Failed,
+    Hosts,
+    Kind,
+    Logons,
+    Lookups,
+    Map,
+    Names,
+    Outcome,
+    Uses,
+)
 from mingjian.model.blocks import Block
 from mingjian.model.observables import canonical
-from mingjian.model.rules import Level
 from mingjian.model.sources import View
 from mingjian.model.values import EMPTY, MISSING, Missing, Value
 from mingjian.sources.envelope import NOTHING
 
 Ints: TypeAlias = "npt.NDArray[np.int64]"
 Mask: TypeAlias = "npt.NDArray[np.bool_]"
-Names: TypeAlias = "tuple[str, ...]"
 Column: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
 HOST: Final = "@host"
@@ -39,123 +47,6 @@ HOST: Final = "@host"
 PART_BITS: Final = 28
 """An event's number is its part (a segment, a file) and its row there: so many bits are for the row."""
 NO_TIME: Final = -(1 << 62)
-
-
-class _Map(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    streams: Names
-    when: dict[str, Names] = {}
-    unless: Names = ()
-    """Streams of the same organisation that tell the same better."""
-
-
-class _Connections(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    source: Names
-    destination: Names
-    port: Names = ()
-    bytes_out: Names = ()
-    bytes_in: Names = ()
-    duration_s: Names = ()
-
-
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"fixed": "is"}):
-    fixed: str = ""
-    field: Names = ()
-    success: Names = ()
-
-
-class _Kind(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"fixed": "is"}):
-    fixed: str = ""
-    field: Names = ()
-    values: dict[str, str] = {}
-
-
-class _Logons(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    source: Names = ()
-    target: Names
-    account: Names
-    outcome: _Outcome
-    kind: _Kind
-
-
-class _Failed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    field: Names
-    values: Names
-
-
-class _Lookups(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    host: Names
-    query: Names
-    failed: _Failed
-
-
-class _Uses(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    entity: Names
-    kind: str
-    value: Names
-
-
-class _Called(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    address: Names
-    name: Names
-
-
-class _Hosts(_Map, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    address: Names
-    host: Names
-
-
-class PartyPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"role": "as"}):
-    """What stands in a place of a finding, and whether the finding speaks against it."""
-
-    kind: Literal["source", "destination", "account", "named"]
-    """``source``: an address or a host; ``destination``: an address or a domain; ``named``: its kind stands before
-    it."""
-    role: Literal["actor", "object"]
-
-
-class Title(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a finding is called, in both languages."""
-
-    en: str
-    zh: str
-
-
-class Told(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the findings of a behaviour are told."""
-
-    level: Level
-    attack: Names = ()
-    title: Title
-    entity: PartyPlace | None = None
-    object: PartyPlace | None = None
-    values: PartyPlace | None = None
-    succeeded: PartyPlace | None = None
-
-
-class FactBook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which streams tell which facts, and how what is found in them is told."""
-
-    version: int
-    connections: tuple[_Connections, ...]
-    logons: tuple[_Logons, ...]
-    lookups: tuple[_Lookups, ...]
-    uses: tuple[_Uses, ...]
-    names: tuple[_Called, ...]
-    hosts: tuple[_Hosts, ...]
-    told: dict[str, Told]
-
-    def streams(self) -> frozenset[str]:
-        """Every stream that tells anything."""
-        maps = (*self.connections, *self.logons, *self.lookups, *self.uses, *self.names, *self.hosts)
-        return frozenset(name for each in maps for name in each.streams)
-
-
-@cache
-def built_in_facts() -> FactBook:
-    """Read the packaged book."""
-    name = "behaviours.yml"
-    [document] = parse_yaml((DATA_FOLDER / name).read_bytes(), file=name)
-    return msgspec.convert(document, FactBook)
 
 
 class Facts(NamedTuple):
@@ -194,7 +85,8 @@ class Columns:
     def __init__(self, view: View, block: Block) -> None:
         self._view = view
         self._block = block
-        self.size = len(block.numbers)
+        # The numbers of a stored block would have to be read.
+        self.size = len(block) if isinstance(block, Sized) else len(block.numbers)
         self._texts: dict[str, _Texts] = {}
 
     def texts(self, names: Sequence[str]) -> _Texts:
@@ -303,12 +195,12 @@ def _number(text: str, factor: float) -> int | None:
     return int(number) if 0 <= number < 1 << 62 else None
 
 
-def _names_in(each: _Map) -> Iterator[str]:
+def _names_in(each: Map) -> Iterator[str]:
     """Every field that a map looks at."""
     yield from each.when
     for name in each.__struct_fields__:
         value = getattr(each, name)
-        if isinstance(value, (_Outcome, _Kind, _Failed)):
+        if isinstance(value, (Outcome, Kind, Failed)):
             yield from value.field
         elif name not in ("streams", "unless", "when") and isinstance(value, tuple):
             yield from cast("Names", value)
@@ -326,9 +218,9 @@ class Gathering:
 
     def __init__(self, book: FactBook) -> None:
         """Take the book. Parts of the tables are kept until ``facts`` is asked for."""
-        self._maps: dict[str, list[tuple[str, _Map]]] = defaultdict(list)
+        self._maps: dict[str, list[tuple[str, Map]]] = defaultdict(list)
         for kind in ("connections", "logons", "lookups", "uses", "names", "hosts"):
-            for each in cast("tuple[_Map, ...]", getattr(book, kind)):
+            for each in cast("tuple[Map, ...]", getattr(book, kind)):
                 for stream in each.streams:
                     self._maps[stream].append((kind, each))
         self._parts: dict[str, list[_Part]] = defaultdict(list)
@@ -365,7 +257,7 @@ class Gathering:
             if len(rows):
                 getattr(self, f"_add_{kind}")(_Taking(organisation, stream, columns, rows, times_us, events), each)
 
-    def _add_connections(self, taking: _Taking, each: _Connections) -> None:
+    def _add_connections(self, taking: _Taking, each: Connections) -> None:
         texts = {"source": taking.texts(each.source, _place), "destination": taking.texts(each.destination, _place)}
         numbers = {
             "port": taking.numbers(each.port),
@@ -375,7 +267,7 @@ class Gathering:
         }
         self._keep("connections", taking, each, texts, ("source", "destination"), numbers)
 
-    def _add_logons(self, taking: _Taking, each: _Logons) -> None:
+    def _add_logons(self, taking: _Taking, each: Logons) -> None:
         texts = {
             "source": taking.texts(each.source, host_name),
             "target": taking.texts(each.target, host_name),
@@ -389,12 +281,12 @@ class Gathering:
             succeeded = _is_among(taking.texts(each.outcome.field, str.casefold), each.outcome.success)
         self._keep("logons", taking, each, texts, ("target", "account"), {"succeeded": _flags(succeeded)})
 
-    def _add_lookups(self, taking: _Taking, each: _Lookups) -> None:
+    def _add_lookups(self, taking: _Taking, each: Lookups) -> None:
         texts = {"host": taking.texts(each.host, host_name), "query": taking.texts(each.query, _place)}
         failed = _is_among(taking.texts(each.failed.field, str.casefold), each.failed.values)
         self._keep("lookups", taking, each, texts, ("host", "query"), {"failed": _flags(failed)})
 
-    def _add_uses(self, taking: _Taking, each: _Uses) -> None:
+    def _add_uses(self, taking: _Taking, each: Uses) -> None:
         value = taking.texts(each.value, _FORMS.get(each.kind, str.casefold))
         entity = taking.texts(each.entity, host_name)
         times, events = taking.times_us[taking.rows], taking.events[taking.rows]
@@ -422,12 +314,12 @@ class Gathering:
         }
         self._parts["uses"].append(_Part(taking.organisation, taking.stream, each.unless, columns))
 
-    def _add_names(self, taking: _Taking, each: _Called) -> None:
+    def _add_names(self, taking: _Taking, each: Called) -> None:
         known = self._names[taking.organisation]
         for address, name in _pairs(taking.texts(each.address, _place), taking.texts(each.name, _name)):
             known[address].add(name)
 
-    def _add_hosts(self, taking: _Taking, each: _Hosts) -> None:
+    def _add_hosts(self, taking: _Taking, each: Hosts) -> None:
         address, host = taking.texts(each.address, _place), taking.texts(each.host, _name)
         for (where, name), count in _pairs(address, host).items():
             self._hosts[taking.organisation, where][name.partition(".")[0]] += count
@@ -437,7 +329,7 @@ class Gathering:
         self,
         kind: str,
         taking: _Taking,
-        each: _Map,
+        each: Map,
         texts: dict[str, _Texts],
         needed: Names,
         others: Mapping[str, Column],

@@ -2,7 +2,8 @@
 
 Nobody sends something every minute: what counts as a hole is a silence longer than what is usual for that host or
 stream. A step from one day with events to the next is *usual* if steps of that length or longer are at least three
-and at least a tenth of all its steps; a workstation that is off at weekends is not silent at weekends.
+and at least a tenth of all its steps; a workstation that is off at weekends is not silent at weekends. What comes on
+fewer than half of the days has no rhythm to break: for it, three times that long is usual.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mingjian.store.workspace import Workspace
 
 USUAL_STEPS_MIN: Final = 3
 USUAL_SHARE: Final = 0.1
+SPARSE_SHARE: Final = 0.5
+SPARSE_FACTOR: Final = 3
 ODD_GAP_DAYS: Final = 180
 """Few events so far away from all others are taken for wrong clocks, and do not stretch the time looked at …"""
 ODD_SHARE: Final = 0.001
@@ -122,10 +125,16 @@ def usual_step(presence: Presence) -> int:
 
     >>> usual_step(Presence(organisation=1, name="a", days=30, first_day=0, last_day=36, gaps=((5, 11),)))
     1
+    >>> gaps = ((1, 4), (6, 9), (11, 14))
+    >>> usual_step(Presence(organisation=1, name="b", days=4, first_day=0, last_day=15, gaps=gaps))
+    15
     """
     steps = sorted((last - first + 2 for first, last in presence.gaps), reverse=True)
     enough = max(USUAL_STEPS_MIN, USUAL_SHARE * (presence.days - 1))
-    return next((step for number, step in enumerate(steps, 1) if number >= enough), 1)
+    step = next((step for number, step in enumerate(steps, 1) if number >= enough), 1)
+    silent = sum(last - first + 1 for first, last in presence.gaps)
+    is_sparse = silent > SPARSE_SHARE * (presence.last_day - presence.first_day + 1)
+    return step * SPARSE_FACTOR if is_sparse else step
 
 
 def silences(presence: Presence, window: Window) -> list[tuple[int, int | None]]:

@@ -25,8 +25,8 @@ _Answer = Finished | Findings
 _encode = msgspec.msgpack.Encoder().encode
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_KEPT_BYTES = 32 * 1024 * 1024
-"""What glibc's malloc.h calls the parameters, and the most that it allows for the second."""
+_KEPT_BYTES = {_M_TRIM_THRESHOLD: 128 * 1024 * 1024, _M_MMAP_THRESHOLD: 32 * 1024 * 1024}
+"""What glibc's malloc.h calls the parameters; for the second it allows no more."""
 _GARBAGE_THRESHOLD = 200_000
 """Records are trees without cycles: looking for cycles among them often is time lost."""
 
@@ -51,7 +51,7 @@ def run(tasks: Sequence[Task], jobs: int, scanner: Scanner) -> Iterator[_Answer]
         StateError: a process ended before it was told to, for example for lack of memory.
     """
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    _keep_freed_memory()
+    keep_freed_memory()
     jobs = min(jobs, len(tasks))
     if jobs > 1 and sys.platform == "linux":
         gc.freeze()
@@ -60,7 +60,7 @@ def run(tasks: Sequence[Task], jobs: int, scanner: Scanner) -> Iterator[_Answer]
         yield from _run_here(tasks, scanner)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Tell glibc not to give memory back to the system between two batches only to ask for it again.
 
     Blocks of lines come and go by the megabyte; without this a tenth of the time goes into page faults.
@@ -69,8 +69,8 @@ def _keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(parameter, _KEPT_BYTES)
+        for parameter, kept_bytes in _KEPT_BYTES.items():
+            mallopt(parameter, kept_bytes)
 
 
 def _run_here(tasks: Sequence[Task], scanner: Scanner) -> Iterator[_Answer]:

@@ -15,27 +15,26 @@ from typing import Final, TypeAlias
 Wanted: TypeAlias = Callable[[str], object]
 """Whether a line is handed on."""
 
-_WINDOWS_ALWAYS: Final = (
-    *(1, 8, 22),  # Sysmon: programs started, threads in other processes, names asked for
-    *(1102, 4625, 4688, 4697, 4698, 4719, 4720, 4728, 4732, 4771, 7045),
-    *(4103, 4104),
-)
-_WINDOWS_SOME: Final = {
-    10: r"lsass\.exe",
-    11: r"\.exe[\"\\]",
-    13: r"CurrentVersion\\\\Run",
-    4624: r"\"LogonType\":\"?10\b",
-    5140: r"(?:ADMIN|C)\$",
+_WINDOWS_ALWAYS: Final = frozenset({
+    *("1", "8", "22"),  # Sysmon: programs started, threads in other processes, names asked for
+    *("1102", "4625", "4688", "4697", "4698", "4719", "4720", "4728", "4732", "4771", "7045"),
+    *("4103", "4104"),
+})  # fmt: skip
+_WINDOWS_SOME: Final[Mapping[str, Wanted]] = {
+    "10": re.compile(r'"TargetImage":"[^"]*lsass\.exe"').search,
+    "11": re.compile(r'"TargetFilename":"[^"]*\.exe"').search,
+    "13": re.compile(r'"TargetObject":"[^"]*CurrentVersion\\\\Run').search,
+    "4624": re.compile(r'"LogonType":"?10\b').search,
+    "5140": re.compile(r'"ShareName":"[^"]*(?:ADMIN|C)\$"').search,
 }
 """Events of which only those are handed on whose text has this."""
+_NUMBER: Final = re.compile(r'"(?:code":"|EventID":)(\d+)')
 
 
-def _windows(code: str) -> Wanted:
-    """``code`` is how an event states its number, with a place for it."""
-    some = "|".join(f"{code.format(number)}.*{text}|{text}.*{code.format(number)}"
-                    for number, text in _WINDOWS_SOME.items())  # fmt: skip
-    always = code.format("(?:" + "|".join(map(str, _WINDOWS_ALWAYS)) + ")")
-    return re.compile(f"{always}|{some}").search
+def _windows(line: str) -> object:
+    found = _NUMBER.search(line)
+    number = found[1] if found else ""
+    return number in _WINDOWS_ALWAYS or (number in _WINDOWS_SOME and _WINDOWS_SOME[number](line))
 
 
 def _all(line: str) -> bool:
@@ -46,8 +45,8 @@ _LARGE: Final = r"[1-9]\d{7,}"
 """Ten million bytes and more."""
 
 _WANTED: Final[Mapping[str, Wanted]] = {
-    "winlogbeat": _windows('"code":"{}"'),
-    "nxlog": _windows('"EventID":{},'),
+    "winlogbeat": _windows,
+    "nxlog": _windows,
     "zeek/dns": _all,
     "zeek/conn": re.compile(
         rf'\t(?!10\.)[\d.]+\t\d+\ttcp\t\S+\t[\d.]+\t{_LARGE}\t|"id\.resp_h":"(?!10\.).*"orig_bytes":{_LARGE}\b'

@@ -7,8 +7,10 @@ between: what is there already is used.
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -56,6 +58,7 @@ from mingjian.store.indicators import IndicatorSet, add_set, indicators_of
 from mingjian.store.indicatortables import ROW_SCHEMA
 from mingjian.store.jobs import queue
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.live import open_index
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace, create, open_workspace
@@ -101,6 +104,11 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     last_us: int
     hosts: tuple[str, ...]
     """In order of their first hit, as the events name them."""
+    months: dict[str, int]
+    """How often in which month (``2026-03``), as far as events tell their time."""
+
+
+_Months: TypeAlias = dict[OrganisationId, Counter[str]]
 
 
 class Hunted(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +154,10 @@ def _host_of(name: str) -> Entity:
         value = canonical("host", name)
         return Entity("host", value) if value else Entity("ip", "")
     return Entity("ip", canonical("ip", name) or name)
+
+
+def _month(day: int) -> str:
+    return (datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat()[:7]
 
 
 class Walk:
@@ -253,11 +265,11 @@ class Walk:
         hits = [each for each in found if each.detection.kind == "indicator"]
         hits.sort(key=lambda each: (each.detection.time_us or 0, each.detection.file, each.detection.record))
         seconds = time.perf_counter() - started
-        counted = self._counted(asked)
+        counted, months = self._counted(asked)
         kinds: set[ObservableKind] = {hit.kind for hit in counted} or {"domain"}
         question = question_about(self.workspace, self.scope, kinds, self.sources, None)
         window, missing = holes(self.workspace, self.scope, question)
-        traces = tuple(self._traces(counted, hits))
+        traces = tuple(self._traces(counted, hits, months))
         answer = Answer(found=sum(trace.count for trace in traces), window=window, holes=tuple(missing))
         return Hunted(hits=tuple(hits), counted=counted, traces=traces, answer=answer, seconds=seconds)
 
@@ -316,16 +328,22 @@ class Walk:
 
     # --- the work behind them
 
-    def _counted(self, asked: IndicatorSet) -> tuple[Hit, ...]:
+    def _counted(self, asked: IndicatorSet) -> tuple[tuple[Hit, ...], _Months]:
         tables = indicators_of(self.workspace, self.scope, asked.id)
         rows = pa.concat_tables([ROW_SCHEMA.empty_table(), *tables])
         matcher = IndicatorMatcher(rows, WarningLists(cache_folder=self.cache_folder), [asked.id])
         history = History(self.workspace, self.scope, Engine(()), self.sources)
         with closing(open_index(self.workspace, self.scope)) as index:
             found = Lookout(self.workspace, self.scope, index, matcher, history).look(with_events=False)
-        return tuple(found.hits)
+            months: _Months = {}
+            for hit in found.hits:
+                of_one = months.setdefault(hit.organisation, Counter())
+                for sighting in () if hit.warning else index.lookup(*hit.observed, organisations=[hit.organisation]):
+                    if sighting.day is not None and sighting.role != OVERLAP:
+                        of_one[_month(sighting.day)] += sighting.count
+        return tuple(found.hits), months
 
-    def _traces(self, counted: Iterable[Hit], hits: Iterable[StoredDetection]) -> Iterator[Trace]:
+    def _traces(self, counted: Iterable[Hit], hits: Iterable[StoredDetection], months: _Months) -> Iterator[Trace]:
         """By organisation, that with the earliest hit first; what a warning list knows is left out."""
         of_each: dict[OrganisationId, list[Hit]] = {}
         for hit in counted:
@@ -340,4 +358,5 @@ class Walk:
                 first_us=min(hit.first_us or 0 for hit in several),
                 last_us=max(hit.last_us or 0 for hit in several),
                 hosts=tuple(dict.fromkeys(hosts)),
+                months=dict(months[organisation]),
             )

@@ -19,7 +19,7 @@ from mingjian.detect.engine import Engine
 from mingjian.errors import ConfigError, LimitExceeded, StorageError
 from mingjian.hunt.answer import sentence
 from mingjian.hunt.attack import Attack, load_attack
-from mingjian.hunt.behaviourruns import RULE_PREFIX, told_again
+from mingjian.hunt.behaviourbook import RULE_PREFIX, told_again
 from mingjian.hunt.history import History
 from mingjian.model.indicators import VERDICTS
 from mingjian.model.observables import canonical

@@ -5,7 +5,6 @@ The file is ours: a mistake in it is a defect.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from functools import cache
 from typing import Final
@@ -136,28 +135,40 @@ def policy() -> Policy:
 
 
 def is_internal(address: str) -> bool:
-    """Whether an address is one of the inside: private, shared, unique local.
+    """Whether an address (in canonical form) is one of the inside: private, shared, unique local.
 
-    >>> is_internal("10.0.0.1"), is_internal("192.0.2.1"), is_internal("fd00::1")
-    (True, False, True)
+    Source: RFC 1918, RFC 6598, RFC 4193.
+
+    >>> is_internal("10.0.0.1"), is_internal("192.0.2.1"), is_internal("fd00::1"), is_internal("172.32.0.1")
+    (True, False, True, False)
     """
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in _INTERNAL if network.version == parsed.version)
+    if ":" in address:
+        return address.startswith(("fc", "fd"))
+    first, second = _octets(address)
+    return (
+        first == 10
+        or (first, second) == (192, 168)
+        or (first == 172 and 16 <= second < 32)
+        or (first == 100 and 64 <= second < 128)
+    )
 
 
 def is_nobody(address: str) -> bool:
-    """Whether an address is nobody's: loopback, link-local, unspecified, multicast."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified or parsed.is_multicast
+    """Whether an address (in canonical form) is nobody's: loopback, link-local, unspecified, multicast.
+
+    >>> is_nobody("127.0.0.1"), is_nobody("fe80::1"), is_nobody("239.1.1.1"), is_nobody("192.0.2.1")
+    (True, True, True, False)
+    """
+    if ":" in address:
+        return address in ("::", "::1") or address.startswith(("fe8", "fe9", "fea", "feb", "ff"))
+    first, second = _octets(address)
+    return first in (0, 127) or (first, second) == (169, 254) or 224 <= first < 240 or address == "255.255.255.255"
 
 
-_INTERNAL: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
-)
+def _octets(address: str) -> tuple[int, int]:
+    parts = address.split(".", 2)
+    return (
+        (int(parts[0]), int(parts[1]))
+        if len(parts) == 3 and parts[0].isdecimal() and parts[1].isdecimal()
+        else (-1, -1)
+    )

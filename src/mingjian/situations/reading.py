@@ -26,7 +26,7 @@ from mingjian.store.workspace import Workspace
 
 OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape")
 """Of a block all of these are needed: read together, for each reading of a small segment costs as much."""
-GROUPS_PER_BLOCK_MAX: Final = 40
+GROUPS_PER_BLOCK_MAX: Final = 32
 """So many groups of one block are read; of more, the rarest."""
 
 
@@ -47,9 +47,6 @@ class Alike(msgspec.Struct, frozen=True, kw_only=True):
     input_id: int
     number: int
     """Where the first of them is."""
-    record: Record
-    """The first of them."""
-    view: View
 
 
 class Read(NamedTuple):
@@ -171,11 +168,19 @@ def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wa
     number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
     counts = np.bincount(number)
     times = block.times_us
+    chosen: list[tuple[int, int, int | None, int | None]] = []
     for group in _chosen(np.argsort(counts, kind="stable")):
         members = cast("list[int]", places[number == group].tolist())
         dated = [(time_us, place) for place in members if (time_us := times[place]) is not None]
-        place = min(dated)[1] if dated else members[0]
-        record = block.record(place)
+        first = min(dated) if dated else (None, members[0])
+        chosen.append((first[1], int(counts[group]), first[0], max(dated)[0] if dated else None))
+    # Under its whole path a value is found as it would be in the record itself.
+    columns = block.columns(paths, [place for place, *_ in chosen])
+    for at, (place, count, first_us, last_us) in enumerate(chosen):
+        record: Record = {}
+        for path, column in zip(paths, columns, strict=True):
+            if (value := column[at]) is not MISSING:
+                record[path] = value
         about = envelope(view, record)
         seen = observables(view, record)
         yield Alike(
@@ -185,13 +190,11 @@ def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wa
             host=storable(about.host),
             account=storable(about.account),
             others=frozenset(each for each in seen if each[:2] != wanted[:2]),
-            count=int(counts[group]),
-            first_us=min(dated)[0] if dated else None,
-            last_us=max(dated)[0] if dated else None,
+            count=count,
+            first_us=first_us,
+            last_us=last_us,
             input_id=int(block.inputs[place]),
             number=block.numbers[place],
-            record=record,
-            view=view,
         )
 
 

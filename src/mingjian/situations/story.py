@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from mingjian.hunt.attack import Attack
-from mingjian.hunt.behaviourruns import told_again
+from mingjian.hunt.behaviourbook import told_again
 from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
 from mingjian.model.times import parse_time_us

@@ -29,6 +29,8 @@ from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY, StoredPart
 from mingjian.store.shapes import Shape, parsed_shape
 from mingjian.store.verified import VerifiedFile
 
+FEW_OF: Final = 8
+"""Of so many records one is few: it takes less time to pick cells than to decode the whole column."""
 _NESTED_KINDS: Final = frozenset("jt")
 _OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
 """What numbers and truth values are written with: such a needle could be in one of them."""
@@ -230,7 +232,12 @@ class SegmentBlock:
             return [self.column(path) for path in paths]
         found: list[Sequence[Value | Missing]] = []
         chosen = np.asarray(rows, dtype=np.intp)
+        are_few = len(chosen) * FEW_OF <= len(self)
         for path in paths:
+            place = self._place_alone(path) if are_few and path not in self._encoded else None
+            if place is not None:
+                found.append(self._picked_simply(place, chosen))
+                continue
             codes, distinct = self.encoded(path)
             found.append(list(map(distinct.__getitem__, codes[chosen].tolist())))
         return found
@@ -243,16 +250,21 @@ class SegmentBlock:
         known = self._encoded.get(path)
         if known is None:
             nothing: list[Value | Missing] = [MISSING]
-            exact = self.segment.by_name.get(path, [])
-            related = self._related(path)
-            if not related and not self._has_whole:
-                known = np.zeros(len(self), dtype=np.intp), nothing
-            elif related == exact and len(exact) == 1 and not self._has_whole:
-                known = self._encoded_simply(exact[0])
+            alone = self._place_alone(path)
+            if alone is not None:
+                known = self._encoded_simply(alone)
+            elif self.is_there(path):
+                known = self._encoded_by_records(path, self._related(path))
             else:
-                known = self._encoded_by_records(path, related)
+                known = np.zeros(len(self), dtype=np.intp), nothing
             self._encoded[path] = known
         return known
+
+    def _place_alone(self, path: str) -> int | None:
+        """The native column that alone decides what stands at a dotted path; None if there is no such column."""
+        exact = self.segment.by_name.get(path, [])
+        is_alone = len(exact) == 1 and self._related(path) == exact and not self._has_whole
+        return exact[0] if is_alone else None
 
     def is_there(self, path: str) -> bool:
         """Whether any record may have something at a dotted path."""
@@ -448,7 +460,12 @@ class SegmentBlock:
 
     def _encoded_simply(self, place: int) -> tuple[Places, list[Value | Missing]]:
         """Encode a column that alone decides: its cells, and their kinds where those differ."""
-        cell_codes, cells = coded(self._array(place))
+        array = self._array(place)
+        if is_text(array):
+            cell_codes, texts = texts_of(array)
+            cells = cast("list[Cell]", texts.to_pylist())
+        else:
+            cell_codes, cells = coded(array)
         kinds = self._kinds_of_shapes(place)[self._shape_codes]
         # One number for each pair of kind and cell (no cell: the last), then only those that occur.
         width = len(cells) + 1
@@ -458,6 +475,12 @@ class SegmentBlock:
         used = np.flatnonzero(present)
         codes = (np.cumsum(present) - 1)[pairs]
         return codes, [_decoded(KINDS[pair // width], cells, pair % width) for pair in used.tolist()]
+
+    def _picked_simply(self, place: int, rows: Places) -> list[Value | Missing]:
+        """The values of a few records in a column that alone decides."""
+        cells = cast("list[Cell | None]", picked(self._array(place), rows).to_pylist())
+        kinds = self._kinds_of_shapes(place)[self._shape_codes[rows]].tolist()
+        return [value_of(KINDS[kind], cell) for kind, cell in zip(kinds, cells, strict=True)]
 
     def _encoded_by_records(self, path: str, related: Sequence[int]) -> tuple[Places, list[Value | Missing]]:
         """Look a path up in records made of the columns that matter, once for each combination of cells."""

@@ -187,7 +187,7 @@ def last_detection(workspace: Workspace, scope: Scope) -> int:
 
 def _conditions(scope: Scope, wanted: Wanted, *, with_levels: bool = False) -> list[sa.ColumnElement[bool]]:
     table = t.detections
-    found: list[sa.ColumnElement[bool]] = [within(scope, table.c.organisation_id)]
+    found: list[sa.ColumnElement[bool]] = [within(scope, table.c.organisation_id), table.c.suppressed_by.is_(None)]
     if wanted.organisation is not None:
         found.append(table.c.organisation_id == wanted.organisation)
     if with_levels or set(wanted.levels) != set(LEVELS):

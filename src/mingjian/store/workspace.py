@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sqlite3
 import os
 import secrets
 import time
@@ -386,7 +387,11 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
         "cache_size = -32768",
         "temp_store = MEMORY",
     ):
-        cursor.execute(f"PRAGMA {pragma}")
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+        except UnicodeDecodeError as error:
+            # SQLite quotes the damaged definition of a table in its message, byte for byte.
+            raise sqlite3.DatabaseError("malformed database schema") from error
     cursor.close()
 
 

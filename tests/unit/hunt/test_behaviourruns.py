@@ -10,8 +10,8 @@ from ingesting import SOURCES, ingest, lines
 from lakes import OPERATOR
 from mingjian.detect.behaviours.findings import Finding, Term
 from mingjian.hunt import behaviourruns
-from mingjian.hunt.behaviourruns import is_due, parties_of, run_behaviours, title_of, told_again
-from mingjian.hunt.factmaps import built_in_facts
+from mingjian.hunt.behaviourbook import built_in_facts, title_of, told_again
+from mingjian.hunt.behaviourruns import is_due, parties_of, run_behaviours
 from mingjian.model.sources import ObservableKind
 from mingjian.model.values import Record
 from mingjian.situations.asking import Question, ask
@@ -122,7 +122,8 @@ def finding(behaviour: str, **said: object) -> Finding:
          {("ip", "198.51.100.4", "actor"), ("account", "root", "object")}),
         (finding("password-spray", values=("ann", "bob")),
          {("host", "ws-1", "actor"), ("account", "ann", "object"), ("account", "bob", "object")}),
-        (finding("first-use", object="file:c:\\x\\a.exe"), {("host", "ws-1", "actor"), ("file", "c:\\x\\a.exe", "actor")}),
+        (finding("first-use", object="file:c:\\x\\a.exe"),
+         {("host", "ws-1", "actor"), ("file", "c:\\x\\a.exe", "actor")}),
         (finding("first-use", object="service:bits"), {("host", "ws-1", "actor")}),
         (finding("lateral-movement", object="fs-01", succeeded=("ann",)),
          {("host", "ws-1", "actor"), ("host", "fs-01", "object"), ("account", "ann", "actor")}),

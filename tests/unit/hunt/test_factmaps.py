@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mingjian.formats.records import RecordBlock
-from mingjian.hunt.factmaps import NO_TIME, FactBook, Facts, Gathering, built_in_facts
+from mingjian.hunt.behaviourbook import FactBook, built_in_facts
+from mingjian.hunt.factmaps import NO_TIME, Facts, Gathering
 from mingjian.model.values import Record
 from mingjian.sources.definitions import load_sources
 from mingjian.sources.router import Router

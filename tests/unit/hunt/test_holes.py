@@ -304,3 +304,12 @@ def test_events_of_wrong_clocks_do_not_stretch_the_window() -> None:
 def test_kept_events_without_hosts_are_no_hole(workspace: Workspace, organisation: Organisation) -> None:
     kept(workspace, organisation, [{"a": 1}], stream=PROCESS, day=20_160)
     assert holes(workspace, OPERATOR, Question()) == (Window(20_160, 20_160), [])
+
+
+def test_what_comes_rarely_is_not_silent_after_its_usual_pause() -> None:
+    """Something on one day in ten has no rhythm: three times its usual pause is nothing yet, more is."""
+    gaps = ((1, 9), (11, 19), (21, 29), (31, 60), (62, 70))
+    rare = Presence(organisation=OrganisationId(1), name="h", days=6, first_day=0, last_day=71, gaps=gaps)
+    assert usual_step(rare) == 30
+    assert silences(rare, Window(0, 90)) == [(31, 60)]
+    assert silences(rare, Window(0, 102)) == [(31, 60), (72, None)]

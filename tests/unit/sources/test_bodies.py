@@ -92,3 +92,10 @@ def test_an_archive_under_the_name_of_gzip_is_refused() -> None:
             archive.addfile(member, io.BytesIO(b"one\n"))
     with pytest.raises(SchemaError, match="archive"):
         unpack(packed.getvalue(), "gzip")
+
+
+def test_csv_is_a_file_from_three_columns_on_and_text_before() -> None:
+    with pytest.raises(SchemaError, match="with a header"):
+        read_body(b"time,host,user\n2026-01-01,pc-1,bob\n", json_expected=False)
+    for short in (b"time,host\n2026-01-01,pc-1\n", b'time,host,what\n2026-01-01,pc-1,"a\nb"\n'):
+        assert read_body(short, json_expected=False).format == "text"

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
+from mingjian.console.lists import Action, Asked, Column, Filter, ListPage, Row, Rows, among
 from mingjian.console.pages.hunt import check, text_of
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import number
@@ -61,6 +61,7 @@ PAGE: Final = ListPage(
         Column(name="organisation", sorts=True),
     ),
     filters=(Filter(name="q"),),
+    actions=(Action(name="retire-sets", path="/intelligence/retire"),),
     sort="name",
     fetch=_fetch,
     lead=_lead,

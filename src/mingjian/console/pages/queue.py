@@ -22,6 +22,7 @@ from mingjian.situations.guessing import guesses
 from mingjian.store.browsing import Wanted, browse, count_up_to, counts_by_level
 from mingjian.store.detections import StoredDetection, detection_by_id
 from mingjian.store.segments import US_PER_DAY
+from mingjian.store.situations import situations_of_detections
 
 COUNTED_MAX: Final = 10_000
 """So many are counted for the sentence above the list; of more it says “more than”."""
@@ -186,6 +187,7 @@ def show(visit: Visit) -> Response:
         row=row,
         each=each,
         one=each.detection,
+        situations=situations_of_detections(visit.workspace, visit.scope, [each.id]).get(each.id, ()),
     )
 
 
@@ -253,14 +255,8 @@ def record(visit: Visit) -> Response:
     )
 
 
-def to_detections(visit: Visit) -> Response:
-    """The queue is that of detections."""
-    return visit.redirect("/detections")
-
-
 ROUTES: Final = (
     list_route(PAGE),
-    Route("GET", "/queue", to_detections),
     Route("GET", "/detections/{id}", show),
     Route("GET", "/records", record),
 )

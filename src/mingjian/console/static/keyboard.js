@@ -47,6 +47,12 @@ document.addEventListener("keydown", (event) => {
     if (href) open(href);
     return;
   }
+  const button = document.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
+  if (button) {
+    event.preventDefault();
+    button.click();
+    return;
+  }
   const act = keys[event.key];
   if (!act) return;
   event.preventDefault();

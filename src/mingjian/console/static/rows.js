@@ -14,7 +14,7 @@ export function move(step) {
 }
 
 export function toggle() {
-  const box = current()?.querySelector("input[name=key]");
+  const box = current()?.querySelector("input[name=key], input[name=detection]");
   if (!box) return;
   box.checked = !box.checked;
   count();
@@ -24,7 +24,7 @@ function count() {
   for (const form of document.querySelectorAll("form[data-rows]")) {
     const place = form.querySelector("[data-selected]");
     if (!place) continue;
-    const chosen = form.querySelectorAll("input[name=key]:checked").length;
+    const chosen = form.querySelectorAll("input[name=key]:checked, input[name=detection]:checked").length;
     place.textContent = chosen ? String(chosen) : "";
     for (const button of form.querySelectorAll("[data-actions] button")) button.disabled = !chosen;
   }
@@ -32,7 +32,7 @@ function count() {
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-pick-all]")) {
-    for (const box of event.target.closest("table").querySelectorAll("input[name=key]")) {
+    for (const box of event.target.closest("table").querySelectorAll("input[name=key], input[name=detection]")) {
       box.checked = event.target.checked;
     }
   }

@@ -1,0 +1,198 @@
+"""Grouping is what the slow and obvious way finds, in whatever order detections come."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakes import OPERATOR
+from mingjian.situations.grouping import BY_HAND, UNTIMED, Columns, Pins, beside, group
+from mingjian.store.catalogue import organisation_named
+from mingjian.store.workspace import create
+from situated import Seen, grouped, kept, put
+
+JOIN = 1.0
+WEIGHTS = (0.0, 1.0, 1.5, 4.0, 8.0)
+
+
+@st.composite
+def columns(draw: st.DrawFn) -> Columns:
+    size = draw(st.integers(0, 14))
+    entities = draw(st.integers(1, 5))
+    times = [draw(st.one_of(st.just(UNTIMED), st.integers(0, 12))) for _ in range(size)]
+    marks = (
+        sorted(draw(st.sets(st.tuples(st.integers(0, max(0, size - 1)), st.integers(0, entities - 1))))) if size else []
+    )
+    return Columns(
+        ids=np.cumsum([draw(st.integers(1, 3)) for _ in range(size)], dtype=np.int64),
+        times=np.array(times, np.int64),
+        core=np.array([draw(st.booleans()) or draw(st.booleans()) for _ in range(size)], np.bool_),
+        mark_rows=np.array([row for row, _ in marks], np.int64),
+        mark_entities=np.array([entity for _, entity in marks], np.int64),
+        entity_keys=np.arange(entities, dtype=np.int64) * 7 - 3,
+        weights=np.array([draw(st.sampled_from(WEIGHTS)) for _ in range(entities)]),
+        half_lives=np.array([draw(st.sampled_from((1.0, 2.0, 5.0))) for _ in range(entities)]),
+    )
+
+
+def has(made: Columns) -> list[set[int]]:
+    """The entities of each detection."""
+    found: list[set[int]] = [set() for _ in made.ids]
+    for row, entity in zip(made.mark_rows.tolist(), made.mark_entities.tolist(), strict=True):
+        found[row].add(entity)
+    return found
+
+
+def strength(made: Columns, entity: int, one: int, other: int) -> int:
+    apart = abs(int(made.times[one]) - int(made.times[other]))
+    return int(made.weights[entity] * 2.0 ** (-apart / made.half_lives[entity]) * 1000)
+
+
+def every_join(made: Columns) -> list[tuple[int, int, int]]:
+    """Every pair that something joins, with its strength: all pairs, not only neighbours in time."""
+    inside = has(made)
+    found: list[tuple[int, int, int]] = []
+    for one, other in itertools.combinations(range(len(made.ids)), 2):
+        if made.core[one] and made.core[other] and UNTIMED not in (made.times[one], made.times[other]):
+            for entity in inside[one] & inside[other]:
+                strong = strength(made, entity, one, other)
+                if strong >= JOIN * 1000:
+                    found.append((strong, one, other))
+    return found
+
+
+def slowly(made: Columns, joins: list[tuple[int, int]]) -> list[int]:
+    """Labels: the first detection that one is joined with."""
+    label = list(range(len(made.ids)))
+    for _ in label:
+        for one, other in joins:
+            label[one] = label[other] = min(label[one], label[other])
+    return [own if made.core[row] else -1 for row, own in enumerate(label)]
+
+
+@given(columns())
+def test_situations_are_what_comparing_every_pair_finds(made: Columns) -> None:
+    found = group(made, JOIN)
+    assert found.labels.tolist() == slowly(made, [(one, other) for _, one, other in every_join(made)])
+
+
+@given(columns())
+def test_the_joins_that_are_kept_are_the_strongest_that_hold_a_situation_together(made: Columns) -> None:
+    found = group(made, JOIN)
+    parent = list(range(len(made.ids)))
+    best = 0
+    for strong, one, other in sorted(every_join(made), reverse=True):
+        roots = [one, other]
+        for place, root in enumerate(roots):
+            while parent[root] != root:
+                root = parent[root]
+            roots[place] = root
+        if roots[0] != roots[1]:
+            parent[roots[0]] = roots[1]
+            best += strong
+    assert int(found.links.strengths.sum()) == best
+    kept_joins = list(zip(found.links.earlier.tolist(), found.links.later.tolist(), strict=True))
+    assert slowly(made, kept_joins) == found.labels.tolist()
+
+
+@given(columns(), st.data())
+def test_what_is_joined_to_nothing_else_can_be_grouped_alone(made: Columns, data: st.DataObject) -> None:
+    labels = group(made, JOIN).labels
+    chosen = data.draw(st.sampled_from(sorted(set(labels.tolist())))) if len(labels) else -1
+    rows = np.flatnonzero(labels == chosen)
+    inside = np.isin(made.mark_rows, rows)
+    part = made._replace(
+        ids=made.ids[rows],
+        times=made.times[rows],
+        core=made.core[rows],
+        mark_rows=np.searchsorted(rows, made.mark_rows[inside]),
+        mark_entities=made.mark_entities[inside],
+    )
+    again = group(part, JOIN).labels
+    assert again.tolist() == ([0] * len(rows) if chosen >= 0 else [-1] * len(rows))
+
+
+@given(columns(), st.data())
+def test_what_a_person_wants_apart_is_never_together(made: Columns, data: st.DataObject) -> None:
+    numbers = made.ids.tolist()
+    apart: list[tuple[np.ndarray, np.ndarray]] = []
+    together: list[np.ndarray] = []
+    for _ in range(data.draw(st.integers(0, 3))):
+        sides = [data.draw(st.integers(0, 2)) for _ in numbers]
+        one, other = ([n for n, side in zip(numbers, sides, strict=True) if side == wanted] for wanted in (0, 1))
+        apart.append((np.array(one, np.int64), np.array(other, np.int64)))
+    if numbers and data.draw(st.booleans()):
+        together.append(np.array(data.draw(st.lists(st.sampled_from(numbers), unique=True)), np.int64))
+    found = group(made, JOIN, Pins(together, apart))
+    own = dict(zip(numbers, found.labels.tolist(), strict=True))
+    for one, other in apart:
+        sides_of = [{own[n] for n in side.tolist()} - {-1} for side in (one, other)]
+        assert not sides_of[0] & sides_of[1]
+    if together and not apart:
+        assert len({own[n] for n in together[0].tolist()} - {-1}) <= 1
+    joins = list(zip(found.links.earlier.tolist(), found.links.later.tolist(), strict=True))
+    assert slowly(made, joins) == found.labels.tolist()
+    allowed = {(one, other) for _, one, other in every_join(made)}
+    by_hand = found.links.entities == BY_HAND
+    pairs = [tuple(sorted(pair)) for pair in joins]
+    assert all(pair in allowed for pair, own_hand in zip(pairs, by_hand.tolist(), strict=True) if not own_hand)
+
+
+@given(columns(), st.lists(st.integers(0, 3), min_size=14, max_size=14), st.integers(0, 4))
+def test_what_stands_beside_is_what_looking_at_every_pair_finds(made: Columns, hosts: list[int], within: int) -> None:
+    labels = group(made, JOIN).labels
+    party = np.array(hosts[: len(made.ids)], np.int64)
+    none = np.zeros(len(made.weights), np.bool_)
+    rows, owners = beside(made, party, labels, within, JOIN, none)
+    expected = {
+        (row, int(labels[core]))
+        for row in range(len(made.ids))
+        for core in range(len(made.ids))
+        if labels[row] < 0 <= labels[core]
+        and party[row] == party[core] != 0
+        and UNTIMED not in (made.times[row], made.times[core])
+        and abs(int(made.times[row]) - int(made.times[core])) <= within
+    }
+    assert set(zip(rows.tolist(), owners.tolist(), strict=True)) == expected
+
+
+@st.composite
+def detections(draw: st.DrawFn) -> list[Seen]:
+    return [
+        Seen(
+            minute=draw(st.one_of(st.none(), st.integers(0, 30_000))),
+            rule=draw(st.sampled_from(("a", "b", "c", "d"))),
+            level=draw(st.sampled_from(("informational", "medium", "high", "critical"))),
+            host=draw(st.sampled_from(("", "pc-1", "pc-2", "pc-3"))),
+            account=draw(st.sampled_from(("", "ann", "system"))),
+            things={
+                draw(st.sampled_from(("hash", "domain", "ip"))): draw(
+                    st.sampled_from(("10.0.0.1", "192.0.2.1", "x.example"))
+                )
+            },
+            hosts=draw(st.integers(1, 4)),
+        )
+        for _ in range(draw(st.integers(0, 12)))
+    ]
+
+
+@settings(max_examples=25)
+@given(made=detections(), data=st.data())
+def test_batch_after_batch_is_the_same_as_everything_at_once(made: list[Seen], data: st.DataObject) -> None:
+    import tempfile
+
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(made)), max_size=3)))
+    bounds = [0, *cuts, len(made)]
+    with tempfile.TemporaryDirectory() as folder:
+        with create(Path(folder) / "one") as workspace:
+            owner = organisation_named(workspace, OPERATOR, "ours", make=True)
+            for low, high in itertools.pairwise(bounds):
+                put(workspace, owner, made[low:high], first=low)
+                grouped(workspace, owner)
+            step_by_step = kept(workspace, owner)
+        with create(Path(folder) / "two") as workspace:
+            owner = organisation_named(workspace, OPERATOR, "ours", make=True)
+            put(workspace, owner, made, first=0)
+            assert grouped(workspace, owner) == step_by_step
