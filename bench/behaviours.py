@@ -1,6 +1,6 @@
 """How well and how fast behaviours are found.
 
-    python -m bench.behaviours [--only NAME …] [--seeds N …] [--days N] [--rows N] [--folder DIR] [--show]
+    python -m bench.behaviours [--only NAME …] [--seeds N …] [--days N] [--events-per-day N] [--rows N] [--folder DIR] [--show]
 
 ``right``  the generated sector: for each behaviour the planted steps that it should see and saw, findings that touch a
            planted line, findings that touch none, and how many of these there are for each host and day
@@ -102,7 +102,7 @@ class Judged:
             self.seen[finding.behaviour] |= touched
 
 
-def right(seeds: list[int], days: int, folder: Path | None, show: bool) -> None:
+def right(seeds: list[int], days: int, events_per_day: int, folder: Path | None, show: bool) -> None:
     """Print how right each behaviour is, all seeds together."""
     rows: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in EXPECTED}
     host_days = 0
@@ -110,7 +110,7 @@ def right(seeds: list[int], days: int, folder: Path | None, show: bool) -> None:
         with tempfile.TemporaryDirectory() as made:
             place = folder or Path(made) / "sector"
             if folder is None:
-                generate(Order(seed=seed, days=days), place, jobs=os.cpu_count() or 1)
+                generate(Order(seed=seed, days=days, events_per_day=events_per_day), place, jobs=os.cpu_count() or 1)
             sector = read_sector(place)
             assert sector is not None, "not a folder of mingjian sample"
             facts, names = gathered(place)
@@ -218,12 +218,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=("right", "speed"), default=("right", "speed"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--days", type=int, default=35)
+    parser.add_argument("--events-per-day", type=int, default=24_000)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     if "right" in options.only:
-        right(options.seeds[:1] if options.folder else options.seeds, options.days, options.folder, options.show)
+        right(
+            options.seeds[:1] if options.folder else options.seeds,
+            options.days,
+            options.events_per_day,
+            options.folder,
+            options.show,
+        )
     if "speed" in options.only:
         speed(options.rows)
 

@@ -103,7 +103,7 @@ def address_of(taken: socket.socket) -> str:
 def first_link(workspace: Workspace, taken: socket.socket) -> Secret | None:
     """The address with which the first administrator signs in; None if somebody has."""
     token = first_run_link(workspace)
-    return None if token is None else Secret(f"{address_of(taken)}/sign-in/link/{token.reveal()}")
+    return None if token is None else Secret(f"{address_of(taken)}/sign-in/link?t={token.reveal()}")
 
 
 def serve(

@@ -117,7 +117,7 @@ def test_what_belongs_to_another_organisation_is_not_there(console: Console, rol
         f"/hunt/{theirs['job']}",
         f"{PREFIX}/hunts/{theirs['job']}",
         *(f"{path}?org={theirs['org']}" for path in ("/", "/detections", "/sources", "/sources/blind", "/hunt")),
-        *(f"{PREFIX}/{name}?org={theirs['org']}" for name, _, right in LISTS if right in RIGHTS[role]),  # type: ignore[index]
+        *(f"{PREFIX}/{name}?org={theirs['org']}" for name, _, right in LISTS if right in RIGHTS[role]),  # type: ignore[index]  # a role of the table
         f"/detections?as=csv&org={theirs['org']}",
     ]
     for path in paths:

@@ -149,10 +149,13 @@ def _take_in(teller: _Teller, walk: Walk) -> None:
             teller.say(
                 "taken", id=name, events=f"{summary.events:,}", seconds=f"{summary.seconds:.1f}", detections=found
             )
+    outcome = walk.look_over()
+    if outcome is not None:
+        teller.say("looked-over", seconds=f"{outcome.seconds:.1f}", findings=outcome.findings.total())
 
 
 def _notice(teller: _Teller, walk: Walk) -> None:
-    """What the rules saw on the way."""
+    """What rules saw on the way, and what behaves oddly."""
     found = walk.noticed()
     teller.chapter("noticed", count=len(found))
     rules: Counter[tuple[Level, str]] = Counter((each.detection.level, each.detection.rule_title) for each in found)
@@ -225,7 +228,7 @@ def _ask(teller: _Teller, walk: Walk, hunted: Hunted, indicators: list[Indicator
 
 def _shortened(card: VerdictCard) -> VerdictCard:
     """The card with what weighs most of its timeline."""
-    weighty = [step for step in card.timeline if step.kind == "detection"]
+    weighty = [step for step in card.timeline if step.kind in ("detection", "behaviour")]
     return replace(card, timeline=tuple(weighty[:STEPS_SHOWN]), timeline_left_out=0)
 
 

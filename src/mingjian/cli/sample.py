@@ -42,6 +42,9 @@ def sample(
     days_per_file: Annotated[
         int, typer.Option(help="So many days of one organisation share their log files, 1 to 31.")
     ] = _DEFAULT.days_per_file,
+    forwarded: Annotated[
+        bool, typer.Option("--forwarded", help="Write only what members of a sector hand on to their hub.")
+    ] = False,
     campaign: Annotated[
         list[str] | None,
         typer.Option(help=f"Hide this campaign in the logs: {_NAMES}. May be repeated; the first five if not given."),
@@ -61,6 +64,7 @@ def sample(
         events_per_day=events_per_day,
         hum=hum,
         days_per_file=days_per_file,
+        forwarded=forwarded,
         campaigns=chosen,
     )
     started = time.perf_counter()

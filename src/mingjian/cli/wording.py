@@ -50,15 +50,19 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "  {id}: known already, nothing is taken in twice",
         "  {id}：此前已收，不重复入库",
     ),
+    "looked-over": (
+        "  How everybody behaves over all that time was looked at in {seconds} s: {findings} oddities",
+        "  用 {seconds} 秒分析了全部时间里的行为：{findings} 处异常",
+    ),
     "noticed": (
         "3. What was noticed in all that time: {count} detections",
         "3. 这段时间里注意到了什么：检出 {count} 次",
     ),
     "more": ("  … and {more} more", "  ……另有 {more} 项"),
     "noticed-why": (
-        "  About one every {days} days, most of them an administrator at work. Each could be looked into; none says "
-        "that somebody got in, or when.",
-        "  约每 {days} 天一次，多半是管理员的日常操作。每一次都可以查，但没有一次说明有人进来了、何时进来的。",
+        "  About one every {days} days. Most are administrators, updaters and meters at their work. Which of them "
+        "matters, nobody can tell yet.",
+        "  约每 {days} 天一次，多半是管理员、升级程序和计量设备的正常活动。哪一次要紧，眼下谁也说不准。",
     ),
     "arriving": (
         "4. A message arrives, the day after all this",

@@ -12,7 +12,7 @@ from mingjian.console.page import environment, outside, part, policy, write
 from mingjian.console.wording import WORDS as REPORT_WORDS
 from mingjian.settings import Language
 from mingjian.situations.card import VerdictCard
-from mingjian.situations.telling import WORDS, joined_lines, sentence, to_second
+from mingjian.situations.telling import WORDS, joined_lines, sentence, shown_steps, to_second
 
 NAMES_MAX = 200
 """So many hosts, and so many accounts, are on the page."""
@@ -25,6 +25,8 @@ def write_card(
     words, report = WORDS[language], REPORT_WORDS[language]
     style = Markup("{}{}").format(part("report.css"), part("card.css"))
     moment = (written_at or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC)
+    telling = shown_steps(card)
+    shown = set(map(id, telling))
     page = environment().get_template("card.html.j2")
     context = {
         "words": words,
@@ -34,6 +36,8 @@ def write_card(
         "card": card,
         "lead": sentence(card, words),
         "joined": joined_lines(card, words),
+        "telling": telling,
+        "further_steps": [step for step in card.timeline if id(step) not in shown],
         "written": report.written.format(time=f"{moment:%Y-%m-%d %H:%M}"),
         "edges": [edge for edge in card.graph.edges if edge.start == 0],
         "further": [edge for edge in card.graph.edges if edge.start],

@@ -103,7 +103,7 @@ def as_xlsx(table: Table) -> tuple[bytes, str]:
     }
     with xlsxwriter.Workbook(buffer, options) as book:
         sheet = book.add_worksheet()  # pyright: ignore[reportUnknownMemberType] - the library has no types
-        bold = book.add_format({"bold": True})  # pyright: ignore[reportUnknownMemberType] - as above
+        bold = book.add_format({"bold": True})  # pyright: ignore[reportUnknownMemberType] - the library has no types
         for place, heading in enumerate(table.headings):
             sheet.write_string(0, place, heading, bold)
         sheet.freeze_panes(1, 0)

@@ -41,10 +41,13 @@ def list_route(page: ListPage, right: Needed = "read") -> Route:
 def all_routes() -> tuple[Route, ...]:
     """Every route of the pages."""
     from mingjian.console.pages import (
+        account,
         admin,
         ask,
+        auditing,
         hunt,
         intelligence,
+        people,
         picture,
         queue,
         rules,
@@ -65,5 +68,8 @@ def all_routes() -> tuple[Route, ...]:
         *suppressions.ROUTES,
         *sources.ROUTES,
         *admin.ROUTES,
+        *people.ROUTES,
+        *auditing.ROUTES,
+        *account.ROUTES,
         *signing.ROUTES,
     )

@@ -6,6 +6,7 @@ They are forked before anything else runs in the process, and have connections a
 from __future__ import annotations
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -41,6 +42,8 @@ FAILED_S: Final = 60.0
 """After something failed it is left alone for so long."""
 BEHAVIOURS_AFTER_S: Final = 120.0
 """Behaviours are looked for once a process has lived so long: they need all of history, not what comes in just now."""
+CANCELLED_S: Final = 1.0
+"""So often it is looked whether somebody has cancelled what is running over history."""
 END_S: Final = 30.0
 """A process that was told to end is given so much time."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -65,6 +68,8 @@ def companion(name: str, work: Callable[[], None]) -> Generator[Callable[[], Non
             work()
 
     process = multiprocessing.get_context("fork").Process(target=live, name=name)
+    # Else the first search for cycles would make pages of its own of everything that is shared.
+    gc.freeze()
     process.start()
 
     def check() -> None:
@@ -153,11 +158,23 @@ def _hunt(
     scope = Scope.of_operator()
     if not jobs.jobs(workspace, scope, states=["waiting"]):
         return False
-    retro = Retro(workspace, scope, sources, cache_folder, should_stop=should_stop)
+    look_at_s = time.monotonic() + CANCELLED_S
+
+    def is_over() -> bool:
+        """Whether we are to end, or somebody has cancelled the job that is running."""
+        nonlocal look_at_s
+        if should_stop():
+            return True
+        if time.monotonic() < look_at_s:
+            return False
+        look_at_s = time.monotonic() + CANCELLED_S
+        return not jobs.jobs(workspace, scope, states=["running"])
+
+    retro = Retro(workspace, scope, sources, cache_folder, should_stop=is_over)
     try:
         return bool(retro.run_pending())
     except Stopped:
-        return False
+        return not should_stop()
 
 
 def _behaviours(workspace: Workspace, sources: SourceBook, should_stop: Callable[[], bool]) -> bool:

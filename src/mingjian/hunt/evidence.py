@@ -206,8 +206,10 @@ class EvidenceReader:
         self._lists = lists
         self._is_observer = is_observer
 
-    def gather(self, organisation: OrganisationId, should_stop: Callable[[], bool] = lambda: False) -> int:
-        """Do it for all detections of an organisation, some at a time; give how many there were.
+    def gather(
+        self, organisation: OrganisationId, should_stop: Callable[[], bool] = lambda: False, *, after_id: int = 0
+    ) -> int:
+        """Do it for all detections of an organisation (from a number on), some at a time; give how many there were.
 
         Raises:
             StorageError: the workspace cannot be read, or not written to.
@@ -216,12 +218,13 @@ class EvidenceReader:
         done = 0
         hiding = Hiding(live_suppressions(self._workspace, self._scope, organisation))
         while not should_stop():
-            found = without_evidence(self._workspace, organisation, DETECTIONS_AT_ONCE)
+            found = without_evidence(self._workspace, organisation, DETECTIONS_AT_ONCE, after_id=after_id)
             if not found:
                 break
             with self._workspace.reading():
                 self._take(organisation, found, hiding)
             done += len(found)
+            after_id = found[-1].id
         return done
 
     def _take(self, organisation: OrganisationId, found: Sequence[StoredDetection], hiding: Hiding) -> None:

@@ -51,7 +51,7 @@ Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
 LOOK_ROWS: Final = 4096
 """A view is looked at when so many of its records are waiting …"""
-WAITING_ROWS_MAX: Final = 16_384
+WAITING_ROWS_MAX: Final = 12_288
 """… or when so many of all views are: then the fullest views, until half of them is gone."""
 WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
 """… or when about so many bytes are: the fullest views, until half of the records is gone."""

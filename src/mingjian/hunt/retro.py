@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -208,9 +209,8 @@ class _JobRun:
         self._wanted_fields = needed_fields(correlations)
         self._rules = [self._by_id[each] for each in self._needed(asked.versions)]
         self._places = {rule.id: place for place, rule in enumerate(self._rules)}
-        rules = [rule for rule in self._rules if isinstance(rule, Rule)]
-        engine = engine_for(rules, cache_folder)
-        self._history = History(workspace, scope, engine, sources, wanted_fields=self._wanted_fields)
+        self._sources = sources
+        self._cache_folder = cache_folder
         self._waiting: list[tuple[Findings, frozenset[int]]] = []
         self._results_waiting = 0
         self._waiting_since = time.monotonic()
@@ -219,6 +219,12 @@ class _JobRun:
         self.damaged: dict[int, SegmentRow] = {}
         self.segments = self.rows = self.bytes = self.results = 0
         self._total = 0
+
+    @cached_property
+    def _history(self) -> History:
+        """Made when there is something to look at: thousands of rules take time and memory."""
+        engine = engine_for([rule for rule in self._rules if isinstance(rule, Rule)], self._cache_folder)
+        return History(self._workspace, self._scope, engine, self._sources, wanted_fields=self._wanted_fields)
 
     def _needed(self, rule_ids: Collection[str]) -> list[str]:
         """The rules about single events that have to be run for some rules and correlations, in a stable order."""

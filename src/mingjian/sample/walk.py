@@ -24,6 +24,7 @@ from mingjian.detect.engine import Engine
 from mingjian.errors import ConfigError, StateError
 from mingjian.hunt.answer import Answer
 from mingjian.hunt.arrival import watch_live
+from mingjian.hunt.behaviourruns import Outcome, is_due, run_behaviours
 from mingjian.hunt.history import History
 from mingjian.hunt.holes import holes
 from mingjian.hunt.indicating import Hit, Lookout, question_about
@@ -237,8 +238,14 @@ class Walk:
             )  # fmt: skip
             yield name, run.run([str(Path(self.logs) / name)])
 
+    def look_over(self) -> Outcome | None:
+        """Look for behaviours in all that is kept; None if nothing is new since they were looked for."""
+        if not is_due(self.workspace, self.scope):
+            return None
+        return run_behaviours(self.workspace, self.scope, self.sources)
+
     def noticed(self) -> list[StoredDetection]:
-        """What the rules found as the logs came in, the oldest first."""
+        """What rules and behaviours found before anything arrived, the oldest first."""
         found = detections(self.workspace, self.scope)
         return [each for each in reversed(found) if each.detection.kind != "indicator"]
 

@@ -5,6 +5,7 @@ The file is ours: a mistake in it is a defect.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from functools import cache
 from typing import Final
@@ -85,6 +86,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service_accounts: ServiceAccounts
     observers: tuple[str, ...]
     levels: dict[Level, float]
+    rule_hosts_few: int
+    rule_rarity_min: float
     routine_days: int
     routine_window_days: int
     routine_factor: float
@@ -132,6 +135,12 @@ def policy() -> Policy:
     """The policy."""
     data = (DATA_FOLDER / FILE).read_bytes()
     return msgspec.convert(parse_yaml(data, file=FILE)[0], Policy)
+
+
+@cache
+def policy_digest() -> str:
+    """What changes whenever the policy does."""
+    return hashlib.blake2b((DATA_FOLDER / FILE).read_bytes(), digest_size=8).hexdigest()
 
 
 def is_internal(address: str) -> bool:

@@ -103,7 +103,11 @@ def _rule_rarity(loaded: Loaded, parties: Ints, hosts_all: int, policy: Policy) 
     hosts = np.maximum(1, _distinct(place, parties, np.arange(len(place)), len(rules)))
     special = np.zeros(len(rules), np.bool_)
     special[place[(loaded.flags & BAD) != 0]] = True
-    of_count = {count: policy.rarity(count, hosts_all) for count in np.unique(hosts).tolist()}
+    few = policy.rule_hosts_few
+    of_count = {
+        count: max(policy.rarity(count, hosts_all), policy.rule_rarity_min if count < few else 0.0)
+        for count in np.unique(hosts).tolist()
+    }
     rarity = np.array([of_count[count] for count in hosts.tolist()])
     return np.where(special, 1.0, rarity)[place]
 

@@ -42,6 +42,7 @@ NODES_MAX: Final = 30
 COMPANY_MAX: Final = 3
 """Hosts are drawn behind what was seen on so few of them."""
 
+_UNREADABLE: Final = ("hash", "certificate", "ja3", "ja4")
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -222,7 +223,9 @@ def _is_near(each: Alike, near_us: Sequence[int]) -> bool:
 
 def _sentence(each: Alike, weight: Callable[[Observed], int], language: Language) -> str:
     """What an event says, in a line: what the observable does in it, and the rarest of what stands beside it."""
-    named = sorted(each.others, key=lambda other: (weight(other), other.role, other.value))[:NAMED_MAX]
+    # A hash says nothing to the eye: it is named where there is nothing else.
+    named = sorted(each.others, key=lambda other: (other.kind in _UNREADABLE, weight(other), other.role, other.value))
+    named = named[:NAMED_MAX]
     beside = [f"{other.role} {other.value[:VALUE_CHARACTERS_MAX]}" for other in named]
     left = len(each.others) - len(named)
     roles = (", " if language == "en" else "、").join(each.roles)

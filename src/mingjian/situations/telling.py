@@ -57,6 +57,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     on_hosts: str
     bad: str
     rest: str
+    further: str
     coverage: str
     show: str
     step_kinds: Mapping[str, str]
@@ -101,12 +102,12 @@ def lines(card: VerdictCard, language: Language) -> Iterator[str]:
     yield from _listed(words.unknown, card.unknown)
     if card.chain:
         yield ""
-        yield words.chain
+        yield f"{words.what}  {words.chain}"
         for step in card.chain:
             yield f"  {_chain_line(step, words)}"
     if card.timeline:
         yield ""
-        yield words.timeline
+        yield f"{words.what}  {words.timeline}"
         for step in shown_steps(card):
             yield from _step_lines(step, words)
         left = len(card.timeline) - STEPS_SHOWN
@@ -201,7 +202,7 @@ def _touched(card: VerdictCard, words: Words) -> Iterator[str]:
     if not edges:
         return
     yield ""
-    yield words.touched
+    yield f"{words.what}  {words.touched}"
     for edge in edges[:NODES_SHOWN]:
         node = card.graph.nodes[edge.end]
         bad = f"  {words.bad}" if node.is_bad else ""
@@ -259,16 +260,17 @@ WORDS: Final[Mapping[Language, Words]] = {
         points="points",
         sum="in all; every ten points make it ten times as likely that it is a foe",
         why="why that weighs as much",
-        chain="WHAT: the chain of tactics (┄ is inferred, not seen)",
+        chain="The chain of tactics (┄ is inferred, not seen)",
         inferred="inferred",
-        timeline="WHAT: the timeline (UTC)",
+        timeline="The timeline (UTC)",
         times="times",
         of_read="among the events read",
         left_out="{count} events are counted above, and no line stands for them",
-        touched="WHAT IT TOUCHED, the rarest first",
-        on_hosts="on {hosts} hosts, in {count} events ever",
+        touched="What it touched, the rarest first",
+        on_hosts="hosts: {hosts}, events ever: {count}",
         bad="an indicator calls it malicious",
         rest="… and {count} more; --format json or html has them",
+        further="Further events ({count})",
         coverage="WHAT COULD NOT BE SEEN",
         show="show the record",
         step_kinds={"detection": "", "behaviour": "", "first": "first seen: ", "last": "last seen: ", "event": ""},
@@ -321,9 +323,9 @@ WORDS: Final[Mapping[Language, Words]] = {
         points="分",
         sum="合计；每 10 分使为敌的可能性增至十倍",
         why="为何如此计分",
-        chain="干了什么：战术链（┄ 为推断，未直接见到）",
+        chain="战术链（┄ 为推断，未直接见到）",
         inferred="推断",
-        timeline="干了什么：时间线（UTC）",
+        timeline="时间线（UTC）",
         times="次",
         of_read="（仅计已读取的日志事件）",
         left_out="另有 {count} 条日志事件已计入总数，但未逐条列出",
@@ -331,6 +333,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         on_hosts="共见于 {hosts} 台主机、{count} 条日志事件",
         bad="有指标称其为恶意",
         rest="……另有 {count} 项；--format json 或 html 可见全部",
+        further="更多日志事件（{count}）",
         coverage="哪些看不到",
         show="查看原始记录",
         step_kinds={"detection": "", "behaviour": "", "first": "首次见到：", "last": "最后见到：", "event": ""},

@@ -46,6 +46,10 @@ events, detections say less."""
 MANY_TACTICS: Final = 4
 
 _OWN: Final = ("host", "account")
+_LEVELS: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {},
+    "zh": {"critical": "严重", "high": "高", "medium": "中", "low": "低", "informational": "提示"},
+}
 _NEVER_USUAL: Final = ("high", "critical")
 """Whatever is that grave counts on many hosts too: an intrusion may be everywhere."""
 
@@ -319,7 +323,7 @@ class _Bench:
             is_unspecific = not is_own and count >= UNSPECIFIC_COUNT and found < count * UNSPECIFIC_SHARE
             is_unspecific &= self._facts.hosts > COMPANY_HOSTS_MAX
             place = max(1, LEVELS.index(worst.level) - 2 * is_unspecific)
-            title, level = worst.title, worst.level
+            title, level = worst.title, _LEVELS[self._language].get(worst.level, worst.level)
             said = f"{found}+" if self._facts.looked_at and self._facts.looked_at < self._facts.count else str(found)
             self._add(f"detections-{LEVELS[place]}", count=said, title=title, level=level)
             if not is_unspecific:

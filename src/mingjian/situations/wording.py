@@ -94,7 +94,7 @@ def why(summary: Summary, language: Language, first_us: int | None = None, last_
     worst = summary.rules[0] if summary.rules else None
     lasted = _lasted(first_us, last_us, language)
     if language == "zh":
-        text = f"{summary.rules_count} 条规则命中 {summary.core} 次" + (f"，历时{lasted}" if lasted else "")
+        text = f"{summary.rules_count} 条规则检出 {summary.core} 次" + (f"，历时{lasted}" if lasted else "")
         if worst is not None:
             text += f"，最严重的是{level_name(worst.level, language)}“{worst.title}”"
         if summary.indicator:

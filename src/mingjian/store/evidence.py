@@ -274,3 +274,29 @@ def rule_facts(workspace: Workspace, organisation: OrganisationId, loaded: Loade
                 facts = RuleFacts(rule_id=rule_id, title=title, kind=kind, attack=tuple(attack))
                 found[key_of(RULE, rule_id)] = facts
     return found
+
+
+def last_detection(workspace: Workspace) -> int:
+    """The highest number that a detection has."""
+    with workspace.read() as connection:
+        return int(connection.execute(sa.select(sa.func.max(t.detections.c.id))).scalar_one() or 0)
+
+
+def grouped_state(workspace: Workspace, organisation: OrganisationId) -> str | None:
+    """What was noted when an organisation was grouped last."""
+    query = sa.select(t.meta.c.value).where(t.meta.c.key == _state_key(organisation))
+    with workspace.read() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
+def set_grouped_state(workspace: Workspace, organisation: OrganisationId, state: str) -> None:
+    """Note in which state an organisation was grouped."""
+    with workspace.begin() as connection:
+        insert = insert_for(connection, t.meta).values(key=_state_key(organisation), value=state)
+        connection.execute(
+            insert.on_conflict_do_update(index_elements=[t.meta.c.key], set_={"value": insert.excluded.value})
+        )
+
+
+def _state_key(organisation: OrganisationId) -> str:
+    return f"situations of {organisation}"

@@ -137,11 +137,12 @@ def progressed(job_id: int, *, total: int, done: int, results: int) -> Extra:
 def finish(
     workspace: Workspace, scope: Scope, job_id: int, state: Literal["done", "failed", "cancelled"], error: str = ""
 ) -> None:
-    """End a job. Raises: NotFound."""
+    """End a job; one that has ended stays as it is. Raises: NotFound."""
     job = job_by_id(workspace, scope, job_id)
     values = {"state": state, "error": error[:ERROR_CHARACTERS_MAX], "finished_us": workspace.clock_us()}
     with workspace.begin() as connection:
-        connection.execute(sa.update(t.jobs).where(t.jobs.c.id == job.id).values(values))
+        mine = sa.and_(t.jobs.c.id == job.id, t.jobs.c.state.in_(("waiting", "running")))
+        connection.execute(sa.update(t.jobs).where(mine).values(values))
 
 
 def job_by_id(workspace: Workspace, scope: Scope, job_id: int) -> Job:

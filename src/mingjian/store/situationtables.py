@@ -91,7 +91,7 @@ situations = sa.Table(
     number("changed_us"),
     number("closed_us", nullable=True),
     number("closed_at_detection", nullable=True),
-    ref("merged_into", "situations", nullable=True),
+    number("merged_into", nullable=True),
     number("is_live"),
     sa.UniqueConstraint("organisation_id", "seed_id"),
     sa.Index("ix_situations_by_danger", "is_live", "danger", "id"),
@@ -148,7 +148,7 @@ situation_acts = sa.Table(
     text("actor"),
     number("at_us"),
     text("details"),
-    ref("undone_by", "situation_acts", nullable=True),
+    number("undone_by", nullable=True),
 )
 """What people (and grouping) did with a situation: its history. ``details`` is JSON."""
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import fcntl
 import json
-import sqlite3
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager

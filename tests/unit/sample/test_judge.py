@@ -1,5 +1,7 @@
 """Detections held against the truth."""
 
+import pytest
+
 from mingjian.model.detections import Detection
 from mingjian.sample.campaigns import Step
 from mingjian.sample.generate import Truth
@@ -53,6 +55,39 @@ def test_a_correlation_is_true_if_any_event_it_rests_on_was_planted() -> None:
 def test_the_gravest_rule_is_named_first() -> None:
     found = [detection(3, "b", "low"), detection(3, "c", "critical"), detection(4, "b", "low")]
     assert judge(found, TRUTH, STEPS, LOGS).findings[0].rules == (("critical", "c", 1), ("low", "b", 2))
+
+
+def test_a_step_is_found_by_an_answer_that_points_to_one_of_its_lines() -> None:
+    judgement = judge([], TRUTH, STEPS, LOGS, shown=[(f"{LOGS}/o/a b:c.log", 9), (f"{LOGS}/o/a b:c.log", 5)])
+    assert [(finding.is_shown, finding.is_found) for finding in judgement.findings] == [(False, False), (True, True)]
+
+
+def test_an_indicator_is_told_apart_from_a_rule() -> None:
+    found = [detection(3, "domain x", kind="indicator"), detection(9, "rule"), detection(70, "rule")]
+    judgement = judge(found, TRUTH, STEPS, LOGS)
+    assert [(finding.rules, finding.indicators) for finding in judgement.findings] == [
+        ((), (("high", "domain x", 1),)),
+        ((("high", "rule", 1),), ()),
+    ]
+    assert judgement.false_by_organisation == {"o": 1}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "lines", "unseen"),
+    [
+        (["outage"], 1, "unnoticed"),
+        (["outage"], 0, "outage"),
+        (["not forwarded", "outage"], 0, "not forwarded"),
+    ],
+)
+def test_a_step_that_was_not_found_says_why(reasons: list[str], lines: int, unseen: str) -> None:
+    gone = [
+        Truth(kind="hidden", reason=reason, time="2026-03-02T09:00:00.000Z", organisation="o", campaign="c", step="one")
+        for reason in reasons
+    ]
+    judgement = judge([], [*gone, *TRUTH[:lines]], [step("one")], LOGS)
+    assert [finding.unseen for finding in judgement.findings] == [unseen]
+    assert judgement.findings[0].not_there.total() == len(reasons)
 
 
 def test_a_step_that_left_no_line_is_not_judged() -> None:

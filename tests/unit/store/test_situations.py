@@ -212,7 +212,7 @@ def test_the_list_is_paged_in_order_without_gaps_or_repetitions(
     workspace: Workspace, organisation: Organisation
 ) -> None:
     levels = ("medium", "high", "critical")
-    found = [Seen(n * 2000, f"r{n % 5}", levels[n % 3], host=f"pc-{n % 4}") for n in range(23)]
+    found = [Seen(n * 2000, f"r{n}", levels[n % 3], host=f"pc-{n % 4}") for n in range(23)]
     put(workspace, organisation, found)
     grouped(workspace, organisation)
     for order in ("danger", "last", "first", "detections"):
@@ -328,4 +328,4 @@ def test_everything_that_is_known_of_a_situation(workspace: Workspace, organisat
     assert shown.members[0].tactics == ("execution",)
     chinese = situation(workspace, OPERATOR, shown.stored.public_id, "zh")
     assert chinese.title.startswith("pc-2 等 2 台主机：从")
-    assert chinese.why.startswith("3 条规则命中 3 次")
+    assert chinese.why.startswith("3 条规则检出 3 次")

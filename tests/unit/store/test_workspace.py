@@ -168,3 +168,14 @@ def test_the_state_is_a_file_that_sqlite_can_check(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / DATABASE_FILE) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
+
+
+def test_a_database_whose_tables_are_damaged_beyond_text_is_refused(tmp_path: Path) -> None:
+    create(tmp_path / "workspace").close()
+    path = tmp_path / "workspace" / "state.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE T\xa0BLE"))
+    with pytest.raises(StorageError, match="malformed"):
+        open_workspace(tmp_path / "workspace").close()

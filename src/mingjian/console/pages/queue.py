@@ -209,7 +209,7 @@ def fields_of(record: Mapping[str, object]) -> list[Field]:
             inner: list[tuple[str, object]] = [(f"{name}.{key}", each) for key, each in value.items()]  # pyright: ignore[reportUnknownVariableType] - a record is of any shape
             pending += reversed(inner)
             continue
-        text = value if isinstance(value, str) else json_bytes({"v": value}).decode("utf-8", "backslashreplace")[5:-1]  # type: ignore[dict-item]  # see above
+        text = value if isinstance(value, str) else json_bytes({"v": value}).decode("utf-8", "backslashreplace")[5:-1]  # type: ignore[dict-item]  # a record is of any shape
         found.append(Field(name, text, _kind_of(name, text)))
     return found
 

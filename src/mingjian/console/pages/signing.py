@@ -1,7 +1,8 @@
-"""Signing in with a one-time link, signing out, and the preferences that everybody has."""
+"""Signing in by password, one-time code and one-time link; signing out; and the preferences that everybody has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.responses import RedirectResponse, Response
@@ -9,11 +10,13 @@ from starlette.responses import RedirectResponse, Response
 from mingjian.console.gate import SECURE_COOKIE, cookie_name
 from mingjian.console.routes import Route
 from mingjian.console.site import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Visit
-from mingjian.errors import NotAuthenticated
-from mingjian.store.sessions import Opened, end_session, use_link
+from mingjian.errors import LimitExceeded, NotAuthenticated
+from mingjian.store.sessions import CodeNeeded, Opened, end_session, give_code, sign_in, use_link
 from mingjian.store.sessions import Session as StoredSession
+from mingjian.telemetry import Secret
 
 YEAR_S: Final = 31_536_000
+TOO_MANY: Final = 429
 
 
 def local(address: str) -> str:
@@ -26,30 +29,78 @@ def local(address: str) -> str:
     return address if is_ours else "/"
 
 
-def sign_in_page(visit: Visit) -> Response:
-    """Say how to sign in."""
-    return visit.page("sign_in.html.j2", title=visit.texts("sign-in.title"), lead=visit.texts("sign-in.lead"))
+def client_of(visit: Visit) -> dict[str, str]:
+    """Who is at the other end, as the store wants to know it."""
+    client = visit.request.client
+    return {"address": client.host if client else "", "agent": visit.request.headers.get("user-agent", "")}
+
+
+def sign_in_page(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
+    """Ask for name and password."""
+    if visit.is_known and not problem:
+        return RedirectResponse(local(visit.asked("next")), 303)
+    return visit.page(
+        "sign_in.html.j2",
+        status=status,
+        title=visit.texts("sign-in.title"),
+        problem=problem and visit.texts(problem),
+        name=visit.given("name"),
+        next=local(visit.asked("next") or visit.given("next")),
+    )
+
+
+def enter(visit: Visit) -> Response:
+    """Sign in with a password."""
+    name, password = visit.given("name"), Secret(visit.given("password"))
+    return _entered(visit, lambda: sign_in(visit.workspace, name, password, **client_of(visit)), "sign-in.wrong")
+
+
+def enter_code(visit: Visit) -> Response:
+    """Go on signing in, with a one-time code."""
+    ticket, code = visit.given("ticket"), visit.given("code")
+    return _entered(visit, lambda: give_code(visit.workspace, ticket, code, **client_of(visit)), "sign-in.wrong-code")
 
 
 def link_page(visit: Visit) -> Response:
     """Ask whether the link is to be used: programs that look at links before people do must not use them up."""
-    token = visit.request.path_params["token"]
     lead = visit.texts("sign-in.link-lead")
-    return visit.page("sign_in_link.html.j2", title=visit.texts("sign-in.link-title"), lead=lead, token=token)
+    return visit.page(
+        "sign_in_link.html.j2", title=visit.texts("sign-in.link-title"), lead=lead, token=visit.asked("t")
+    )
 
 
 def enter_by_link(visit: Visit) -> Response:
     """Sign in with a one-time link."""
-    client = visit.request.client
-    opened = use_link(
-        visit.workspace,
-        visit.request.path_params["token"],
-        address=client.host if client else "",
-        agent=visit.request.headers.get("user-agent", ""),
-    )
-    if not isinstance(opened, Opened):
-        raise NotAuthenticated("a one-time code is needed", hint="sign in on the page for it")
-    answer = RedirectResponse("/", 303)
+    token = visit.given("t")
+    return _entered(visit, lambda: use_link(visit.workspace, token, **client_of(visit)), "sign-in.wrong-link")
+
+
+def _entered(visit: Visit, way_in: Callable[[], Opened | CodeNeeded], wrong: str) -> Response:
+    try:
+        found = way_in()
+    except NotAuthenticated:
+        return sign_in_page(visit, problem=wrong, status=401)
+    except LimitExceeded:
+        return sign_in_page(visit, problem="sign-in.locked", status=TOO_MANY)
+    if isinstance(found, CodeNeeded):
+        return visit.page(
+            "sign_in_code.html.j2",
+            title=visit.texts("sign-in.code-title"),
+            ticket=found.ticket.reveal(),
+            next=local(visit.given("next")),
+        )
+    return welcome(visit, found, visit.given("next"))
+
+
+def welcome(visit: Visit, opened: Opened, next_address: str) -> Response:
+    """Let somebody in who has just signed in. A session that this browser had before ends."""
+    if visit.is_known and isinstance(before := visit.visitor.session, StoredSession):
+        end_session(visit.workspace, before, before.public_id)
+    user = opened.session.user
+    address = local(next_address)
+    if opened.session.means == "link" and not user.has_password:
+        address = "/account"
+    answer = RedirectResponse(address, 303)
     name = cookie_name(visit.request)
     answer.set_cookie(
         name, opened.token.reveal(), httponly=True, secure=name == SECURE_COOKIE, samesite="lax", path="/"
@@ -79,8 +130,10 @@ def prefer(visit: Visit) -> Response:
 
 ROUTES: Final = (
     Route("GET", "/sign-in", sign_in_page, "nobody"),
-    Route("GET", "/sign-in/link/{token}", link_page, "nobody"),
-    Route("POST", "/sign-in/link/{token}", enter_by_link, "nobody"),
+    Route("POST", "/sign-in", enter, "nobody"),
+    Route("POST", "/sign-in/code", enter_code, "nobody"),
+    Route("GET", "/sign-in/link", link_page, "nobody"),
+    Route("POST", "/sign-in/link", enter_by_link, "nobody"),
     Route("POST", "/sign-out", leave, "anybody"),
     Route("POST", "/preferences", prefer, "nobody"),
 )

@@ -68,7 +68,7 @@ def _filter_of(visit: Visit, asked: Asked) -> SituationFilter:
     return SituationFilter(
         organisation=visit.organisation(),
         states=states,  # type: ignore[arg-type]  # the filter has these choices only
-        level=level,  # type: ignore[arg-type]  # as above
+        level=level,  # type: ignore[arg-type]  # the filter has these choices only
         owner=owner,
         text=asked.given("q") or None,
         host=asked.given("host") or None,
