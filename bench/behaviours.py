@@ -1,6 +1,7 @@
 """How well and how fast behaviours are found.
 
-    python -m bench.behaviours [--only NAME …] [--seeds N …] [--days N] [--events-per-day N] [--rows N] [--folder DIR] [--show]
+    python -m bench.behaviours [--only NAME …] [--seeds N …] [--days N] [--events-per-day N] [--rows N] [--show]
+                               [--folder DIR]
 
 ``right``  the generated sector: for each behaviour the planted steps that it should see and saw, findings that touch a
            planted line, findings that touch none, and how many of these there are for each host and day

@@ -9,8 +9,9 @@
 ``--tenzir``     the program of Tenzir (``pip install tenzir`` brings it); without, it is left out
 
 Tenzir is asked as it can be: each question is a process of its own, whose start is told by itself and is part of its
-time. DuckDB and Mingjian are asked within one process. Every answer is compared: all have to find as many. Times are
-medians of wall time.
+time. DuckDB and Mingjian are asked within one process. Every answer is compared. Of a rule SQL and the pipeline find
+what has its fields under the names of the rule, in one stream; a hunt looks at every stream of process creations, and
+finds also what another shipper wrote under other names. Times are medians of wall time.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ STREAM = "windows/sysmon/1"
 RULE = """\
 title: Somebody looks around
 id: 3b1f7f0e-9f0c-4b53-8d7c-2f6b5a0f6c11
-logsource: {product: windows, service: sysmon}
+logsource: {product: windows, category: process_creation}
 detection:
     start: {EventID: 1}
     tool: {Image|endswith: ['\\whoami.exe', '\\net.exe', '\\net1.exe', '\\ipconfig.exe', '\\systeminfo.exe']}
@@ -160,7 +161,7 @@ def rules(folder: Path, repeat: int, tenzir: Tenzir | None) -> None:
         with duckdb.connect() as connection:
             took, by_sql = timed(lambda: connection.sql(query, params=[files]).to_arrow_table().num_rows, repeat)
         say("one rule: DuckDB", seconds=took, found=by_sql)
-        assert by_sql == found
+        assert by_sql <= found
         if tenzir is None:
             return
         tools = " or ".join(f"Image.to_lower().ends_with({quoted(chr(92) + name + '.exe')})" for name in NAMES)
@@ -173,7 +174,7 @@ def rules(folder: Path, repeat: int, tenzir: Tenzir | None) -> None:
             say("one rule: Tenzir, as a pipeline", seconds=took, found=by_pipeline)
             took, by_sigma = timed(lambda: tenzir.count(f"{source}\nsigma {quoted(str(rule))}"), repeat)
             say("one rule: Tenzir, as a Sigma rule", seconds=took, found=by_sigma)
-        assert by_pipeline == found
+        assert by_pipeline == by_sql
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -219,7 +219,7 @@ def _ask(teller: _Teller, walk: Walk, hunted: Hunted, indicators: list[Indicator
             for line in lines(_shortened(card), teller.language):
                 teller.line(f"  {line}" if line else "")
             teller.line("")
-            teller.say("asking-more")
+            teller.say("asking-more" if card.verdict == "foe" else "own")
         else:
             teller.say("answer", why=teller.text(why), sentence=card_sentence(card, words))
         answers.append((why, card))

@@ -117,6 +117,11 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "6. Who is it? The first question goes to the computer where it began",
         "6. 它是谁？先问最早出现的那台计算机",
     ),
+    "own": (
+        "  One of our own computers counts as ours until more than one thing speaks against it. So the questions go "
+        "on, each led to by an answer:",
+        "  自己的计算机在多方证据出现之前仍算自己的。于是继续追问，每个回答都引出下一个问题：",
+    ),
     "asking-more": (
         "  Each answer leads to the next question:",
         "  每个回答都引出下一个问题：",

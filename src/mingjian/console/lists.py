@@ -143,7 +143,13 @@ class ListPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(page: ListPage, visit: Visit) -> Asked:
-    """Read what is wanted from the address. Raises: SchemaError."""
+    """Read what is wanted from the address.
+
+    Raises:
+        SchemaError: it makes no sense.
+        NotFound: the scope does not reach the organisation that is chosen, whether the list looks at it or not.
+    """
+    visit.organisation()
     filters: dict[str, str] = {}
     for each in page.filters:
         value = visit.asked(each.name).strip()

@@ -66,6 +66,8 @@ from mingjian.store.workspace import Workspace, create, open_workspace
 
 SET_NAME: Final = "arriving"
 """The set of indicators that arrives."""
+TOLD_BY: Final = "a partner"
+"""Who says so."""
 RULES_FOLDER: Final = DATA_FOLDER / "rules"
 """The starter rules."""
 ASKED_MAX: Final = 12
@@ -256,10 +258,10 @@ class Walk:
     def receive(self) -> tuple[IndicatorSet, list[Indicator]]:
         """Let the indicators arrive that become known only now; that makes them due to be hunted."""
         entries = [
-            each for each in read_feed(str(self.output / ARRIVING_FILE), Assumed()) if isinstance(each, Indicator)
+            each for each in read_feed(str(self.output / ARRIVING_FILE), Assumed(source=TOLD_BY)) if isinstance(each, Indicator)
         ]
         lists = WarningLists(cache_folder=self.cache_folder)
-        added = add_set(self.workspace, self.scope, SET_NAME, entries, lists=lists)
+        added = add_set(self.workspace, self.scope, SET_NAME, entries, source=TOLD_BY, lists=lists)
         if added.how != "unchanged":
             queue(self.workspace, self.scope, "indicators", indicator_set_id=added.set.id)
         return added.set, entries

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from mingjian.detect.engine import Engine
@@ -27,7 +28,7 @@ from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
 from mingjian.settings import Language
 from mingjian.situations import story
-from mingjian.situations.card import Graph, Joined, Node, Role, Term, VerdictCard
+from mingjian.situations.card import Graph, Joined, Node, Role, Step, Term, VerdictCard
 from mingjian.situations.naming import OtherName, label_of, other_names
 from mingjian.situations.outlook import Outlook, outlook
 from mingjian.situations.reading import Read, read_segment, united
@@ -39,6 +40,7 @@ from mingjian.situations.verdict import (
     DetectionFact,
     Facts,
     IndicatorFact,
+    Judged,
     judge,
     load_weights,
 )
@@ -129,7 +131,7 @@ def _warning_lists(cache_folder: Path | None) -> WarningLists:
     return WarningLists(cache_folder=cache_folder)
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """What the index says of it."""
 
     totals: Totals | None
@@ -138,10 +140,14 @@ class _Known(NamedTuple):
     joined: tuple[OtherName, ...]
 
     @property
+    def count(self) -> int:
+        """Its events."""
+        return 0 if self.totals is None else self.totals.count
+
+    @property
     def events(self) -> int:
         """Its events, and those of its other names; an event with both counts twice."""
-        own = 0 if self.totals is None else self.totals.count
-        return own + sum(each.totals.count for each in self.joined)
+        return self.count + sum(each.totals.count for each in self.joined)
 
 
 class _Asking:
@@ -185,21 +191,15 @@ class _Asking:
             there = [each for each in there if each.detection.kind != "behaviour"]
             found = list((named | {each.id: each for each in there}).values())
         groups = united(reads)
-        own = self._own(known)
-        others = story.touched(groups, own)
+        others = story.touched(groups, self._own(known))
         weighed, counts = self._weighed(others)
         usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
-        judged = judge(
-            self._facts(
-                known, said, found, usual, weighed, behaved, 0 if is_direct else sum(read.rows for read in reads)
-            ),
-            question.language,
-        )
+        looked_at = 0 if is_direct else sum(read.rows for read in reads)
+        judged = judge(self._facts(known, said, found, usual, weighed, behaved, looked_at), question.language)
         steps = [
             *story.detection_steps(found, self._names, self._tactics),
             *story.behaviour_steps(behaved, self._names, self._tactics, question.language),
         ]
-        telling = [step for step in steps if step.level != "informational"]
 
         def weight(other: Observed) -> int:
             return counts.get((other.kind, other.value), 1 << 40)
@@ -214,38 +214,38 @@ class _Asking:
             near_us=sorted(time_us for time_us in telling_us if time_us is not None),
             is_all=is_all,
         )
-        totals = known.totals
-        count = 0 if totals is None else totals.count
-        start = Node(
-            kind=question.kind, value=question.value, hosts=len(known.seen_with.hosts), count=count, is_bad=False
-        )
         self._note_unknown(known.events)
-        shown = sum(line.count for line in lines)
+        hosts = len(known.seen_with.hosts)
+        start = Node(kind=question.kind, value=question.value, hosts=hosts, count=known.count, is_bad=False)
+        graph = story.graph(start, others, weighed, self._outlook.hosts_all) if groups else Graph()
+        return self._put_together(known, streams, judged, steps, lines, graph)
+
+    def _put_together(
+        self,
+        known: _Known,
+        streams: tuple[str, ...],
+        judged: Judged,
+        steps: Sequence[Step],
+        lines: Sequence[Step],
+        graph: Graph,
+    ) -> VerdictCard:
+        question, totals, names = self._question, known.totals, known.seen_with
+        telling = [step for step in steps if step.level != "informational"]
         return VerdictCard(
             observable=question.value,
             kind=question.kind,
-            seen=count > 0,
-            count=count,
+            seen=known.count > 0,
+            count=known.count,
             first=None if totals is None else time_text(totals.first_us),
             last=None if totals is None else time_text(totals.last_us),
-            hosts=tuple(known.seen_with.hosts)[:NAMES_LISTED_MAX],
-            accounts=tuple(known.seen_with.accounts)[:NAMES_LISTED_MAX],
-            lists_cut=not known.seen_with.is_complete
-            or max(len(known.seen_with.hosts), len(known.seen_with.accounts)) > NAMES_LISTED_MAX,
+            hosts=tuple(names.hosts)[:NAMES_LISTED_MAX],
+            accounts=tuple(names.accounts)[:NAMES_LISTED_MAX],
+            lists_cut=not names.is_complete or max(len(names.hosts), len(names.accounts)) > NAMES_LISTED_MAX,
             roles=self._roles(totals),
             streams=streams,
             organisations=tuple(sorted({role.organisation for role in self._roles(totals)})),
             also=known.also,
-            joined=tuple(
-                Joined(
-                    observable=each.value,
-                    organisation=self._names.get(int(each.organisation), ""),
-                    count=each.totals.count,
-                    first=time_text(each.totals.first_us),
-                    last=time_text(each.totals.last_us),
-                )
-                for each in known.joined
-            ),
+            joined=tuple(self._told_together(each) for each in known.joined),
             verdict=judged.verdict,
             score=judged.score,
             probability=judged.probability,
@@ -254,10 +254,19 @@ class _Asking:
             speaks_against=_sides(judged.terms, -1),
             unknown=tuple(self._unknown),
             timeline=story.in_time([*steps, *lines]),
-            timeline_left_out=max(0, known.events - shown),
+            timeline_left_out=max(0, known.events - sum(line.count for line in lines)),
             chain=story.chain(telling, self._attack, load_weights().inferred, question.language),
-            graph=story.graph(start, others, weighed, self._outlook.hosts_all) if groups else Graph(),
+            graph=graph,
             coverage=sentence(self._outlook.answer(known.events), question.language),
+        )
+
+    def _told_together(self, other: OtherName) -> Joined:
+        return Joined(
+            observable=other.value,
+            organisation=self._names.get(int(other.organisation), ""),
+            count=other.totals.count,
+            first=time_text(other.totals.first_us),
+            last=time_text(other.totals.last_us),
         )
 
     # --- who

@@ -84,7 +84,7 @@ def briefly(workspace: Workspace, scope: Scope, ids: Sequence[int]) -> list[Brie
             )
             found += [
                 Brief(number, OrganisationId(owner), names[stream], day, rows)
-                for number, owner, stream, day, rows in connection.execute(query).tuples()
+                for number, owner, stream, day, rows in connection.execute(query)
                 if number in wanted
             ]
     return found

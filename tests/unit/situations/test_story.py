@@ -21,7 +21,7 @@ HOUR_US = 3_600_000_000
 
 def stored(number: int, time_us: int | None, **said: object) -> StoredDetection:
     values: dict[str, object] = {"level": "high", "rule_id": "r", "rule_title": "R", "stream": "a/b", "host": "pc-1"}
-    detection = Detection(time_us=time_us, file="f", record=number, **(values | said))  # type: ignore[arg-type]  # parts
+    detection = Detection(time_us=time_us, file="f", record=number, **(values | said))  # type: ignore[arg-type]  # each test says a part of it
     return StoredDetection(
         id=number,
         public_id=str(number),
@@ -131,7 +131,7 @@ def step_of(tactics: tuple[str, ...], techniques: tuple[str, ...], time_us: int)
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_what_must_have_come_before_is_inferred_and_marked(language: str) -> None:
     steps = [step_of(("lateral-movement",), ("T1021",), 50), step_of(("exfiltration",), ("T1048",), 90)]
-    chain = story.chain(steps, load_attack(), load_weights().inferred, language)  # type: ignore[arg-type]  # both are
+    chain = story.chain(steps, load_attack(), load_weights().inferred, language)  # type: ignore[arg-type]  # both are languages of ours
     assert [each.tactic for each in chain if not each.is_inferred] == ["lateral-movement", "exfiltration"]
     inferred = [each.tactic for each in chain if each.is_inferred]
     assert set(inferred) == {"initial-access", "execution", "credential-access", "collection"}

@@ -22,7 +22,10 @@ DAYS_MAX: Final = 36_500
 def _fetch(visit: Visit, asked: Asked) -> Rows:
     names = visit.names()
     rows: list[Row] = []
+    chosen = visit.organisation()
     for job in jobs(visit.workspace, visit.scope):
+        if chosen is not None and job.organisation not in (None, chosen):
+            continue
         request = request_of(job)
         ended = job.finished_us or (visit.now_us if job.started_us else None)
         rows.append(

@@ -47,8 +47,8 @@ from mingjian.store.sightings.writing import index_file
 
 PAGES_KEPT_MAX: Final = 256
 """So many checked pages of each section stay in memory (32 KiB each at most)."""
-BLOCKS_KEPT_MAX: Final = 64
-"""So many unpacked blocks of each kind stay in memory."""
+BLOCKS_KEPT_MAX: Final = 192
+"""So many unpacked blocks of each kind stay in memory (50 KiB each): what is asked again is not unpacked again."""
 READ_TOGETHER_BYTES: Final = 1 << 22
 """Hashes are read in pieces of at most about so many bytes."""
 GAP_BYTES: Final = 65_536
