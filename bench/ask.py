@@ -35,7 +35,7 @@ from pathlib import Path
 started = time.perf_counter()
 from bench.ask import asked
 asked(Path(sys.argv[1]), *sys.argv[2:])
-print(time.perf_counter() - started)
+print(time.perf_counter() - started, time.process_time())
 """
 
 
@@ -100,13 +100,17 @@ def measure(folder: Path) -> None:
         ended = subprocess.run(
             [sys.executable, "-c", COLD, str(folder), kind, value], capture_output=True, text=True, check=True
         )
-        warm: list[float] = []
+        cold = [round(float(text), 3) for text in ended.stdout.split()]
+        warm: list[tuple[float, float]] = []
         for _ in range(WARM_RUNS):
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             asked(folder, kind, value)
-            warm.append(time.perf_counter() - started)
-        row = {"kind": kind, "value": value, "count": count, "cold_s": round(float(ended.stdout), 3)}
-        print(json.dumps(row | {"warm_s": round(sorted(warm)[WARM_RUNS // 2], 3)}))
+            warm.append((time.perf_counter() - started, time.process_time() - busy))
+        row: dict[str, object] = {"kind": kind, "value": value, "count": count}
+        row |= {"cold_s": cold[0], "cold_processor_s": cold[1]}
+        for name, times in zip(("warm_s", "warm_processor_s"), zip(*warm, strict=True), strict=True):
+            row[name] = round(sorted(times)[WARM_RUNS // 2], 3)
+        print(json.dumps(row), flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:

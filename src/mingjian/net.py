@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from threading import Timer
+from threading import Event, Timer
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -94,7 +94,7 @@ def destination_of(url: str, allowed: Sequence[Destination]) -> tuple[Destinatio
     if parts.scheme not in ("https", "http") or parts.fragment or not _HOST.fullmatch(host):
         raise refused
     is_tls = parts.scheme == "https"
-    wanted = (host.strip("[]"), port or (443 if is_tls else 80))
+    wanted = (host.strip("[]"), (443 if is_tls else 80) if port is None else port)
     found = next((each for each in allowed if (each.host, each.port) == wanted), None)
     if found is None or not (is_tls or found.is_inside):
         raise refused
@@ -151,7 +151,8 @@ def request(
     except OSError as error:
         raise _undelivered(destination, error) from error
     # However slowly something trickles in: at the deadline the connection is cut.
-    deadline = Timer(timeout_s, _cut, [connected])
+    is_over = Event()
+    deadline = Timer(timeout_s, _cut, [connected, is_over])
     deadline.daemon = True
     deadline.start()
     connection = http.client.HTTPConnection(destination.host, destination.port, timeout=timeout_s)
@@ -170,6 +171,9 @@ def request(
             content += data
             if len(content) > answer_bytes_max:
                 raise LimitExceeded("answer_bytes_max", answer_bytes_max, where=destination.host)
+        # Headers that were cut off look as if they had ended.
+        if is_over.is_set():
+            raise _undelivered(destination, "it took too long")
         if answer.length:
             raise _undelivered(destination, "it ended in the middle")
         names = {name.lower(): value for name, value in answer.getheaders()}
@@ -182,7 +186,8 @@ def request(
         connected.close()
 
 
-def _cut(connected: socket.socket) -> None:
+def _cut(connected: socket.socket, is_over: Event) -> None:
+    is_over.set()
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except OSError:

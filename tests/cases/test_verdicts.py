@@ -85,6 +85,10 @@ BENIGN = {
         kind="host", is_ours=True, count=50_000, hosts=1, organisations=1,
         contacts=[Contact(what="domain evil.example", opinion="malicious", hosts=1)], **SECTOR,
     ),
+    "a host that visits a shared address every day": Facts(
+        kind="host", is_ours=True, count=50_000, hosts=1, organisations=1,
+        contacts=[Contact(what="domain blog.example", opinion="malicious", hosts=180, days=300)], **SECTOR,
+    ),
     "the administrator's host: rules that find something everywhere": Facts(
         kind="host", is_ours=True, count=90_000, hosts=1, organisations=1,
         detections=rules("medium", "medium", "medium", tactics=CHAIN, hosts=150), **SECTOR,
@@ -111,6 +115,10 @@ BENIGN = {
 FOES = {
     "a domain that a feed names, on one host": Facts(
         kind="domain", count=9, hosts=1, organisations=1, first_day=20_030, indicators=[said("domain")], **SECTOR
+    ),
+    "a host of ours that keeps in touch with something bad": Facts(
+        kind="host", is_ours=True, count=50_000, hosts=1, organisations=1,
+        contacts=[Contact(what="domain evil.example", opinion="malicious", hosts=2, days=60)], **SECTOR,
     ),
     "a hash of malware": Facts(
         kind="hash", count=2, hosts=2, organisations=1, first_day=20_030, indicators=[said("hash")], **SECTOR

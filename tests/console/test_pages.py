@@ -17,6 +17,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGES = (
     "/",
     "/?wall=1",
+    "/queue",
+    "/queue?state=all",
+    "/suppressions",
     "/detections",
     "/detections?level=high&sort=time",
     "/detections?q=nothing-has-this",
@@ -144,7 +147,8 @@ def test_the_way_to_a_raw_record_needs_no_mouse(tab: Tab) -> None:
     page = tab.open("/")
     page.keyboard.press("g")
     page.keyboard.press("q")
-    page.wait_for_url("**/detections*")
+    page.wait_for_url("**/queue")
+    page = tab.open("/detections")
     page.wait_for_selector("html.has-script")
     page.keyboard.press("j")
     page.keyboard.press("Enter")

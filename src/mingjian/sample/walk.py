@@ -258,7 +258,9 @@ class Walk:
     def receive(self) -> tuple[IndicatorSet, list[Indicator]]:
         """Let the indicators arrive that become known only now; that makes them due to be hunted."""
         entries = [
-            each for each in read_feed(str(self.output / ARRIVING_FILE), Assumed(source=TOLD_BY)) if isinstance(each, Indicator)
+            each
+            for each in read_feed(str(self.output / ARRIVING_FILE), Assumed(source=TOLD_BY))
+            if isinstance(each, Indicator)
         ]
         lists = WarningLists(cache_folder=self.cache_folder)
         added = add_set(self.workspace, self.scope, SET_NAME, entries, source=TOLD_BY, lists=lists)

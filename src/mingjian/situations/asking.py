@@ -434,7 +434,9 @@ class _Asking:
                 self._unknown.append(
                     self._says(f"a segment cannot be read: {row.path}", f"有数据段无法读取：{row.path}")
                 )
-        return reads, is_all and len(chosen) == len(briefs), tuple(sorted({brief.stream for brief in briefs}))
+        own = of_name[question.value]
+        streams = {brief.stream for brief in briefs if brief.id in own}
+        return reads, is_all and len(chosen) == len(briefs), tuple(sorted(streams))
 
     def _weighed(
         self, others: Mapping[tuple[ObservableKind, str], object]
@@ -593,15 +595,25 @@ class _Asking:
         return found
 
     def _contacts(self, found: Sequence[StoredDetection], usual: Mapping[str, Background]) -> list[Contact]:
-        """Indicators that were hit in events of the entity."""
+        """Indicators that were hit in events of the entity, each once."""
+        days: dict[str, set[int | None]] = {}
+        worst: dict[str, StoredDetection] = {}
+        for each in found:
+            rule_id = each.detection.rule_id
+            if each.detection.kind != "indicator" or tuple(rule_id.split(":", 1)) in self._meant:
+                continue
+            days.setdefault(rule_id, set()).add(each.day)
+            if rule_id not in worst or _gravity(each) > _gravity(worst[rule_id]):
+                worst[rule_id] = each
         return [
             Contact(
                 what=each.detection.rule_title,
                 opinion="malicious" if each.detection.level in ("high", "critical") else "suspicious",
-                hosts=usual[each.detection.rule_id].hosts if each.detection.rule_id in usual else 1,
+                hosts=usual[rule_id].hosts if rule_id in usual else 1,
+                # Behind one address there may be a thousand names, and each is visited again and again.
+                days=1 if rule_id.startswith("ip:") else len(days[rule_id]),
             )
-            for each in found
-            if each.detection.kind == "indicator" and tuple(each.detection.rule_id.split(":", 1)) not in self._meant
+            for rule_id, each in worst.items()
         ]
 
     def _company(self, known: _Known) -> Company | None:
@@ -640,6 +652,10 @@ class _Asking:
     def _looked_at(self) -> bool:
         """Whether behaviours were looked for at all."""
         return bool(looked_at(self._question.workspace, self._question.scope))
+
+
+def _gravity(found: StoredDetection) -> int:
+    return LEVELS.index(found.detection.level)
 
 
 def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[Contact]:

@@ -29,10 +29,17 @@ LATE_NUMBERS: Final = 100_000
 class Keeper:
     """Goes on where it, or another process, has ended. Not for several threads at once; may be made before a fork."""
 
-    def __init__(self, workspace: Workspace, sources: SourceBook, cache_folder: Path | None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        sources: SourceBook,
+        cache_folder: Path | None,
+        lists: WarningLists | None = None,
+    ) -> None:
+        """``lists``: the warning lists; if they are not given, those of the package."""
         self._workspace = workspace
         self._sources = sources
-        self._cache_folder = cache_folder
+        self._lists = WarningLists(cache_folder=cache_folder) if lists is None else lists
         self._scope = Scope.of_operator()
         self._reader: EvidenceReader | None = None
         self._looked_at: dict[OrganisationId, int] = {}
@@ -61,9 +68,8 @@ class Keeper:
     def _bring_up_to_date(self, organisation: OrganisationId, should_stop: Callable[[], bool]) -> Regrouped | None:
         """Do it for one organisation; None if nothing has changed since it was done last."""
         if self._reader is None:
-            lists = WarningLists(cache_folder=self._cache_folder)
             self._reader = EvidenceReader(
-                self._workspace, self._scope, self._sources, lists, is_observer=policy().is_observer
+                self._workspace, self._scope, self._sources, self._lists, is_observer=policy().is_observer
             )
         after = max(0, self._looked_at.get(organisation, 0) - LATE_NUMBERS)
         self._reader.gather(organisation, should_stop, after_id=after)

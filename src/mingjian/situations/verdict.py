@@ -44,6 +44,8 @@ UNSPECIFIC_SHARE: Final = 0.01
 """Of what stands in so many events, and on more than a few hosts, and has detections in fewer than this share of the
 events, detections say less."""
 MANY_TACTICS: Final = 4
+KEPT_UP_DAYS: Final = 7
+"""Who is in touch with something bad on so many days did not just click on it once."""
 
 _OWN: Final = ("host", "account")
 _LEVELS: Final[Mapping[Language, Mapping[str, str]]] = {
@@ -84,6 +86,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     opinion: Opinion
     hosts: int
+    days: int = 1
+    """On so many different days it was in events of the entity."""
 
 
 class Company(msgspec.Struct, frozen=True, kw_only=True):
@@ -357,6 +361,9 @@ class _Bench:
         if bad:
             rarest = min(bad, key=lambda contact: (contact.hosts, contact.what))
             self._add("known-bad", what=rarest.what, hosts=rarest.hosts)
+            most = max(bad, key=lambda contact: (contact.days, contact.what))
+            if most.days >= KEPT_UP_DAYS and self._facts.kind in _OWN:
+                self._add("known-bad-kept-up", what=most.what, days=most.days)
         company = self._facts.company
         if company is not None and company.tactics >= COMPANY_TACTICS_MIN and self._facts.hosts <= COMPANY_HOSTS_MAX:
             hosts = self._facts.hosts

@@ -211,20 +211,23 @@ def acts(
     workspace: Workspace,
     scope: Scope,
     *,
-    before_number: int | None = None,
+    beyond_number: int | None = None,
     limit: int = 200,
     what: str | None = None,
     actor: str | None = None,
     about: str | None = None,
+    oldest_first: bool = False,
 ) -> list[Act]:
-    """The acts that a scope may audit, the newest first; ``before_number`` goes on from the last one of a page.
+    """The acts that a scope may audit, the newest first; ``beyond_number`` goes on from the last one of a page.
 
     ``what`` is a verb, or what stands before its dot (``user``).
     """
     table = t.acts
-    query = sa.select(table).where(_audited(scope)).order_by(table.c.number.desc()).limit(min(limit, LIMIT_MAX))
-    if before_number is not None:
-        query = query.where(table.c.number < before_number)
+    order = table.c.number.asc() if oldest_first else table.c.number.desc()
+    query = sa.select(table).where(_audited(scope)).order_by(order).limit(min(limit, LIMIT_MAX))
+    if beyond_number is not None:
+        beyond = table.c.number > beyond_number if oldest_first else table.c.number < beyond_number
+        query = query.where(beyond)
     if what is not None:
         query = query.where(sa.or_(table.c.what == what, table.c.what.startswith(f"{what}.", autoescape=True)))
     if actor is not None:

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     """A workspace with two situations, and in it the current folder."""
     monkeypatch.chdir(tmp_path)
     assert run(["init", "w"]) == Exit.DONE
-    found = [sysmon(10, WHOAMI, host="pc-1"), sysmon(20, WHOAMI, host="pc-1"), sysmon(10, WHOAMI, host="pc-2")]
+    found = [sysmon(10, WHOAMI, host="pc-1"), sysmon(20, WHOAMI, host="pc-1"), sysmon(3000, WHOAMI, host="pc-2")]
     (tmp_path / "a.jsonl").write_bytes(lines(found))
     (tmp_path / "filter.yml").write_text(FILTER)
     with open_workspace(tmp_path / "w") as workspace:
@@ -41,11 +41,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 
 def listed(capsys: pytest.CaptureFixture[str], *options: str) -> list[dict[str, Any]]:
-    assert run(["situations", "list", *options]) == Exit.DONE
+    capsys.readouterr()
+    assert run(["situations", "list", "--order", "detections", *options]) == Exit.DONE
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def shown(capsys: pytest.CaptureFixture[str], situation: str) -> dict[str, Any]:
+    capsys.readouterr()
     assert run(["situations", "show", situation]) == Exit.DONE
     return json.loads(capsys.readouterr().out)
 
@@ -88,7 +90,7 @@ def test_a_situation_can_be_read(folder: Path, capsys: pytest.CaptureFixture[str
     first = listed(capsys)[0]["id"]
     assert run(["situations", "show", first, "--format", "text"]) == Exit.DONE
     told = capsys.readouterr().out
-    assert "danger 2.8 = severity 7 × confidence 0.4" in told
+    assert "danger 1.4 = severity 7 × confidence 0.4 × spread 1 × novelty 0.5" in told
     assert "the same host pc-1" in told
     assert "against: the same rule found both" in told
     assert run(["situations", "show", first, "--format", "text", "--language", "zh"]) == Exit.DONE

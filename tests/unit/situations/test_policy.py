@@ -46,9 +46,7 @@ def test_addresses_of_the_outside(address: str) -> None:
     assert policy().kind_of("ip", address) == "ip"
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::1", "fe80::1"]
-)
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::1", "fe80::1"])
 def test_addresses_of_nobody(address: str) -> None:
     assert is_nobody(address)
 

@@ -22,9 +22,11 @@ from mingjian.store.rules import add_rules
 from mingjian.store.scope import Scope
 from mingjian.store.situations import situations
 from mingjian.store.suppressions import live_suppressions, suppressions
+from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace, create
 
 DAY_US = 86_400_000_000
+NO_LISTS = WarningLists(Path(), [])
 WHOAMI = "C:\\Windows\\whoami.exe"
 HASH = "A" * 64
 FILTER = """
@@ -52,7 +54,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 
 def keep(workspace: Workspace) -> None:
-    Keeper(workspace, SOURCES, None).step()
+    Keeper(workspace, SOURCES, None, NO_LISTS).step()
 
 
 def listed(workspace: Workspace) -> list[tuple[int, int]]:
@@ -61,7 +63,7 @@ def listed(workspace: Workspace) -> list[tuple[int, int]]:
 
 
 def test_events_are_looked_into_once_and_what_they_share_joins_hosts(workspace: Workspace) -> None:
-    keeper = Keeper(workspace, SOURCES, None)
+    keeper = Keeper(workspace, SOURCES, None, NO_LISTS)
     assert keeper.step()
     assert not keeper.step()
     assert listed(workspace) == [(3, 2)]
@@ -88,9 +90,9 @@ def test_a_suppression_hides_history_only_if_it_is_told_to_and_gives_it_back(wor
     about = suppressing.read_filter(workspace, OPERATOR, FILTER)
     tried = suppressing.try_out(workspace, OPERATOR, SOURCES, about, None)
     said = {"owner": "Li", "reason": "a test", "expires_us": workspace.clock_us() + DAY_US, "organisation": None}
-    suppressing.suppress(workspace, OPERATOR, FILTER, **said)  # type: ignore[arg-type] # as above
+    suppressing.suppress(workspace, OPERATOR, FILTER, **said)  # type: ignore[arg-type] # the words go by their names
     assert listed(workspace) == [(3, 2)]
-    made = suppressing.suppress(workspace, OPERATOR, FILTER, tried=tried, **said)  # type: ignore[arg-type] # as above
+    made = suppressing.suppress(workspace, OPERATOR, FILTER, tried=tried, **said)  # type: ignore[arg-type] # the words go by their names
     assert listed(workspace) == [(1, 1)]
     assert len(detections(workspace, OPERATOR)) == 1
     assert len(detections(workspace, OPERATOR, hidden=True)) == 3
@@ -148,16 +150,16 @@ def test_a_suppression_needs_reason_owner_and_an_end_and_the_right_to_it(workspa
     good = {"owner": "Li", "reason": "a test", "expires_us": now + DAY_US, "organisation": ours}
     for wrong in ({"owner": " "}, {"reason": ""}, {"expires_us": now}, {"expires_us": now + 400 * DAY_US}):
         with pytest.raises(SchemaError):
-            suppressing.suppress(workspace, OPERATOR, FILTER, **(good | wrong))  # type: ignore[arg-type] # as above
+            suppressing.suppress(workspace, OPERATOR, FILTER, **(good | wrong))  # type: ignore[arg-type] # the words go by their names
     with pytest.raises(SchemaError):
         suppressing.read_filter(workspace, OPERATOR, "x" * 70_000)
     with pytest.raises(NotFound):
-        suppressing.suppress(workspace, Scope.of_member("eve", []), FILTER, **good)  # type: ignore[arg-type] # as above
+        suppressing.suppress(workspace, Scope.of_member("eve", []), FILTER, **good)  # type: ignore[arg-type] # the words go by their names
     with pytest.raises(NotPermitted):
-        suppressing.suppress(workspace, Scope.of_member("ann", [ours]), FILTER, **good)  # type: ignore[arg-type] # as above
+        suppressing.suppress(workspace, Scope.of_member("ann", [ours]), FILTER, **good)  # type: ignore[arg-type] # the words go by their names
     member = Scope.of_member("wu", [ours], [ours])
     with pytest.raises(NotPermitted):
-        suppressing.suppress(workspace, member, FILTER, **(good | {"organisation": None}))  # type: ignore[arg-type] # as above
-    made = suppressing.suppress(workspace, member, FILTER, **good)  # type: ignore[arg-type] # as above
+        suppressing.suppress(workspace, member, FILTER, **(good | {"organisation": None}))  # type: ignore[arg-type] # the words go by their names
+    made = suppressing.suppress(workspace, member, FILTER, **good)  # type: ignore[arg-type] # the words go by their names
     with pytest.raises(NotFound):
         suppressing.end(workspace, Scope.of_member("eve", []), made.public_id)

@@ -72,7 +72,9 @@ def test_acts_are_listed_by_page_and_by_what_and_who(workspace: Workspace) -> No
     with workspace.begin() as connection:
         audit.act(workspace, connection, Scope.of_member("ann", []), "other.act")
     assert [each.number for each in audit.acts(workspace, OPERATOR, limit=2)] == [5, 4]
-    assert [each.number for each in audit.acts(workspace, OPERATOR, limit=2, before_number=4)] == [3, 2]
+    assert [each.number for each in audit.acts(workspace, OPERATOR, limit=2, beyond_number=4)] == [3, 2]
+    oldest = audit.acts(workspace, OPERATOR, limit=2, beyond_number=1, oldest_first=True)
+    assert [each.number for each in oldest] == [2, 3]
     assert [each.number for each in audit.acts(workspace, OPERATOR, what="other")] == [5]
     assert audit.acts(workspace, OPERATOR, what="othe") == audit.acts(workspace, OPERATOR, what="test%") == []
     assert [each.number for each in audit.acts(workspace, OPERATOR, actor="ann")] == [5]

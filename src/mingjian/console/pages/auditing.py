@@ -20,7 +20,8 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
     found = audit.acts(
         visit.workspace,
         visit.scope,
-        before_number=int(asked.after) if asked.after.isdecimal() else None,
+        beyond_number=int(asked.after) if asked.after.isdecimal() else None,
+        oldest_first=not asked.descending,
         limit=asked.limit + 1,
         what=asked.given("act") or None,
         actor=asked.given("actor") or None,
@@ -64,7 +65,7 @@ PAGE: Final = ListPage(
         Column(name="before", kind="code"),
         Column(name="after", kind="code"),
         Column(name="via", hidden=True),
-        Column(name="number", kind="number", hidden=True),
+        Column(name="number", kind="number", sorts=True, hidden=True),
     ),
     filters=(Filter(name="act"), Filter(name="actor")),
     sort="-number",
