@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
@@ -35,6 +36,7 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.sources.listen import Listener
 from mingjian.sources.listen import serve as listen
 from mingjian.store.accounts import first_run_link
+from mingjian.store.audit import publish
 from mingjian.store.catalogue import organisation_named
 from mingjian.store.scope import Scope
 from mingjian.store.sightings.live import tidy
@@ -49,6 +51,8 @@ KEEP_ALIVE_S: Final = 15
 CONNECTIONS_MAX: Final = 1_000
 """Of one process; more are answered with 503."""
 WORKERS_MAX: Final = 64
+PUBLISH_S: Final = 60.0
+"""So often the newest checkpoint of the audit log is kept outside of the database."""
 
 _log = logger("service")
 
@@ -136,6 +140,7 @@ def serve(
             tidy(workspace)
         # Processes that are forked must not share connections.
         workspace.close()
+        stack.callback(publish, workspace)
         checks = [
             stack.enter_context(companion(f"console {number + 1}", console)) for number in range(max(1, order.workers))
         ]
@@ -148,14 +153,26 @@ def serve(
         taken.close()
         ready()
 
-        def tell() -> None:
-            for check in checks:
-                check()
-
+        tell = _teller(workspace, checks)
         if order.is_console_only:
             _wait(stopping, tell)
             return None
         return _take_in(workspace, settings, sources, order, stopping, tell, say)
+
+
+def _teller(workspace: Workspace, checks: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    """What is done at every look: see that all processes live, and now and then publish where the audit log stands."""
+    publish_at_s = 0.0
+
+    def tell() -> None:
+        nonlocal publish_at_s
+        for check in checks:
+            check()
+        if time.monotonic() >= publish_at_s:
+            publish(workspace)
+            publish_at_s = time.monotonic() + PUBLISH_S
+
+    return tell
 
 
 def _wait(stopping: Sequence[int], tell: Callable[[], None]) -> None:

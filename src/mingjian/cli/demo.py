@@ -297,4 +297,5 @@ def _say_next(teller: _Teller, output: Path, hunted: Hunted, page: Path) -> None
     if zero is not None:
         teller.line(f"  {command} ask {shlex.quote(zero.value)}")
     teller.line(f"  {command} hunt 'CommandLine|contains=net.exe'")
+    teller.line(f"  {command} serve")
     teller.line(f"  {command} ingest …    {command} rules add …    {command} intel add …")

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
+
 from mingjian.errors import LimitExceeded, StateError, StorageError
 from mingjian.hunt.behaviourruns import is_due, run_behaviours
 from mingjian.hunt.retro import Retro, Stopped
@@ -38,6 +40,8 @@ MERGE_AFTER_S: Final = 10.0
 """Nothing is merged before a process has lived so long, …"""
 MERGE_AT_ONCE: Final = 1_000
 """… unless so many files are there: what an ingest has just begun to write would be merged twice."""
+TRIM_S: Final = 5.0
+"""Memory that work has left is given back this often at most."""
 FAILED_S: Final = 60.0
 """After something failed it is left alone for so long."""
 BEHAVIOURS_AFTER_S: Final = 120.0
@@ -117,6 +121,7 @@ def upkeep(
         not_before_s[-1] = time.monotonic() + BEHAVIOURS_AFTER_S
         if len(files_of_lake(workspace)) < MERGE_AT_ONCE:
             not_before_s[:2] = [time.monotonic() + MERGE_AFTER_S] * 2
+        trim_at_s, has_worked = 0.0, False
         while not ended:
             was_busy = False
             for number, chore in enumerate(chores):
@@ -130,8 +135,23 @@ def upkeep(
                 except (StorageError, StateError, LimitExceeded) as error:
                     not_before_s[number] = time.monotonic() + FAILED_S
                     _log.warning("upkeep has to wait", extra=with_fields(error=str(error)))
+            has_worked |= was_busy
+            if has_worked and time.monotonic() >= trim_at_s:
+                _give_memory_back()
+                trim_at_s, has_worked = time.monotonic() + TRIM_S, False
             if not was_busy:
                 _sleep(IDLE_S, lambda: ended)
+
+
+def _give_memory_back() -> None:
+    """Let the system have what a chore has left: merging takes hundreds of megabytes now and then, and nothing between.
+
+    By itself the allocator keeps most of it, for pieces that are still used lie in between.
+    """
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:

@@ -102,7 +102,8 @@ def detections_of(
 ) -> list[StoredDetection]:
     """Detections that name one of some hosts or accounts (as they were written) or come from some rules.
 
-    The gravest first, then the oldest. At most ``limit``: whoever gets as many has not got all.
+    Those that somebody has suppressed are left out. The gravest first, then the oldest. At most ``limit``: whoever gets
+    as many has not got all.
     """
     table = t.detections
     conditions = [
@@ -117,7 +118,7 @@ def detections_of(
     query = (
         sa.select(table, t.streams.c.name.label("stream"))
         .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
-        .where(sa.or_(*conditions), within(scope, table.c.organisation_id), *owned)
+        .where(sa.or_(*conditions), within(scope, table.c.organisation_id), table.c.suppressed_by.is_(None), *owned)
         .order_by(level.desc(), table.c.time_us.is_(None), table.c.time_us, table.c.id)
         .limit(limit)
     )

@@ -126,7 +126,7 @@ PAGE: Final = ListPage(
         Column(name="title", kind="link"),
         Column(name="organisation"),
         Column(name="detections", kind="number", sorts=True),
-        Column(name="hosts", kind="number"),
+        Column(name="hosts", kind="number", hidden=True),
         Column(name="last", kind="time", sorts=True),
         Column(name="state", kind="state"),
         Column(name="owner"),

@@ -240,7 +240,7 @@ class Merge:
         self.inputs = tuple(inputs)
         self.name = name or new_name()
         self.values_done = 0
-        self._readers = [IndexReader(folder, each) for each in inputs]
+        self._readers = [IndexReader(folder, each, is_read_once=True) for each in inputs]
         self.values_total = sum(reader.footer.values for reader in self._readers)
         """At most: observables that are in several files are counted with each."""
         now = replaced_in(self._readers, replaced)

@@ -49,12 +49,15 @@ PAGES_KEPT_MAX: Final = 256
 """So many checked pages of each section stay in memory (32 KiB each at most)."""
 BLOCKS_KEPT_MAX: Final = 192
 """So many unpacked blocks of each kind stay in memory (50 KiB each): what is asked again is not unpacked again."""
+READ_ONCE_MAX: Final = 4
+"""Of a file that is read from one end to the other, so many pages of each section and blocks of each kind stay."""
 READ_TOGETHER_BYTES: Final = 1 << 22
 """Hashes are read in pieces of at most about so many bytes."""
 GAP_BYTES: Final = 65_536
 """Buckets that are no further apart are read together with what is between them."""
-PORTION_ROWS: Final = 65_536
-"""A file is read through in portions of about so many rows."""
+PORTION_ROWS: Final = 16_384
+"""A file is read through in portions of about so many rows: a merge holds one of each of its files, and several merges
+are under way at a time."""
 
 CANDIDATES_MAX: Final = 8
 """If more values than this share a hash, somebody made them so; they are found by their keys instead."""
@@ -79,8 +82,9 @@ def _remembered(memory: dict[_K, _T], size_max: int, key: _K, make: Callable[[],
 class _Pages:
     """A section of an index file."""
 
-    def __init__(self, read: Callable[[int, int], bytes], section: Section, where: str) -> None:
+    def __init__(self, read: Callable[[int, int], bytes], section: Section, where: str, kept_max: int) -> None:
         self._read = read
+        self._kept_max = kept_max
         self._section = section
         self._where = where
         self._kept: dict[int, Numbers] = {}
@@ -103,7 +107,7 @@ class _Pages:
 
     def page(self, number: int) -> Numbers:
         """One page, checked."""
-        return _remembered(self._kept, PAGES_KEPT_MAX, number, lambda: self._page(number))
+        return _remembered(self._kept, self._kept_max, number, lambda: self._page(number))
 
     def _page(self, number: int) -> Numbers:
         section = self._section
@@ -165,15 +169,18 @@ class IndexReader:
     Raises: StorageError (there is no such file, or it is damaged), StateError (written by another version).
     """
 
-    def __init__(self, folder: Folder, name: str) -> None:
+    def __init__(self, folder: Folder, name: str, *, is_read_once: bool = False) -> None:
+        """``is_read_once``: from one end to the other, so that hardly anything has to stay in memory."""
         self.name = name
+        self._blocks_max = READ_ONCE_MAX if is_read_once else BLOCKS_KEPT_MAX
+        pages_max = READ_ONCE_MAX if is_read_once else PAGES_KEPT_MAX
         self._file: Reading = folder.read(name)
         self._tail_offset = max(0, self._file.size_bytes - layout.TAIL_BYTES)
         self._tail = self._file.read_at(self._tail_offset, self._file.size_bytes - self._tail_offset)
         self.footer, self._footer_data = self._opened()
         footer = self.footer
         self._buckets, self._value_blocks, self._row_blocks, self._days, self._starts, self._ids = (
-            _Pages(self._read, section, name)
+            _Pages(self._read, section, name, pages_max)
             for section in (
                 footer.buckets,
                 footer.value_blocks,
@@ -402,7 +409,7 @@ class IndexReader:
 
     def value_block(self, number: int) -> ValueBlock:
         """One block of values. Raises: StorageError."""
-        return _remembered(self._kept_values, BLOCKS_KEPT_MAX, number, lambda: self._value_block(number))
+        return _remembered(self._kept_values, self._blocks_max, number, lambda: self._value_block(number))
 
     def _value_block(self, number: int) -> ValueBlock:
         place = self._value_blocks.item(number)[0]
@@ -433,7 +440,7 @@ class IndexReader:
         parts = [
             _remembered(
                 self._kept_rows,
-                BLOCKS_KEPT_MAX,
+                self._blocks_max,
                 (number, with_segments),
                 lambda number=number: self._row_block(number, with_segments),
             )
