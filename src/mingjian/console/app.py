@@ -121,7 +121,9 @@ def _told(site: Site, request: Request, error: MingjianError) -> Response:
     visit = Visit(site, request, visitor)
     visit.is_unchosen = True
     template = "error_part.html.j2" if visit.is_partial else "error.html.j2"
-    return visit.page(template, status=status, error=error, status_code=status, place="", title="", lead="")
+    key = f"error.{error.code}"
+    title = visit.texts(key if key in visit.texts else "error.any")
+    return visit.page(template, status=status, error=error, status_code=status, place="", title=title, lead="")
 
 
 def _on_http_error(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
