@@ -1,14 +1,17 @@
 """What every test may rely on: real data where it is, no network, settings of nobody but the test."""
 
 import os
+import shutil
 import socket
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Two slow cores with other work on them: a deadline would measure the machine. The seed is fixed, so that a red run
 # can be repeated; HYPOTHESIS_PROFILE=search looks further, at other examples every time.
@@ -79,3 +82,17 @@ def no_network() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", refuse)
         yield
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser, without a window."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
+    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    with api.sync_playwright() as playwright:
+        # The sandbox of the browser does not work in containers; what it opens here is our own page.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

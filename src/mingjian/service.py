@@ -26,7 +26,7 @@ from mingjian.console.gate import AccountGate
 from mingjian.console.site import Site
 from mingjian.data import DATA_FOLDER
 from mingjian.errors import ConfigError, MingjianError
-from mingjian.hunt.arrival import Loaded, Watch, mark_of, watch_live
+from mingjian.hunt.arrival import Loaded, Reload, watch_live
 from mingjian.hunt.companions import companion, upkeep
 from mingjian.hunt.ingest import Ingest, Summary
 from mingjian.hunt.tailing import Tail
@@ -192,8 +192,8 @@ def _take_in(
     say: Callable[[str], None],
 ) -> Summary:
     scope = Scope.of_operator()
-    reload = Reload(workspace, scope, settings)
-    loaded = reload.load()
+    reload = Reload(workspace, scope, lambda: _loaded(workspace, scope, settings))
+    loaded = _loaded(workspace, scope, settings)
     run = Ingest(
         workspace,
         scope,
@@ -217,32 +217,9 @@ def _take_in(
     return run.work(tail.messages())
 
 
-class Reload:
-    """Loads rules and indicators, and loads them anew when others count."""
-
-    def __init__(self, workspace: Workspace, scope: Scope, settings: Settings) -> None:
-        self._workspace = workspace
-        self._scope = scope
-        self._settings = settings
-        self._mark = mark_of(workspace, scope)
-
-    def load(self) -> Loaded:
-        """What is to be run over everything that arrives."""
-        return watch_live(
-            self._workspace,
-            self._scope,
-            starter=DATA_FOLDER / "rules",
-            cache_folder=self._settings.cache_folder,
-            jobs=self._settings.jobs,
-        )
-
-    def __call__(self) -> Watch | None:
-        """The same if it has changed, else None."""
-        mark = mark_of(self._workspace, self._scope)
-        if mark == self._mark:
-            return None
-        self._mark = mark
-        return self.load().watch
+def _loaded(workspace: Workspace, scope: Scope, settings: Settings) -> Loaded:
+    starter = DATA_FOLDER / "rules"
+    return watch_live(workspace, scope, starter=starter, cache_folder=settings.cache_folder, jobs=settings.jobs)
 
 
 def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, taken: socket.socket) -> None:

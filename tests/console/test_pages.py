@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from mingjian.store.browsing import Wanted, browse
 from serving import HOSTILE, OPERATOR, RULE, filled, served, site_of
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGES = (
     "/",
     "/?wall=1",
@@ -55,19 +53,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def detection(tmp_path_factory: pytest.TempPathFactory, address: str) -> str:
     """The page of a detection whose record holds hostile text."""
     return "/detections?host=pc-odd"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
-    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    with api.sync_playwright() as playwright:
-        # The sandbox of the browser does not work in containers; what it opens here is our own page.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Tab:

@@ -2,9 +2,7 @@
 
 import io
 import re
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -108,7 +106,6 @@ TEXT_FIELDS = ("rule_id", "rule_title", "host", "account", "stream", "file")
 PLACES = (*TEXT_FIELDS, "attack", "matched name", "matched value", "atoms", "summary")
 OURS = {("b", "mark"), ("br", ""), ("i", "cut")}
 """Elements that mark what is not seen; they alone may be there or not, depending on the text."""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 Shape: TypeAlias = Counter[tuple[object, ...]]
 SUMMARY = Summary(files=1, events=9, rules_loaded=2, rules_fired=1)
@@ -244,19 +241,6 @@ CENSUS = """
   text: document.body.textContent,
 })
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
-    api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    with api.sync_playwright() as playwright:
-        # The sandbox of the browser does not work in containers; what it opens here is our own page.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from mingjian.model.rules import LEVELS
 from mingjian.settings import Settings
 
 if TYPE_CHECKING:
-    from mingjian.hunt.arrival import Loaded, Watch
+    from mingjian.hunt.arrival import Loaded, Reload
     from mingjian.hunt.ingest import Ingest, Summary
     from mingjian.sources.definitions import SourceBook
     from mingjian.store.catalogue import Organisation
@@ -60,6 +60,7 @@ def ingest(
     ] = None,
 ) -> Exit:
     """Take logs into the workspace: each record once, with every rule run over them on the way."""
+    from mingjian.hunt.arrival import Reload
     from mingjian.hunt.ingest import Ingest
     from mingjian.sources.definitions import load_sources
     from mingjian.store.catalogue import DEFAULT_ORGANISATION, organisation_named
@@ -91,7 +92,7 @@ def ingest(
             progress=progress.show,
         )
         if follow or listen:
-            reload = _Reload(workspace, scope, rules or [], settings, jobs)
+            reload = Reload(workspace, scope, lambda: _loaded(workspace, scope, rules or [], settings, jobs))
             summary = _go_on(run, workspace, scope, organisation, book, settings, paths or [], listen or [], reload)
         else:
             summary = _once(run, workspace, book, settings, paths or [])
@@ -111,30 +112,6 @@ def _loaded(workspace: Workspace, scope: Scope, rules: list[Path], settings: Set
     if rules:
         return watch_book(workspace, scope, load_rulebook(rules, cache_folder=cache, jobs=jobs), cache_folder=cache)
     return watch_live(workspace, scope, starter=starter_rules(), cache_folder=cache, jobs=jobs)
-
-
-class _Reload:
-    """Loads rules and indicators anew when others count."""
-
-    def __init__(self, workspace: Workspace, scope: Scope, rules: list[Path], settings: Settings, jobs: int) -> None:
-        self._workspace = workspace
-        self._scope = scope
-        self._rules = rules
-        self._settings = settings
-        self._jobs = jobs
-        self._mark = self._now()
-
-    def _now(self) -> tuple[object, ...]:
-        from mingjian.hunt.arrival import mark_of
-
-        return mark_of(self._workspace, self._scope)
-
-    def __call__(self) -> Watch | None:
-        mark = self._now()
-        if mark == self._mark:
-            return None
-        self._mark = mark
-        return _loaded(self._workspace, self._scope, self._rules, self._settings, self._jobs).watch
 
 
 def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Settings, paths: list[str]) -> Summary:
@@ -161,7 +138,7 @@ def _go_on(
     settings: Settings,
     paths: list[str],
     addresses: list[str],
-    reload: _Reload,
+    reload: Reload,
 ) -> Summary:
     from mingjian.hunt.companions import companion, upkeep
     from mingjian.hunt.tailing import Tail

@@ -141,7 +141,7 @@ def enable(context: typer.Context, name: Name) -> Exit:
 
 @app.command("reset-factors")
 def reset_factors(context: typer.Context, name: Name) -> Exit:
-    """Take the one-time codes and passkeys of a user away who has lost them, and end the user's sessions."""
+    """Take the one-time codes of a user away who has lost them, and end the user's sessions."""
     from mingjian.store.accounts import remove_second_factor
     from mingjian.store.scope import Scope
     from mingjian.store.workspace import open_here

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -120,6 +120,24 @@ def mark_of(workspace: Workspace, scope: Scope) -> tuple[object, ...]:
     """What changes whenever other rules or indicators count, or there is another organisation."""
     sets = tuple(each.id for each in live_sets(workspace, scope))
     return live_versions(workspace), sets, tuple(each.id for each in organisations(workspace, scope))
+
+
+class Reload:
+    """Loads rules and indicators anew when others count."""
+
+    def __init__(self, workspace: Workspace, scope: Scope, load: Callable[[], Loaded]) -> None:
+        self._workspace = workspace
+        self._scope = scope
+        self._load = load
+        self._mark = mark_of(workspace, scope)
+
+    def __call__(self) -> Watch | None:
+        """What is to be run from now on, if it is something else than at the last time."""
+        mark = mark_of(self._workspace, self._scope)
+        if mark == self._mark:
+            return None
+        self._mark = mark
+        return self._load().watch
 
 
 def _watch(workspace: Workspace, scope: Scope, rule_set: RuleSet, engine: Engine) -> Watch:

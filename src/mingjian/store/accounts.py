@@ -332,7 +332,7 @@ def first_run_link(workspace: Workspace) -> Secret | None:
 
 
 def remove_second_factor(workspace: Workspace, scope: Scope, public_id: str) -> None:
-    """Take the one-time codes and passkeys of a user away who has lost them, and end the user's sessions.
+    """Take the one-time codes of a user away who has lost them, and end the user's sessions.
 
     Raises:
         NotFound: there is no such user.
@@ -341,9 +341,8 @@ def remove_second_factor(workspace: Workspace, scope: Scope, public_id: str) -> 
     with workspace.begin() as connection:
         user = manageable(connection, scope, public_id)
         connection.execute(sa.update(t.users).where(t.users.c.id == user.id).values(totp=None))
-        gone = connection.execute(sa.delete(t.passkeys).where(t.passkeys.c.user_id == user.id)).rowcount
         connection.execute(sa.delete(t.sessions).where(t.sessions.c.user_id == user.id))
-        before = {"name": user.name, "codes": user.has_totp, "passkeys": gone}
+        before = {"name": user.name, "codes": user.has_totp}
         act(workspace, connection, scope, "user.factors", about=user.public_id, organisation=_home(user), before=before)
 
 

@@ -46,7 +46,7 @@ def count_try(workspace: Workspace, *, account: str, address: str) -> None:
         tries = [_counted(connection, key, bound, now) for _, bound, key in kinds]
     for (limit, bound, _), made in zip(kinds, tries, strict=True):
         if made > bound:
-            hint = f"try again in {WINDOW_S // 60} minutes; a passkey or a new sign-in link works at once"
+            hint = f"try again in {WINDOW_S // 60} minutes; a new sign-in link works at once"
             raise LimitExceeded(limit, bound, hint=hint)
 
 

@@ -43,7 +43,7 @@ SESSIONS_PER_USER_MAX: Final = 50
 AGENT_CHARACTERS_MAX: Final = 200
 NAME_CHARACTERS_MAX: Final = 200
 
-Means: TypeAlias = Literal["password", "passkey", "link", "openid"]
+Means: TypeAlias = Literal["password", "link"]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -312,7 +312,7 @@ def check_fresh(session: Session) -> None:
 def set_password(workspace: Workspace, session: Session, old: Secret | None, new: Secret) -> None:
     """Change one's own password; all other sessions of the user end.
 
-    Without the old one only right after signing in by something else than a password: a link, a passkey.
+    Without the old one only right after signing in by something else than a password: a link.
 
     Raises:
         NotAuthenticated: the old password is another one.

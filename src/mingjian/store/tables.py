@@ -459,31 +459,6 @@ memberships = sa.Table(
 """The role of a user in an organisation; without one, in every organisation there is and will be. ``member_key`` is
 user and organisation: a database takes two rows without an organisation for different."""
 
-identities = sa.Table(
-    "identities",
-    metadata,
-    _text("issuer", key=True),
-    _text("subject", key=True),
-    _ref("user_id", "users", index=True, on_delete="CASCADE"),
-    _number("created_us"),
-)
-"""Who a user is for an OpenID provider."""
-
-passkeys = sa.Table(
-    "passkeys",
-    metadata,
-    _id(),
-    _ref("user_id", "users", index=True, on_delete="CASCADE"),
-    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
-    sa.Column("credential", sa.LargeBinary(), nullable=False, unique=True),
-    _bytes("public_key"),
-    _number("signatures"),
-    _text("name"),
-    _number("created_us"),
-    _number("used_us", nullable=True),
-)
-"""``signatures`` is the counter of the authenticator: one that falls shows that there is a copy."""
-
 sessions = sa.Table(
     "sessions",
     metadata,

@@ -1,8 +1,7 @@
 """Tickets: what may be used once and not for long. Sign-in links, and signing in that is under way.
 
 A ticket is 32 random bytes, of which only the digest is kept; taking it removes it, so of two who come with the same
-ticket one gets it. Anybody may make some kinds (to begin signing in with a passkey): there are never more than
-``TICKETS_MAX`` of a kind, the oldest go first.
+ticket one gets it. There are never more than ``TICKETS_MAX`` of a kind, the oldest go first.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ TOKEN_BYTES: Final = 32
 TOKEN_CHARACTERS_MAX: Final = 200
 """A longer token is wrong, and is not even looked up."""
 
-TicketKind: TypeAlias = Literal["link", "code", "passkey", "new passkey", "openid", "new totp"]
+TicketKind: TypeAlias = Literal["link", "code", "new totp"]
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ PAGES = (
     *(admin.PAGE, intelligence.PAGE, queue.PAGE, rules.PAGE, situations.PAGE, suppressions.PAGE),
     *(sources.STREAMS, sources.BLIND, sources.QUARANTINE),
 )
-NAMES = {"ATT&CK", "OpenID", "API", "TOTP"}
+NAMES = {"ATT&CK", "API", "TOTP"}
 """What is called the same in Chinese."""
 USES = re.compile(r"""(?<![\w.])(?:t|texts)\(\s*"([a-z][\w.-]*)"\s*[,)]""")
 

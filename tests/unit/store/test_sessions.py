@@ -368,8 +368,8 @@ def test_tickets_of_a_kind_are_bounded(workspace: Workspace, clock: Clock, monke
     for _ in range(8):
         clock.wait(1)
         with workspace.begin() as connection:
-            made.append(tickets.make_ticket(workspace, connection, "passkey", lifetime_s=300))
-    there = [tickets.has_ticket(workspace, "passkey", each.reveal()) for each in made]
+            made.append(tickets.make_ticket(workspace, connection, "code", lifetime_s=300))
+    there = [tickets.has_ticket(workspace, "code", each.reveal()) for each in made]
     assert there == [False] * 3 + [True] * 5
     assert not tickets.has_ticket(workspace, "link", made[-1].reveal()), "a ticket is of one kind"
 

@@ -154,7 +154,7 @@ def change_state(visit: Visit) -> Response:
 
 
 def drop_factors(visit: Visit) -> Response:
-    """Take lost one-time codes and passkeys away."""
+    """Take lost one-time codes away."""
     remove_second_factor(visit.workspace, visit.scope, visit.request.path_params["user"])
     return _back(visit)
 
