@@ -1,11 +1,15 @@
 // Charts are drawn from the table that stands below them: <figure data-chart="bars"> with one table in it.
 // Rows are points (their first cell is the name), further columns are series; data-value holds the exact number.
-import { BarChart, LineChart } from "echarts/charts";
-import { AriaComponent, GridComponent, TooltipComponent } from "echarts/components";
+// Of <figure data-chart="graph"> a row is a link: two cells with data-node, and the weight of the link at the row.
+// data-mark at a row names something that changed then.
+import { BarChart, GraphChart, LineChart } from "echarts/charts";
+import { AriaComponent, GridComponent, MarkLineComponent, TooltipComponent } from "echarts/components";
 import { init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 
-use([AriaComponent, BarChart, CanvasRenderer, GridComponent, LineChart, TooltipComponent]);
+use([
+  AriaComponent, BarChart, CanvasRenderer, GraphChart, GridComponent, LineChart, MarkLineComponent, TooltipComponent,
+]);
 
 const drawn = new Map();
 
@@ -22,9 +26,122 @@ function numbersOf(table) {
   };
 }
 
+const SYMBOLS = { critical: "diamond", high: "triangle", medium: "rect", low: "circle", informational: "emptyCircle" };
+const ROW = 26; // pixels between nodes of a layer
+const LABEL = 46; // characters of a label that are drawn; the whole of it is in the table
+
+function layersOf(table) {
+  const nodes = new Map();
+  const links = [];
+  for (const row of table.tBodies[0].rows) {
+    const ends = [...row.querySelectorAll("td[data-node]")].map((cell) => {
+      const { node: id, layer, kind, label, level, href, bad } = cell.dataset;
+      const known = nodes.get(id);
+      // What is reached first decides where it stands.
+      if (!known) nodes.set(id, { id, layer: Number(layer), kind, label, level, href, bad: bad !== undefined, near: [] });
+      return nodes.get(id);
+    });
+    if (ends.length < 2) continue;
+    ends[0].near.push(ends[1]);
+    ends[1].near.push(ends[0]);
+    links.push({ ends, weight: Number(row.dataset.weight), why: row.cells[3]?.textContent.trim() ?? "" });
+  }
+  const layers = [];
+  for (const node of nodes.values()) (layers[node.layer] ??= []).push(node);
+  return { layers: layers.filter(Boolean), links };
+}
+
+// Each layer is put into the order of what its nodes are linked with, twice forth and back: few links cross then.
+function arrange(layers) {
+  const number = () => { for (const layer of layers) layer.forEach((node, place) => { node.place = place / layer.length; }); };
+  number();
+  for (let round = 0; round < 4; round += 1) {
+    for (const layer of round % 2 ? [...layers].reverse() : layers) {
+      const middle = (node) => node.near.reduce((sum, other) => sum + other.place, 0) / (node.near.length || 1);
+      const places = new Map(layer.map((node) => [node, middle(node)]));
+      layer.sort((one, other) => places.get(one) - places.get(other));
+      layer.forEach((node, place) => { node.place = place / layer.length; });
+    }
+  }
+}
+
+function graphOf(place, table, colour, font) {
+  const { layers, links } = layersOf(table);
+  arrange(layers);
+  const most = Math.max(1, ...layers.map((layer) => layer.length));
+  const height = Math.max(120, most * ROW + 16);
+  place.dataset.rows = String(Math.min(40, Math.ceil(height / ROW)));
+  const wide = place.clientWidth;
+  const beside = Math.min(340, wide * 0.36); // room for the labels of the outer layers
+  const x = (at) => layers.length < 2 ? wide / 2 : beside + ((wide - 2 * beside) * at) / (layers.length - 1);
+  const heaviest = Math.max(1e-9, ...links.map((link) => link.weight));
+  const cut = (text) => text.length > LABEL ? `${text.slice(0, LABEL - 1)}…` : text;
+  const data = layers.flatMap((layer, at) => layer.map((node, row) => ({
+    id: node.id,
+    name: node.id,
+    x: x(at),
+    y: ((row + 0.5) * height) / layer.length,
+    symbol: SYMBOLS[node.level] ?? "roundRect",
+    symbolSize: 12,
+    href: node.href,
+    whole: node.kind === "detection" ? node.label : `${node.kind} ${node.label}`,
+    itemStyle: {
+      color: node.bad ? colour("--critical") : node.level ? colour(`--${node.level}`) : colour("--paper"),
+      borderColor: node.bad ? colour("--critical") : node.level ? colour(`--${node.level}`) : colour("--edge"),
+      borderWidth: 2,
+    },
+    label: {
+      show: true,
+      position: at === 0 ? "left" : at === layers.length - 1 ? "right" : "bottom",
+      formatter: cut(node.label),
+      width: beside - 16,
+      overflow: "truncate",
+      color: colour("--ink"),
+      fontFamily: font,
+      fontSize: 12,
+      distance: 8,
+    },
+  })));
+  return {
+    animation: false,
+    aria: { enabled: false },
+    tooltip: {
+      renderMode: "richText",
+      backgroundColor: colour("--raised"),
+      borderColor: colour("--edge"),
+      textStyle: { color: colour("--ink"), fontSize: 12, width: 420, overflow: "break" },
+      formatter: (point) => point.data.whole ?? "",
+    },
+    series: [{
+      type: "graph",
+      layout: "none",
+      left: 0, top: 0, width: wide, height,
+      // Two nodes in the corners keep the picture at the scale of the page.
+      data: [...data, { id: "-a", name: "-a", x: 0, y: 0, symbolSize: 0, label: { show: false } },
+        { id: "-b", name: "-b", x: wide, y: height, symbolSize: 0, label: { show: false } }],
+      links: links.map(({ ends, weight, why }) => ({
+        source: ends[0].id,
+        target: ends[1].id,
+        whole: why,
+        lineStyle: {
+          width: 1 + (2.5 * weight) / heaviest,
+          color: colour("--edge"),
+          opacity: 0.35 + (0.5 * weight) / heaviest,
+          curveness: 0,
+        },
+      })),
+      emphasis: { focus: "adjacency" },
+      labelLayout: { hideOverlap: false },
+    }],
+  };
+}
+
 function optionsOf(figure, table) {
   const styles = getComputedStyle(document.documentElement);
   const colour = (name) => styles.getPropertyValue(name).trim();
+  if (figure.dataset.chart === "graph") {
+    return graphOf(figure.querySelector(".chart"), table, colour, getComputedStyle(document.body).fontFamily);
+  }
   const { names, series } = numbersOf(table);
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   return {
@@ -65,7 +182,22 @@ function optionsOf(figure, table) {
       symbol: "none",
       itemStyle: { color: colour(one.colour ?? "--edge") },
       lineStyle: { width: 2, color: colour(one.colour ?? "--edge") },
+      markLine: one === series[0] ? changesOf(table, colour) : undefined,
     })),
+  };
+}
+
+// What changed, where it happened: thin lines with numbers, which the list beneath the chart explains.
+function changesOf(table, colour) {
+  const rows = [...table.tBodies[0].rows].filter((row) => row.dataset.mark);
+  if (!rows.length) return undefined;
+  return {
+    symbol: "none",
+    silent: true,
+    animation: false,
+    lineStyle: { color: colour("--ink"), type: "solid", width: 1 },
+    label: { color: colour("--ink"), fontSize: 11, formatter: (line) => line.data.said },
+    data: rows.map((row) => ({ xAxis: row.cells[0].textContent.trim(), said: row.dataset.mark })),
   };
 }
 
@@ -75,11 +207,22 @@ function draw(root) {
     const place = figure.querySelector(".chart");
     if (!table || !place) continue;
     place.hidden = false;
+    if (figure.dataset.chart === "graph" && place.clientWidth < 520) {
+      place.hidden = true; // on a narrow page the table tells more
+      continue;
+    }
     let chart = drawn.get(place);
     if (!chart) {
       chart = init(place, null, { renderer: "canvas" });
       drawn.set(place, chart);
-      new ResizeObserver(() => chart.resize()).observe(place);
+      const isGraph = figure.dataset.chart === "graph";
+      new ResizeObserver(() => {
+        chart.resize();
+        if (isGraph) chart.setOption(optionsOf(figure, table), true);
+      }).observe(place);
+      chart.on("click", (point) => {
+        if (point.data?.href) document.dispatchEvent(new CustomEvent("mingjian:open", { detail: point.data.href }));
+      });
     }
     chart.setOption(optionsOf(figure, table), true);
     const details = figure.querySelector("details");

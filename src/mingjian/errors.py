@@ -6,6 +6,7 @@
     ├── InputError              the outside is wrong: quarantine, count, go on
     │   ├── ParseError          bytes that are not what their format promises
     │   ├── LimitExceeded       a named bound was passed
+    │   │   └── TooManyRequests a bound that is one again after a while
     │   ├── SchemaError         well-formed, but not the expected shape
     │   └── RuleError           a detection rule that cannot be used
     │       └── UnsupportedRule a valid rule that asks for what no engine of ours can do
@@ -16,6 +17,7 @@
     │   ├── MarkingViolation
     │   └── RefusedDestination
     ├── StateError              valid, but not now
+    │   └── ChangedMeanwhile    somebody else was first: read again
     ├── StorageError            stop acknowledging
     ├── DeliveryError           retry if it says so
     └── ConfigError             do not start
@@ -84,6 +86,16 @@ class LimitExceeded(InputError):
         self.bound = bound
 
 
+class TooManyRequests(LimitExceeded):
+    """There were too many requests; after ``retry_after_s`` the next one is looked at."""
+
+    code = "too-many-requests"
+
+    def __init__(self, limit: str, bound: float, *, retry_after_s: int, where: str = "", hint: str = "") -> None:
+        super().__init__(limit, bound, where=where, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
 class SchemaError(InputError):
     """Well-formed, but not of the expected shape."""
 
@@ -142,6 +154,12 @@ class StateError(MingjianError):
     """A valid request at the wrong moment."""
 
     code = "state-error"
+
+
+class ChangedMeanwhile(StateError):
+    """It is not any more what whoever wants to change it has read."""
+
+    code = "changed-meanwhile"
 
 
 class StorageError(MingjianError):

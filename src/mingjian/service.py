@@ -28,6 +28,7 @@ from mingjian.data import DATA_FOLDER
 from mingjian.errors import ConfigError, MingjianError
 from mingjian.hunt.arrival import Loaded, Reload, watch_live
 from mingjian.hunt.companions import companion, upkeep
+from mingjian.hunt.errands import Errands, in_turn
 from mingjian.hunt.ingest import Ingest, Summary
 from mingjian.hunt.tailing import Tail
 from mingjian.settings import Settings
@@ -146,7 +147,9 @@ def serve(
         ]
         if not order.is_console_only:
             keeper = Keeper(workspace, sources, settings.cache_folder)
-            work = companion("upkeep", lambda: upkeep(workspace, sources, settings.cache_folder, keeper.step))
+            errands = Errands(workspace, sources, settings.cache_folder, DATA_FOLDER / "rules")
+            also = in_turn(errands.step, keeper.step)
+            work = companion("upkeep", lambda: upkeep(workspace, sources, settings.cache_folder, also))
             checks.append(stack.enter_context(work))
         if order.listeners:
             checks.append(stack.enter_context(companion("listening", lambda: _listen(workspace, order))))
@@ -209,7 +212,8 @@ def _take_in(
         workspace,
         scope,
         paths=order.paths,
-        intake=bool(order.listeners),
+        # What is imported over the API stands in journals as well.
+        intake=True,
         changed=reload,
         should_stop=lambda: bool(stopping),
         tell=tell,
@@ -231,7 +235,9 @@ def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, 
         access_log=False,
         server_header=False,
         date_header=True,
-        proxy_headers=False,
+        # Only whom the settings name may say who asks, and whether by HTTPS.
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
         lifespan="off",
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,

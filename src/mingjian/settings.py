@@ -6,6 +6,7 @@ construction. Never: a setting that is not in the table below, or one that chang
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -21,6 +22,10 @@ DATABASE_FILE = "state.db"
 FILE_BYTES_MAX = 65_536
 """A larger settings file is refused (fails closed)."""
 JOBS_MAX = 256
+PER_MINUTE_MAX = 10_000_000
+SECRET_BYTES_MAX = 4_096
+FILE_MARK = "file:"
+"""Before the path of a file that holds a secret."""
 ENVIRONMENT_PREFIX = "MINGJIAN_"
 ENVIRONMENT_OTHER = ("MINGJIAN_PYTHON", "MINGJIAN_TEST_DATA", "MINGJIAN_TEST_POSTGRESQL")
 """Variables with our prefix that are not settings: the first is for the bootstrap scripts, the others for tests."""
@@ -72,6 +77,56 @@ def _parse_database(given: Given, folder: Path) -> str:
     if not isinstance(given, str) or not given.startswith(("postgresql://", "postgresql+psycopg://")):
         raise ValueError(f"{DATABASE_FILE}, or the URL of a PostgreSQL database")
     return given.replace("postgresql://", "postgresql+psycopg://", 1) if given.startswith("postgresql://") else given
+
+
+def _parse_issuer(given: Given, folder: Path) -> str:
+    if given == "none":
+        return ""
+    # The exact address counts: an issuer states itself in every token. What else it must be, formats.openid says.
+    if not isinstance(given, str) or not given.startswith(("https://", "http://")) or not given.isprintable():
+        raise ValueError("none, or the address of an issuer")
+    return given
+
+
+def _parse_text(given: Given, folder: Path) -> str:
+    if not isinstance(given, str) or not given.isprintable() or len(given) > 500:
+        raise ValueError("text of at most 500 characters")
+    return "" if given == "none" else given
+
+
+def _parse_secret(given: Given, folder: Path) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"a secret, or {FILE_MARK} and the path of a file that holds it")
+    if not given.startswith(FILE_MARK):
+        return "" if given == "none" else given
+    path = folder / Path(given.removeprefix(FILE_MARK)).expanduser()
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        raise ValueError(f"the path of a file that can be read ({error.strerror})") from None
+    if mode & 0o077 or len(data) > SECRET_BYTES_MAX:
+        raise ValueError(f"the path of a file of at most {SECRET_BYTES_MAX:,} bytes that only its owner may read")
+    return data.decode("utf-8", "replace").strip()
+
+
+def _parse_per_minute(given: Given, folder: Path) -> int:
+    text = given if isinstance(given, str) else str(given)
+    if isinstance(given, bool) or not (text.isascii() and text.isdigit()) or int(text) > PER_MINUTE_MAX:
+        raise ValueError(f"a whole number from 0 to {PER_MINUTE_MAX}")
+    return int(text)
+
+
+def _parse_addresses(given: Given, folder: Path) -> tuple[str, ...]:
+    if given == "none":
+        return ()
+    try:
+        if not isinstance(given, str):
+            raise ValueError
+        return tuple(str(ipaddress.ip_network(each.strip(), strict=False)) for each in given.split(","))
+    except ValueError:
+        raise ValueError("none, or addresses or networks with commas between them") from None
 
 
 def _parse_truth(given: Given, folder: Path) -> bool:
@@ -157,6 +212,97 @@ KEYS: tuple[KeyNotes, ...] = (
         line_zh="规则中占位符取值的 YAML 或 JSON 文件；命令另行指定时以命令为准。",
         parse=_parse_optional,
     ),
+    KeyNotes(
+        name="proxies",
+        kind="addresses or networks",
+        unit="–",
+        default="none",
+        line_en="Reverse proxies before the console, with commas between them: who asks, and whether by HTTPS, is "
+        "believed from them alone (X-Forwarded-For, X-Forwarded-Proto).",
+        line_zh="控制台之前的反向代理，用逗号分隔：请求者的地址以及是否使用 HTTPS，只采信它们给出的 "
+        "X-Forwarded-For 和 X-Forwarded-Proto。",
+        parse=_parse_addresses,
+    ),
+    KeyNotes(
+        name="account_requests_per_minute",
+        kind="whole number",
+        unit="requests per minute",
+        default="6000",
+        line_en="So many requests may come in the name of one session or one API token; 0 is no limit. Each process "
+        "of the console counts by itself.",
+        line_zh="一个会话或一个 API 令牌每分钟最多的请求数；0 表示不限。控制台的每个进程各自计数。",
+        parse=_parse_per_minute,
+    ),
+    KeyNotes(
+        name="address_requests_per_minute",
+        kind="whole number",
+        unit="requests per minute",
+        default="30000",
+        line_en="So many requests may come from one address (of IPv6: from one /64), whoever asks; 0 is no limit. Each "
+        "process of the console counts by itself.",
+        line_zh="一个地址（IPv6 按 /64 计）每分钟最多的请求数，不论是谁；0 表示不限。控制台的每个进程各自计数。",
+        parse=_parse_per_minute,
+    ),
+    KeyNotes(
+        name="sign_in_requests_per_minute",
+        kind="whole number",
+        unit="requests per minute",
+        default="120",
+        line_en="So many requests to sign in, by whatever means, may come from one address; 0 is no limit. Tries with "
+        "a wrong password are counted besides, for all processes together.",
+        line_zh="一个地址每分钟最多的登录请求数，不论用何种方式；0 表示不限。输错密码的次数另行计数，"
+        "所有进程合并计算。",
+        parse=_parse_per_minute,
+    ),
+    KeyNotes(
+        name="openid_issuer",
+        kind="URL",
+        unit="–",
+        default="none",
+        line_en="The identity provider (OpenID Connect) by which people may sign in: its issuer, exactly as it states "
+        "itself.",
+        line_zh="可用于登录的身份提供方（OpenID Connect）：其 issuer，须与其自身声明完全一致。",
+        parse=_parse_issuer,
+    ),
+    KeyNotes(
+        name="openid_client",
+        kind="text",
+        unit="–",
+        default="none",
+        line_en="The client id that the identity provider has given this console.",
+        line_zh="身份提供方为本控制台分配的 client id。",
+        parse=_parse_text,
+    ),
+    KeyNotes(
+        name="openid_secret",
+        kind="text, or file: and a path",
+        unit="–",
+        default="none",
+        line_en="The secret of this client, or the file that holds it; none for a client without one.",
+        line_zh="该 client 的密钥，或保存密钥的文件；没有密钥时为 none。",
+        parse=_parse_secret,
+        secret=True,
+    ),
+    KeyNotes(
+        name="openid_organisation",
+        kind="text",
+        unit="–",
+        default="none",
+        line_en="The organisation in which somebody gets a role who comes from the identity provider for the first "
+        "time; * for all. With none, only those come in who linked their identity to an account.",
+        line_zh="首次经身份提供方登录的人在哪个单位获得角色；* 表示全部单位。"
+        "为 none 时，只有已把身份关联到账号的人可以登录。",
+        parse=_parse_text,
+    ),
+    KeyNotes(
+        name="openid_role",
+        kind="reader, analyst or auditor",
+        unit="–",
+        default="reader",
+        line_en="The role that they get there.",
+        line_zh="他们在那里获得的角色。",
+        parse=_one_of(("reader", "analyst", "auditor")),
+    ),
 )
 """Every setting there is, in the order of the manual."""
 
@@ -176,6 +322,17 @@ class Settings:
     """It may hold a password."""
     keep_raw: bool = False
     placeholders: Path | None = None
+    proxies: tuple[str, ...] = ()
+    account_requests_per_minute: int = 6_000
+    address_requests_per_minute: int = 30_000
+    sign_in_requests_per_minute: int = 120
+    openid_issuer: str = ""
+    """Empty: nobody signs in by an identity provider."""
+    openid_client: str = ""
+    openid_secret: str = field(default="", repr=False)
+    openid_organisation: str = ""
+    """Empty: nobody gets an account by signing in."""
+    openid_role: Literal["reader", "analyst", "auditor"] = "reader"
     file: Path | None = None
     """The file that was read, if there was one."""
 
@@ -227,6 +384,8 @@ def load(folder: Path, environment: Mapping[str, str]) -> Settings:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in ENVIRONMENT_OTHER:
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             values[name] = _checked(name, given, folder.absolute(), where=variable)
+    if values.get("openid_issuer") and not values.get("openid_client"):
+        raise ConfigError("openid_issuer is set, and openid_client is not", hint="the identity provider gives it out")
     return Settings(**values)  # pyright: ignore[reportArgumentType] - each value went through the parser of its key
 
 
@@ -239,6 +398,12 @@ _IN_CHINESE = {
     "state.db or URL": "state.db 或 URL",
     "true or false": "true 或 false",
     "none": "无",
+    "addresses or networks": "地址或网段",
+    "whole number": "整数",
+    "requests per minute": "请求/分钟",
+    "text": "文本",
+    "text, or file: and a path": "文本，或 file: 加路径",
+    "reader, analyst or auditor": "reader、analyst 或 auditor",
     "$XDG_CACHE_HOME/mingjian, else ~/.cache/mingjian": "$XDG_CACHE_HOME/mingjian，否则 ~/.cache/mingjian",
 }
 

@@ -1,17 +1,24 @@
 """Grouping is what the slow and obvious way finds, in whatever order detections come."""
 
 import itertools
+import random
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakes import OPERATOR
+from mingjian.situations.deciding import judge, merge, split
 from mingjian.situations.grouping import BY_HAND, UNTIMED, Columns, Pins, beside, group
-from mingjian.store.catalogue import organisation_named
-from mingjian.store.workspace import create
-from situated import Seen, grouped, kept, put
+from mingjian.situations.regrouping import Regrouper, regroup
+from mingjian.store import situationtables as s
+from mingjian.store import tables as t
+from mingjian.store.catalogue import Organisation, organisation_named
+from mingjian.store.workspace import Workspace, create
+from situated import Seen, ids_of, public_ids, put
 
 JOIN = 1.0
 WEIGHTS = (0.0, 1.0, 1.5, 4.0, 8.0)
@@ -158,41 +165,94 @@ def test_what_stands_beside_is_what_looking_at_every_pair_finds(made: Columns, h
     assert set(zip(rows.tolist(), owners.tolist(), strict=True)) == expected
 
 
+def written(workspace: Workspace, owner: Organisation) -> dict[frozenset[int], tuple[object, ...]]:
+    """Everything that is kept of each situation, but numbers and names that chance gives: by its core records."""
+    table, parts = s.situations, (s.situation_joins, s.situation_entities)
+    with workspace.read() as connection:
+        record = dict(connection.execute(sa.select(t.detections.c.id, t.detections.c.record)).all())
+        rows = connection.execute(
+            sa.select(table).where(table.c.is_live > 0, table.c.organisation_id == owner.id)
+        ).all()
+        members = connection.execute(sa.select(s.situation_members)).all()
+        others = [connection.execute(sa.select(part)).all() for part in parts]
+    found: dict[frozenset[int], tuple[object, ...]] = {}
+    for row in rows:
+        own = [(each.is_core, record[each.detection_id]) for each in members if each.situation_id == row.id]
+        joins = [
+            (record[each.earlier_id], record[each.later_id], each.entity_key, each.strength, each.against)
+            for each in others[0]
+            if each.situation_id == row.id
+        ]
+        telling = [(each.entity_key, each.detections) for each in others[1] if each.situation_id == row.id]
+        about = (row.level, row.danger, row.detections, row.hosts, row.first_us, row.last_us, row.state, row.summary)
+        core = frozenset(number for is_core, number in own if is_core)
+        found[core] = (record[row.seed_id], about, sorted(own), sorted(joins, key=repr), sorted(telling))
+    return found
+
+
 @st.composite
-def detections(draw: st.DrawFn) -> list[Seen]:
-    return [
-        Seen(
-            minute=draw(st.one_of(st.none(), st.integers(0, 30_000))),
-            rule=draw(st.sampled_from(("a", "b", "c", "d"))),
-            level=draw(st.sampled_from(("informational", "medium", "high", "critical"))),
-            host=draw(st.sampled_from(("", "pc-1", "pc-2", "pc-3"))),
-            account=draw(st.sampled_from(("", "ann", "system"))),
-            things={
-                draw(st.sampled_from(("hash", "domain", "ip"))): draw(
-                    st.sampled_from(("10.0.0.1", "192.0.2.1", "x.example"))
+def batches(draw: st.DrawFn) -> list[list[Seen]]:
+    """Batches of detections; of few rules, hosts and things, so that much of what is usual changes with each."""
+    days = draw(st.sampled_from((1, 30)))
+    hosts = draw(st.integers(2, 14))
+    kinds = ("hash", "domain", "ip", "file", "account")
+    made: list[list[Seen]] = []
+    for _ in range(draw(st.integers(1, 4))):
+        made.append(
+            [
+                Seen(
+                    minute=draw(st.one_of(st.integers(0, days * 1440), st.none() if days == 1 else st.integers(0, 90))),
+                    rule=f"rule {draw(st.integers(0, 4))}",
+                    level=draw(st.sampled_from(("low", "medium", "medium", "high", "critical"))),
+                    host=draw(st.sampled_from(("", *(f"pc-{number}" for number in range(hosts))))),
+                    account=draw(st.sampled_from(("", "ann", "bob", "system"))),
+                    things={draw(st.sampled_from(kinds)): f"10.0.0.{draw(st.integers(0, 6))}"},
+                    hosts=draw(st.integers(1, 4)),
+                    is_indicator=draw(st.integers(0, 9)) == 0,
+                    attack=draw(st.sampled_from(((), ("T1059",), ("T1059", "T1003")))),
                 )
-            },
-            hosts=draw(st.integers(1, 4)),
+                for _ in range(draw(st.integers(0, 12)))
+            ]
         )
-        for _ in range(draw(st.integers(0, 12)))
-    ]
+    return made
 
 
-@settings(max_examples=25)
-@given(made=detections(), data=st.data())
-def test_batch_after_batch_is_the_same_as_everything_at_once(made: list[Seen], data: st.DataObject) -> None:
-    import tempfile
+def decide(workspace: Workspace, owner: Organisation, chance: random.Random) -> None:
+    """Split or merge situations, or judge a detection, as chance has it."""
+    live = list(ids_of(workspace, owner).items())
+    names = public_ids(workspace, owner)
+    if not live:
+        return
+    core, first = chance.choice(live)
+    what = chance.randrange(4)
+    if what == 0 and len(core) > 1:
+        split(workspace, OPERATOR, first, [names[each] for each in chance.sample(sorted(core), len(core) - 1)])
+    elif what == 1 and len(live) > 1:
+        merge(workspace, OPERATOR, first, [chance.choice(live)[1] for _ in range(2)] + [live[-1][1], live[0][1]])
+    elif what == 2:
+        judge(workspace, OPERATOR, [names[chance.choice(sorted(core))]], "closed", "benign")
 
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(made)), max_size=3)))
-    bounds = [0, *cuts, len(made)]
-    with tempfile.TemporaryDirectory() as folder:
-        with create(Path(folder) / "one") as workspace:
-            owner = organisation_named(workspace, OPERATOR, "ours", make=True)
-            for low, high in itertools.pairwise(bounds):
-                put(workspace, owner, made[low:high], first=low)
-                grouped(workspace, owner)
-            step_by_step = kept(workspace, owner)
-        with create(Path(folder) / "two") as workspace:
-            owner = organisation_named(workspace, OPERATOR, "ours", make=True)
-            put(workspace, owner, made, first=0)
-            assert grouped(workspace, owner) == step_by_step
+
+@settings(max_examples=60, deadline=None)
+@given(made=batches(), seed=st.integers(0, 1 << 16), decides=st.booleans())
+def test_batch_after_batch_is_the_same_as_everything_at_once(made: list[list[Seen]], seed: int, decides: bool) -> None:
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder, create(Path(folder) / "w") as workspace:
+        owner = organisation_named(workspace, OPERATOR, "ours", make=True)
+        regrouper = Regrouper(workspace)
+        first = 0
+        for batch in made:
+            put(workspace, owner, batch, first=first)
+            first += len(batch)
+            regrouper.regroup(OPERATOR, owner.id)
+            if decides:
+                decide(workspace, owner, chance)
+                regrouper.regroup(OPERATOR, owner.id)
+        step_by_step = written(workspace, owner)
+        regroup(workspace, OPERATOR, owner.id)
+        assert written(workspace, owner) == step_by_step
+        if not decides:
+            other = organisation_named(workspace, OPERATOR, "theirs", make=True)
+            put(workspace, other, [each for batch in made for each in batch], first=0)
+            regroup(workspace, OPERATOR, other.id)
+            assert written(workspace, other) == step_by_step

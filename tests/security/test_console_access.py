@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,12 +14,19 @@ from mingjian.console.api import LISTS, PREFIX
 from mingjian.console.app import create_app
 from mingjian.console.guard import POLICY
 from mingjian.console.routes import all_routes
+from mingjian.situations.keeping import Keeper
+from mingjian.situations.suppressing import suppress
+from mingjian.sources.definitions import load_sources
 from mingjian.store.browsing import Wanted, browse
 from mingjian.store.catalogue import organisation_named, quarantined
+from mingjian.store.decisions import add_comment, add_task, declare, tasks_of
 from mingjian.store.indicators import live_sets
 from mingjian.store.jobs import jobs
 from mingjian.store.rules import live_rules
-from mingjian.store.scope import RIGHTS
+from mingjian.store.scope import RIGHTS, OrganisationId
+from mingjian.store.situations import SituationFilter, situation_by_id, situations
+from mingjian.store.suppressions import suppression_by_id
+from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
 from serving import CANARY, OURS, ROLES, THEIRS, filled, site_of
 
@@ -51,10 +59,37 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
             "job": next(job.public_id for job in jobs(workspace, OPERATOR) if job.organisation == owner.id),
             "rule": next(iter(live_rules(workspace, OPERATOR).versions)),
             "set": next(str(each.id) for each in live_sets(workspace, OPERATOR) if each.name == CANARY),
-        }
+        } | judged(workspace, owner.id)
         app = create_app(site_of(workspace))
         with TestClient(app, base_url="http://console.test", follow_redirects=False) as client:
             yield Console(client, workspace, theirs)
+
+
+FILTER = """\
+title: %s
+logsource: {product: windows, category: process_creation}
+filter:
+    rules: [%s]
+    selection: {User: %s}
+    condition: not selection
+"""
+
+
+def judged(workspace: Workspace, owner: OrganisationId) -> dict[str, str]:
+    """Situations, and what people decide about them, in the other organisation."""
+    Keeper(workspace, load_sources(), None, WarningLists(Path(), [])).step()
+    found = situations(workspace, OPERATOR, SituationFilter(organisation=owner)).situations[0]
+    incident = declare(workspace, OPERATOR, found.public_id, CANARY)
+    add_comment(workspace, OPERATOR, "incident", incident.public_id, CANARY)
+    expires_us = workspace.clock_us() + 86_400_000_000
+    text = FILTER % (CANARY, next(iter(live_rules(workspace, OPERATOR).versions)), "nobody")
+    hiding = suppress(workspace, OPERATOR, text, owner=CANARY, reason=CANARY, expires_us=expires_us, organisation=owner)
+    return {
+        "situation": found.public_id,
+        "incident": incident.public_id,
+        "task": add_task(workspace, OPERATOR, "situation", found.public_id, CANARY),
+        "suppression": hiding.public_id,
+    }
 
 
 def ask(console: Console, asker: str, method: str, path: str, **options: Any) -> Any:
@@ -68,18 +103,79 @@ def operations() -> list[tuple[str, str, str]]:
     """Every operation: method, path with placeholders, the right that it needs."""
     found = [(route.method, route.path, str(route.right)) for route in all_routes()]
     found += [("GET", f"{PREFIX}/{name}", right) for name, _, right in LISTS]
-    found += [("GET", f"{PREFIX}/{name}", "read") for name in ("organisations", "ask?q=pc-1", "hunts/{id}", "records")]
-    found += [("GET", PREFIX + "/detections/{id}", "read"), ("GET", "/live-", "nobody")]
-    found += [(method, PREFIX + path, "write") for method, path in API_WRITES]
-    return found
+    found += [(method, PREFIX + path, right) for right, rows in API.items() for method, path, _ in rows]
+    return [*found, ("GET", "/live-", "nobody")]
 
 
-API_WRITES = (("POST", "/hunts"), ("DELETE", "/hunts/{id}"), ("POST", "/rules"), ("DELETE", "/rules/{id}"))
+TEXT = {"text": "whoami"}
+API: dict[str, tuple[tuple[str, str, Any], ...]] = {
+    "read": (
+        ("GET", "/organisations", None),
+        ("GET", "/ask?q=pc-1", None),
+        ("GET", "/sightings?q=pc-1", None),
+        ("GET", "/coverage", None),
+        ("GET", "/records", None),
+        ("GET", "/detections/{id}", None),
+        ("GET", "/quarantine/{id}", None),
+        ("GET", "/situations/{id}", None),
+        ("GET", "/incidents/{id}", None),
+        ("GET", "/suppressions/draft?detection=none", None),
+        ("GET", "/suppressions/{id}", None),
+        ("GET", "/hunts/{id}", None),
+        ("GET", "/rules/{id}", None),
+        ("GET", "/indicator-sets/{number}", None),
+        ("GET", "/indicator-sets/{number}/indicators", None),
+        ("GET", "/export/events", None),
+        ("GET", "/export/detections", None),
+        ("GET", "/export/sightings?q=pc-1", None),
+        ("GET", "/ocsf/events", None),
+        ("GET", "/ocsf/findings", None),
+        ("POST", "/rules/check", TEXT),
+        ("POST", "/indicators/look-for", {"text": "none.example"}),
+        ("POST", "/suppressions/try", TEXT),
+    ),
+    "write": (
+        ("PATCH", "/situations/{id}", {"owner": "x"}),
+        ("POST", "/situations/{id}/comments", TEXT),
+        ("POST", "/situations/{id}/tasks", TEXT),
+        ("POST", "/situations/{id}/split", {"detections": ["none"]}),
+        ("POST", "/situations/{id}/merge", {"situations": ["none"]}),
+        ("POST", "/situations/{id}/acts/{act}/undo", None),
+        ("POST", "/situations/{id}/incident", {"title": "x"}),
+        ("POST", "/detections/verdict", {"detections": ["none"], "resolution": "benign"}),
+        ("PATCH", "/incidents/{id}", {"owner": "x"}),
+        ("POST", "/incidents/{id}/comments", TEXT),
+        ("POST", "/incidents/{id}/tasks", TEXT),
+        ("PATCH", "/tasks/{id}", {"done": True}),
+        ("POST", "/suppressions", TEXT | {"reason": "x"}),
+        ("DELETE", "/suppressions/{id}", None),
+        ("POST", "/hunts", TEXT),
+        ("DELETE", "/hunts/{id}", None),
+        ("POST", "/rules", TEXT),
+        ("POST", "/rules/{id}/switch-on", None),
+        ("DELETE", "/rules/{id}", None),
+        ("POST", "/indicator-sets", {"name": "x", "text": "none.example"}),
+        ("POST", "/import/events", None),
+        ("POST", "/import/indicators?name=x", None),
+        ("DELETE", "/indicator-sets/{number}", None),
+    ),
+}
+"""Every operation of the API that is no list: by the right that it needs, with a body that is well formed."""
+BODIES = {(method, PREFIX + path): body for rows in API.values() for method, path, body in rows}
+
+
+def filled_in(path: str) -> str:
+    """A path that leads nowhere."""
+    for name in ("{id}", "{token}", "{act}", "{number}"):
+        path = path.replace(name, "999999" if name == "{number}" else "none")
+    return path
 
 
 def test_every_operation_of_the_running_program_is_in_the_matrix(console: Console) -> None:
     documented = console.client.get(PREFIX + "/openapi.json").json()["paths"]
     running = {(method.upper(), path) for path, methods in documented.items() for method in methods}
+    numbered = f"{PREFIX}/indicator-sets/"
+    running = {(method, path.replace(numbered + "{id}", numbered + "{number}")) for method, path in running}
     listed = {(method, path.partition("?")[0]) for method, path, _ in operations() if path.startswith(PREFIX)}
     assert running == listed
 
@@ -91,7 +187,9 @@ def test_an_operation_is_refused_to_whoever_has_not_the_right(console: Console, 
     for method, path, right in operations():
         if path == "/live-":
             continue
-        answer = ask(console, asker, method, path.replace("{id}", "none").replace("{token}", "none"), data=FORMS)
+        body = BODIES.get((method, path))
+        sent = {"json": body} if path.startswith(PREFIX) else {"data": FORMS}
+        answer = ask(console, asker, method, filled_in(path), **sent)
         if right == "nobody":
             continue
         if not asker:
@@ -116,6 +214,20 @@ def test_what_belongs_to_another_organisation_is_not_there(console: Console, rol
         f"/sources/quarantine/{theirs['quarantined']}",
         f"/hunt/{theirs['job']}",
         f"{PREFIX}/hunts/{theirs['job']}",
+        f"{PREFIX}/quarantine/{theirs['quarantined']}",
+        f"{PREFIX}/situations/{theirs['situation']}",
+        f"{PREFIX}/incidents/{theirs['incident']}",
+        f"{PREFIX}/suppressions/{theirs['suppression']}",
+        f"{PREFIX}/suppressions/draft?detection={theirs['detection']}",
+        f"{PREFIX}/indicator-sets/{theirs['set']}",
+        f"{PREFIX}/indicator-sets/{theirs['set']}/indicators",
+        *(
+            f"{PREFIX}/{name}&org={theirs['org']}"
+            for name in (
+                *("ask?q=pc-1", "sightings?q=pc-1", "coverage?x=", "export/events?x=", "export/detections?x="),
+                *("export/sightings?q=pc-1", "ocsf/events?x=", "ocsf/findings?x="),
+            )
+        ),
         *(f"{path}?org={theirs['org']}" for path in ("/", "/detections", "/sources", "/sources/blind", "/hunt")),
         *(f"{PREFIX}/{name}?org={theirs['org']}" for name, _, right in LISTS if right in RIGHTS[role]),  # type: ignore[index]  # a role of the table
         f"/detections?as=csv&org={theirs['org']}",
@@ -140,6 +252,34 @@ def test_nobody_changes_what_belongs_to_another_organisation(console: Console, r
     ):
         answer = ask(console, f"{role}@ours", method, path, data=data)
         assert answer.status_code in REFUSED, (method, path, answer.status_code)
+    situation, incident = f"/situations/{theirs['situation']}", f"/incidents/{theirs['incident']}"
+    for method, path, body in (
+        ("PATCH", situation, {"state": "closed", "resolution": "benign"}),
+        ("POST", f"{situation}/comments", TEXT),
+        ("POST", f"{situation}/tasks", TEXT),
+        ("POST", f"{situation}/split", {"detections": [theirs["detection"]]}),
+        ("POST", f"{situation}/merge", {"situations": [theirs["situation"]]}),
+        ("POST", f"{situation}/acts/none/undo", {}),
+        ("POST", f"{situation}/incident", {"title": "x"}),
+        ("POST", "/detections/verdict", {"detections": [theirs["detection"]], "resolution": "benign"}),
+        ("PATCH", incident, {"state": "closed"}),
+        ("POST", f"{incident}/comments", TEXT),
+        ("POST", f"{incident}/tasks", TEXT),
+        ("PATCH", f"/tasks/{theirs['task']}", {"done": True}),
+        ("DELETE", f"/suppressions/{theirs['suppression']}", None),
+        ("DELETE", f"/indicator-sets/{theirs['set']}", None),
+        ("POST", f"/suppressions?org={theirs['org']}", {"text": FILTER % ("x", theirs["rule"], "x"), "reason": "x"}),
+        ("POST", f"/suppressions/try?org={theirs['org']}", {"text": FILTER % ("x", theirs["rule"], "x")}),
+        ("POST", f"/indicator-sets?org={theirs['org']}", {"name": "x", "text": "none.example"}),
+        ("POST", f"/indicators/look-for?org={theirs['org']}", {"text": "none.example"}),
+        ("POST", f"/import/events?org={theirs['org']}", {"EventID": 1}),
+        ("POST", f"/import/indicators?name=x&org={theirs['org']}", {"value": "none.example"}),
+    ):
+        answer = ask(console, f"{role}@ours", method, PREFIX + path, json=body)
+        assert answer.status_code == 404, (method, path, answer.status_code, answer.text)
+    assert situation_by_id(console.workspace, OPERATOR, theirs["situation"]).state == "in_work"
+    assert suppression_by_id(console.workspace, OPERATOR, theirs["suppression"]).state == "active"
+    assert [task.done_us for task in tasks_of(console.workspace, OPERATOR, "situation", theirs["situation"])] == [None]
     assert next(job for job in jobs(console.workspace, OPERATOR) if job.public_id == theirs["job"]).state == "waiting"
     assert any(each.name == CANARY for each in live_sets(console.workspace, OPERATOR))
     assert theirs["rule"] in live_rules(console.workspace, OPERATOR).versions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pyotp
 import pytest
+import segno
 from starlette.testclient import TestClient
 
 from mingjian.console.app import create_app
@@ -219,6 +221,34 @@ def test_with_an_app_the_password_alone_is_not_enough(console: Console) -> None:
     again = console.another()
     asked = again.sign_in()
     assert again.post("/sign-in/code", ticket=hidden(asked.text, "ticket"), code=code).status_code == 401
+
+
+def test_the_qr_code_says_what_the_page_says_and_to_its_user_alone(console: Console) -> None:
+    console.sign_in()
+    setup = console.post("/account/codes").text
+    secret = re.search(r"<code>([A-Z2-7]{32})</code>", setup)
+    address = re.search(r'<img class="qr" src="([^"]+)"', setup)
+    assert secret is not None
+    assert address is not None
+    picture = console.browser.get(address[1])
+    assert picture.headers["content-type"] == "image/svg+xml"
+    assert picture.headers["cache-control"] == "no-store"
+    assert "style" not in picture.text
+    said = pyotp.totp.TOTP(secret[1]).provisioning_uri(name="ann", issuer_name="Mingjian")
+    drawn = io.BytesIO()
+    segno.make(said, error="m", micro=False).save(drawn, kind="svg", scale=4, xmldecl=False, light="#fff")
+    assert picture.content == drawn.getvalue()
+    accounts.make_user(console.workspace, OPERATOR, "bob", memberships=[Membership(EVERYONE, "reader")])
+    link = accounts.make_link(
+        console.workspace, OPERATOR, accounts.user_named(console.workspace, OPERATOR, "bob").public_id
+    )
+    bob = console.another()
+    bob.post("/sign-in/link", t=link.reveal())
+    assert bob.browser.get(address[1]).status_code == 404
+    assert console.another().browser.get(address[1]).status_code == 303
+    code = pyotp.totp.TOTP(secret[1]).now()
+    assert console.post("/account/codes/confirm", ticket=hidden(setup, "ticket"), code=code).status_code == 303
+    assert console.browser.get(address[1]).status_code == 404
 
 
 def test_a_token_is_shown_once_and_may_do_what_it_says(console: Console) -> None:

@@ -1,111 +1,137 @@
-"""The OCSF class and paths of every source, against the schema itself."""
+"""Events of real logs, and detections, in OCSF: valid by the schema itself."""
+
+from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from mingjian.model.sources import Stream
+from mingjian.formats.records import json_bytes
+from mingjian.hunt.attack import load_attack
+from mingjian.model.blocks import Quarantined, no_first_paths
+from mingjian.model.detections import Detection
+from mingjian.model.rules import LEVELS
+from mingjian.model.sources import View
+from mingjian.model.values import Record
 from mingjian.sources.definitions import load_sources
+from mingjian.sources.files import Counts, Task, read
+from mingjian.sources.ocsf import Where, event_of, finding_of, knowledge
+from mingjian.sources.router import Router
+from ocsfschema import Schema, schema
 
-EXTENSION_UID_FACTOR = 100
-"""Source: OCSF, class_uid = extension uid × 100000 + category uid × 1000 + class uid."""
-
-
-def _json(path: Path) -> dict[str, dict[str, object]]:
-    return json.loads(path.read_bytes())
-
-
-class Schema:
-    """So much of the OCSF schema as says which attribute paths a class has."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.categories = {name: c["uid"] for name, c in _json(root / "categories.json")["attributes"].items()}
-        self.types: dict[str, str] = {}
-        self.definitions: dict[str, list[dict[str, object]]] = {}
-        self.classes: dict[int, str] = {}
-        uids = {}
-        for extension in (root, *(path.parent for path in sorted(root.glob("extensions/*/extension.json")))):
-            uid = 0 if extension == root else int(_json(extension / "extension.json")["uid"])
-            dictionary = extension / "dictionary.json"
-            for name, attribute in (_json(dictionary)["attributes"] if dictionary.exists() else {}).items():
-                self.types[name] = str(attribute.get("type"))
-            for kind in ("events", "objects"):
-                for path in sorted((extension / kind).rglob("*.json")):
-                    found = _json(path)
-                    name = f"{kind}/{found.get('name') or found['extends']}"
-                    self.definitions.setdefault(name, []).append(found)
-                    if kind == "events" and "uid" in found:
-                        uids[name] = uid, int(found["uid"])
-        for name, (extension_uid, uid) in uids.items():
-            category = self.categories.get(str(self._inherited(name, "category")), 0)
-            self.classes[(extension_uid * EXTENSION_UID_FACTOR + category) * 1000 + uid] = name
-
-    def _inherited(self, name: str, key: str) -> object:
-        for found in self.definitions.get(name, []):
-            if key in found:
-                return found[key]
-            if "extends" in found and f"events/{found['extends']}" != name:
-                return self._inherited(f"events/{found['extends']}", key)
-        return None
-
-    @cache  # noqa: B019 - one schema lives as long as the tests
-    def attributes(self, name: str) -> frozenset[str]:
-        kind = name.partition("/")[0]
-        known: set[str] = set()
-        for found in self.definitions.get(name, []):
-            known |= set(self._listed(found))
-            parent = f"{kind}/{found.get('extends')}"
-            if "extends" in found and parent != name:
-                known |= self.attributes(parent)
-        return frozenset(known)
-
-    def _listed(self, found: dict[str, object]) -> Iterator[str]:
-        attributes = found.get("attributes")
-        assert isinstance(attributes, dict)
-        for name, value in attributes.items():
-            if name == "$include":
-                for file in [value] if isinstance(value, str) else value:
-                    (path,) = [*self.root.glob(file), *self.root.glob(f"extensions/*/{file}")]
-                    yield from self._listed(_json(path))
-            else:
-                yield name
-
-    def unknown_part(self, class_uid: int, path: str) -> str | None:
-        """The part of an attribute path that the schema does not have."""
-        if class_uid not in self.classes:
-            return f"class {class_uid}"
-        where = self.classes[class_uid]
-        for part in path.split("."):
-            if part not in self.attributes(where):
-                return f"{part} in {where}"
-            where = f"objects/{self.types.get(part)}"
-        return None
+WHERE = Where(tenant="t", time_us=1_700_000_000_000_000, received_us=1_700_000_001_000_000, pointer="f:1")
+PER_STREAM = 40
+"""So many events of each stream are looked at."""
 
 
 @pytest.fixture(scope="module")
-def schema(shared_data: Path) -> Schema:
-    return Schema(shared_data / "ocsf")
+def rules(shared_data: Path) -> Schema:
+    return schema(shared_data / "ocsf")
 
 
-def test_the_reading_of_the_schema_knows_classes_of_the_core_and_of_extensions(schema: Schema) -> None:
-    assert schema.classes[1007] == "events/process_activity"
-    assert schema.classes[201001] == "events/registry_key_activity"
-    assert schema.unknown_part(1007, "process.parent_process.file.path") is None
-    assert schema.unknown_part(1007, "process.nonsense") == "nonsense in objects/process"
+def events(paths: list[Path]) -> Iterator[tuple[View, Record]]:
+    """Some events of every stream in some files."""
+    router = Router(load_sources())
+    taken: Counter[str] = Counter()
+    for path in paths:
+        task = Task(str(path), path.stat().st_size)
+        for _, block in islice(read(task, Counts(), no_first_paths), 200):
+            if isinstance(block, Quarantined):
+                continue
+            for portion in router.route(block):
+                view = portion.view
+                for row in portion.rows or range(len(block.numbers)):
+                    if taken[view.stream.name] >= PER_STREAM:
+                        break
+                    taken[view.stream.name] += 1
+                    yield view, block.record(row)
 
 
-def test_every_class_and_path_of_a_source_is_in_the_schema(schema: Schema) -> None:
-    def wrong(stream: Stream) -> Iterator[str]:
-        if stream.ocsf_class is None:
-            return
-        for path in ("metadata", *stream.ocsf_paths):
-            part = schema.unknown_part(stream.ocsf_class, path)
-            if part is not None:
-                yield f"{stream.source}: {stream.name}: {path}: no {part}"
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["windows-json", "zeek", "aws", "linux", "evtx-attack-samples"])
+def test_real_events_are_valid(shared_data: Path, rules: Schema, folder: str) -> None:
+    paths = [
+        path for path in sorted((shared_data / folder).rglob("*")) if path.is_file() and "LICENSE" not in path.name
+    ]
+    classes: Counter[int] = Counter()
+    wrong: Counter[str] = Counter()
+    for view, record in events(paths[:: max(1, len(paths) // 30)]):
+        made = json.loads(json_bytes(event_of(view, record, WHERE, {})))
+        classes[made["class_uid"]] += 1
+        wrong.update(f"{view.stream.name}: {each}" for each in rules.problems(made))
+        if made["class_uid"] == 0:
+            assert made["unmapped"], "nothing is left out"
+    assert wrong == Counter()
+    assert classes
+    print(folder, dict(classes))
 
-    found = [line for stream in load_sources().streams() for line in wrong(stream)]
-    assert not found, "\n" + "\n".join(dict.fromkeys(found))
+
+def test_the_knowledge_is_that_of_the_schema(rules: Schema) -> None:
+    table = knowledge()
+    assert table.version == rules.version
+    for uid, about in table.classes.items():
+        found = rules.classes[uid]
+        assert found.caption == about.name, uid
+        for path in about.main:
+            assert path.split(".")[0] in found.attributes, (uid, path)
+    for stream in load_sources().streams():
+        activity = str(table.activities.get(stream.name, 0))
+        if stream.ocsf_class:
+            assert activity in (rules.classes[stream.ocsf_class].attributes["activity_id"].enum or {}), stream.name
+    methods = rules.classes[4002].attributes["activity_id"].enum or {}
+    assert {methods[str(number)].caption.upper() for number in table.http_methods.values()} == set(table.http_methods)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", ["rule", "correlation", "indicator", "behaviour"])
+def test_findings_are_valid(rules: Schema, level: str, kind: str) -> None:
+    matrix = load_attack()
+
+    def techniques(uid: str) -> tuple[str, list[str]]:
+        known = matrix.techniques.get(uid)
+        return ("", []) if known is None else (known.name, list(known.tactics))
+
+    found = Detection(
+        time_us=None if kind == "behaviour" else 1_700_000_000_000_000,
+        level=level,  # type: ignore[arg-type]  # one of LEVELS
+        rule_id="r",
+        rule_title="R",
+        kind=kind,  # type: ignore[arg-type]  # one of the parameters
+        attack=("T1059.001", "T9999"),
+        host="pc-1",
+        account="ann",
+        stream="windows/sysmon/1",
+        file="f",
+        record=1,
+        matched={"Image": "x"},
+    )
+    made = finding_of(found, WHERE, techniques)
+    assert rules.problems(made) == []
+    bare = Detection(time_us=None, level="low", rule_id="r", rule_title="R", stream="", file="", record=0)
+    assert rules.problems(finding_of(bare, WHERE, techniques)) == []
+
+
+def test_what_checks_finds_what_is_wrong(rules: Schema) -> None:
+    found = Detection(time_us=1, level="low", rule_id="r", rule_title="R", stream="s", file="f", record=1, host="h")
+    made = json.loads(json_bytes(finding_of(found, WHERE, lambda uid: ("", []))))
+    assert rules.problems(made) == []
+    for change in (
+        {"class_uid": 77},
+        {"severity_id": 42},
+        {"time": "now"},
+        {"nonsense": 1},
+        {"type_uid": 7},
+        {"finding_info": {"title": "no uid"}},
+        {"finding_info": []},
+        {"device": {"type_id": 0}},
+        {"device": {"hostname": "h"}},
+        {"evidences": {}},
+        {"cloud": {"provider": "x"}},
+        {"src_endpoint": {}},
+    ):
+        assert rules.problems(made | change), change
+    assert rules.problems({name: value for name, value in made.items() if name != "finding_info"})

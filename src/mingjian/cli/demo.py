@@ -21,10 +21,12 @@ from msgspec.structs import replace
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
+from mingjian.cli.serve import PORT
 from mingjian.cli.wording import demo_text
 from mingjian.console.card import write_card
 from mingjian.console.story import CARD_FILE, Told, how_found, months_between, write_story
 from mingjian.console.wording import WORDS as REPORT_WORDS
+from mingjian.errors import ConfigError
 from mingjian.hunt.answer import sentence
 from mingjian.model.indicators import Indicator
 from mingjian.model.rules import LEVELS, Level
@@ -34,11 +36,13 @@ from mingjian.sample.judge import Finding, Judgement
 from mingjian.sample.walk import Hunted, Walk, Why
 from mingjian.settings import Language, Settings
 from mingjian.situations.card import VerdictCard
+from mingjian.situations.keeping import Keeper
 from mingjian.situations.telling import WORDS, lines
 from mingjian.situations.telling import sentence as card_sentence
-from mingjian.sources.definitions import load_sources
+from mingjian.sources.definitions import SourceBook, load_sources
 from mingjian.store.catalogue import live_segments
 from mingjian.store.indicators import IndicatorSet
+from mingjian.store.workspace import open_workspace
 
 app = typer.Typer(add_completion=False)
 
@@ -91,8 +95,15 @@ def demo(
         int, typer.Option(min=DAYS_MIN, max=story(1).days, help="So many days; fewer are quicker.")
     ] = story(1).days,
     jobs: Annotated[int | None, typer.Option(min=1, max=256, help="Processes; all processors if not given.")] = None,
+    serve: Annotated[
+        bool | None, typer.Option("--serve/--no-serve", help="Serve the console at the end; on a terminal if not said.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the console; any free one if it is taken.")] = PORT,
 ) -> Exit:
-    """Make a sector with an intruder hidden in it, keep its logs, and find out a year later who got in."""
+    """Make a sector with an intruder hidden in it, keep its logs, and find out a year later who got in.
+
+    At the end the console is served until Ctrl-C, if this is a terminal.
+    """
     settings = context.find_object(Settings) or Settings()
     teller = _Teller(language or settings.language)
     started = time.perf_counter()
@@ -114,6 +125,8 @@ def demo(
         _judge(teller, walk, judgement)
     _say_next(teller, output, hunted, page)
     teller.say("took", seconds=f"{time.perf_counter() - started:.0f}")
+    if serve if serve is not None else sys.stdin.isatty() and sys.stdout.isatty():
+        _serve(teller, settings, sources, output, port, walk.world.organisations[0].id)
     return Exit.DONE
 
 
@@ -297,5 +310,35 @@ def _say_next(teller: _Teller, output: Path, hunted: Hunted, page: Path) -> None
     if zero is not None:
         teller.line(f"  {command} ask {shlex.quote(zero.value)}")
     teller.line(f"  {command} hunt 'CommandLine|contains=net.exe'")
+    teller.line(f"  {command} brief --output brief.html")
     teller.line(f"  {command} serve")
     teller.line(f"  {command} ingest …    {command} rules add …    {command} intel add …")
+
+
+def _serve(
+    teller: _Teller, settings: Settings, sources: SourceBook, output: Path, port: int, organisation: str
+) -> None:
+    """The same as pages, until somebody ends it: where it is, how to get in, how to end it."""
+    from mingjian import service
+
+    with open_workspace(output) as workspace:
+        # Else the first page would be looked at before the detections belong together.
+        Keeper(workspace, sources, settings.cache_folder).step()
+        try:
+            taken = service.bound("127.0.0.1", port)
+        except ConfigError:
+            taken = service.bound("127.0.0.1", 0)
+        place, link = service.address_of(taken), service.first_link(workspace, taken)
+
+        def ready() -> None:
+            teller.line("")
+            teller.say("serving", address=place)
+            if link is None:
+                teller.say("signed-in-before")
+            else:
+                teller.say("sign-in", link=link.reveal())
+            teller.say("to-end")
+
+        order = service.Order(organisation=organisation)
+        service.serve(workspace, settings, sources, taken, order, ready=ready, say=terminal.note)
+        teller.say("ended", folder=output.absolute())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,12 @@ from mingjian.cli.exits import Exit
 from mingjian.errors import ConfigError, shown
 from mingjian.model.rules import Level
 from mingjian.settings import Settings
+
+if TYPE_CHECKING:
+    from mingjian.store.detections import StoredDetection
+    from mingjian.store.periods import Chosen, CountBy
+    from mingjian.store.scope import Scope
+    from mingjian.store.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 
@@ -32,60 +38,97 @@ def detections(
     host: Annotated[str | None, typer.Option(help="Only on this host.")] = None,
     since: Annotated[str | None, typer.Option(help="Only of events from this moment on (ISO 8601, UTC).")] = None,
     until: Annotated[str | None, typer.Option(help="Only of events before this moment.")] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Those that a suppression hides instead.")] = False,
+    count_by: Annotated[
+        Literal["level", "kind", "organisation", "rule", "host", "account"] | None,
+        typer.Option(help="Only count them, by this."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many at most.")] = LIMIT,
     how: Annotated[terminal.ListFormat | None, typer.Option("--format", "-f", help="How the list is written.")] = None,
 ) -> Exit:
-    """List what was found, the newest event first."""
-    from mingjian.cli.detect import time_text
+    """List what was found, the newest event first; or count it."""
     from mingjian.store.catalogue import organisation_named, organisations
     from mingjian.store.detections import detections as stored_detections
+    from mingjian.store.periods import Chosen
     from mingjian.store.scope import Scope
     from mingjian.store.workspace import open_here
 
     scope = Scope.of_operator()
     with open_here(context.find_object(Settings) or Settings()) as workspace:
         names = {each.id: each.name for each in organisations(workspace, scope)}
+        organisation = None if org is None else organisation_named(workspace, scope, org).id
+        first_us, until_us = moment_of(since), moment_of(until)
+        if count_by is not None:
+            wanted = Chosen(
+                organisation=organisation,
+                level=level,
+                rule_id=rule,
+                host=host,
+                first_us=first_us,
+                until_us=until_us,
+                is_hidden=hidden,
+            )
+            _write_counts(workspace, scope, wanted, count_by, how)
+            return Exit.DONE
+        if hidden:
+            raise ConfigError("--hidden goes with --count-by")
         found = stored_detections(
             workspace,
             scope,
-            organisation=None if org is None else organisation_named(workspace, scope, org).id,
+            organisation=organisation,
             level=level,
             rule_id=rule,
             host=host,
-            first_us=_moment(since),
-            until_us=_moment(until),
+            first_us=first_us,
+            until_us=until_us,
             limit=limit + 1,
         )
         chosen = terminal.choose_format(how)
-        rows = (
-            {
-                "id": each.public_id,
-                "time": time_text(each.detection.time_us),
-                "level": each.detection.level,
-                "rule_id": each.detection.rule_id,
-                "rule_title": each.detection.rule_title,
-                "kind": each.detection.kind,
-                "attack": list(each.detection.attack),
-                "organisation": names[each.organisation],
-                "host": each.detection.host,
-                "account": each.detection.account,
-                "stream": each.detection.stream,
-                "file": each.detection.file,
-                "record": each.detection.record,
-                "matched": each.detection.matched,
-                "atoms": list(each.detection.atoms),
-                "found_by": each.found_by,
-                "found": time_text(each.found_us),
-            }
-            for each in found[:limit]
-        )
+        rows = (_row(each, names[each.organisation]) for each in found[:limit])
         terminal.write_rows(rows, TABLE_COLUMNS if chosen == "table" else COLUMNS, chosen)
     if len(found) > limit:
         terminal.note(f"there are more than {limit}; --limit shows more of them")
     return Exit.DONE
 
 
-def _moment(text: str | None) -> int | None:
+def _row(each: StoredDetection, organisation: str) -> dict[str, terminal.Cell]:
+    from mingjian.cli.detect import time_text
+
+    one = each.detection
+    return {
+        "id": each.public_id,
+        "time": time_text(one.time_us),
+        "level": one.level,
+        "rule_id": one.rule_id,
+        "rule_title": one.rule_title,
+        "kind": one.kind,
+        "attack": list(one.attack),
+        "organisation": organisation,
+        "host": one.host,
+        "account": one.account,
+        "stream": one.stream,
+        "file": one.file,
+        "record": one.record,
+        "matched": one.matched,
+        "atoms": list(one.atoms),
+        "found_by": each.found_by,
+        "found": time_text(each.found_us),
+    }
+
+
+def _write_counts(
+    workspace: Workspace, scope: Scope, wanted: Chosen, by: CountBy, how: terminal.ListFormat | None
+) -> None:
+    from mingjian.store.catalogue import organisations
+    from mingjian.store.periods import count_by
+
+    names = {str(each.id): each.name for each in organisations(workspace, scope)} if by == "organisation" else {}
+    counted = count_by(workspace, scope, wanted, by)
+    rows = ({by: names.get(each.value, each.value), "detections": each.count} for each in counted)
+    terminal.write_rows(rows, (by, "detections"), terminal.choose_format(how))
+
+
+def moment_of(text: str | None) -> int | None:
     """Microseconds since 1970 UTC. Raises: ConfigError."""
     from mingjian.model.times import parse_time_us
 

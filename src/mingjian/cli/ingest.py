@@ -140,7 +140,9 @@ def _go_on(
     addresses: list[str],
     reload: Reload,
 ) -> Summary:
+    from mingjian.cli.detect import starter_rules
     from mingjian.hunt.companions import companion, upkeep
+    from mingjian.hunt.errands import Errands, in_turn
     from mingjian.hunt.tailing import Tail
     from mingjian.situations.keeping import Keeper
     from mingjian.sources.listen import parse_listener, serve
@@ -164,7 +166,9 @@ def _go_on(
         tidy(workspace)
         workspace.close()
         keeper = Keeper(workspace, book, settings.cache_folder)
-        work = companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder, keeper.step))
+        errands = Errands(workspace, book, settings.cache_folder, starter_rules())
+        also = in_turn(errands.step, keeper.step)
+        work = companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder, also))
         checks = [stack.enter_context(work)]
         if listeners:
             checks.append(stack.enter_context(companion("listening", listen)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from mingjian.settings import Settings
 app = typer.Typer(add_completion=False, help="Show what is kept: streams, events, bytes, from when to when.")
 
 COLUMNS = ("stream", "organisation", "rows", "bytes", "bytes_per_event", "first", "last", "gaps")
+EPOCH_ORDINAL = datetime.date(1970, 1, 1).toordinal()
 FILE_COLUMNS = ("path", "stream", "rows")
 
 
@@ -20,14 +22,17 @@ FILE_COLUMNS = ("path", "stream", "rows")
 def lake(
     context: typer.Context,
     files: Annotated[bool, typer.Option("--files", help="List the Parquet files instead, for other programs.")] = False,
+    org: Annotated[str | None, typer.Option(help="Only of this organisation.")] = None,
+    since: Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day.")] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day.")] = None,
     how: Annotated[terminal.ListFormat | None, typer.Option("--format", "-f", help="How the list is written.")] = None,
 ) -> Exit:
-    """Show what is kept: a row for each stream and organisation.
+    """Show what is kept: a row for each stream and organisation; of some days only, if they are given.
 
     ``gaps`` lists the days between the first and the last event on which there is none.
     """
     from mingjian.cli.detect import time_text
-    from mingjian.store.catalogue import live_segments
+    from mingjian.store.catalogue import live_segments, organisation_named
     from mingjian.store.lake import lake_rows
     from mingjian.store.scope import Scope
     from mingjian.store.segments import day_name
@@ -55,7 +60,13 @@ def lake(
                         for first, last in row.gaps
                     ],
                 }
-                for row in lake_rows(workspace, scope)
+                for row in lake_rows(
+                    workspace,
+                    scope,
+                    organisation=None if org is None else organisation_named(workspace, scope, org).id,
+                    first_day=None if since is None else since.toordinal() - EPOCH_ORDINAL,
+                    last_day=None if until is None else until.toordinal() - EPOCH_ORDINAL,
+                )
             ),
             COLUMNS,
             terminal.choose_format(how),

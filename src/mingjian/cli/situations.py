@@ -35,6 +35,7 @@ DAYS: Final = 90
 US_PER_DAY: Final = 86_400 * 1_000_000
 
 IdArgument = Annotated[str, typer.Argument(metavar="SITUATION", help="Its id, as the list has it.")]
+INCIDENT_COLUMNS = ("id", "title", "organisation", "state", "owner", "declared", "by", "situation")
 LanguageOption = Annotated[Language | None, typer.Option(help="Language of titles and sentences.")]
 FormatOption = Annotated[terminal.ListFormat | None, typer.Option("--format", "-f", help="How the list is written.")]
 
@@ -65,6 +66,12 @@ def list_situations(
     ] = "unclosed",
     level: Annotated[Level, typer.Option(help="The lowest level.")] = "informational",
     text: Annotated[str | None, typer.Option(help="In a host, an account, the title of a rule.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only what happened from this moment on (ISO 8601, UTC).")] = None,
+    until: Annotated[str | None, typer.Option(help="Only what happened before this moment.")] = None,
+    times: Annotated[
+        Literal["activity", "beginning", "closing"],
+        typer.Option(help="What --since and --until are about: anything of it, its beginning, or its being closed."),
+    ] = "activity",
     order: Annotated[
         Literal["danger", "last", "first", "detections"], typer.Option(help="What comes first.")
     ] = "danger",
@@ -74,6 +81,7 @@ def list_situations(
     how: FormatOption = None,
 ) -> Exit:
     """List situations, the most dangerous first."""
+    from mingjian.cli.detections import moment_of
     from mingjian.model.rules import LEVELS
     from mingjian.situations.showing import line_of
     from mingjian.store.catalogue import organisation_named, organisations
@@ -89,6 +97,9 @@ def list_situations(
             states=states.get(state) if state in states else (state,),  # type: ignore[arg-type] # the others are states
             level=level,
             text=text,
+            first_us=moment_of(since),
+            until_us=moment_of(until),
+            times=times,
         )
         page = situations(workspace, scope, wanted, order=order, limit=limit)
         lines = [line_of(each, language or settings.language) for each in page.situations]
@@ -282,6 +293,41 @@ def declare(
         title = title or line_of(stored, language or settings.language).title
         made = decisions.declare(workspace, scope, situation, title, owner=owner)
     terminal.say(f"{made.public_id}  {made.title}")
+    return Exit.DONE
+
+
+@app.command("incidents")
+def list_incidents(
+    context: typer.Context,
+    org: Annotated[str | None, typer.Option(help="Only of this organisation.")] = None,
+    since: Annotated[str | None, typer.Option(help="Declared, or about what happened, from this moment on.")] = None,
+    until: Annotated[str | None, typer.Option(help="… and before this one (ISO 8601, UTC).")] = None,
+    how: FormatOption = None,
+) -> Exit:
+    """List the incidents that were declared, the newest first."""
+    from mingjian.cli.detect import time_text
+    from mingjian.cli.detections import moment_of
+    from mingjian.store.catalogue import organisation_named, organisations
+    from mingjian.store.decisions import incidents
+
+    with _opened(context.find_object(Settings) or Settings()) as (workspace, scope):
+        wanted = None if org is None else organisation_named(workspace, scope, org).id
+        names = {each.id: each.name for each in organisations(workspace, scope)}
+        rows = [
+            {
+                "id": each.public_id,
+                "title": each.title,
+                "organisation": names[each.organisation],
+                "state": each.state,
+                "owner": each.owner,
+                "declared": time_text(each.created_us),
+                "by": each.actor,
+                "situation": each.situation,
+            }
+            for each in incidents(workspace, scope, first_us=moment_of(since), until_us=moment_of(until))
+            if wanted in (None, each.organisation)
+        ]
+    terminal.write_rows(rows, INCIDENT_COLUMNS, terminal.choose_format(how))
     return Exit.DONE
 
 

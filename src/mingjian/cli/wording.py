@@ -164,6 +164,26 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "  (all of this took {seconds} s)",
         "  （全程用时 {seconds} 秒）",
     ),
+    "serving": (
+        "The same is in your browser now: {address}",
+        "现在可以在浏览器中查看：{address}",
+    ),
+    "sign-in": (
+        "  Open this to sign in, once: {link}",
+        "  首次登录请打开（仅一次有效）：{link}",
+    ),
+    "signed-in-before": (
+        "  Somebody has signed in before; mingjian users link NAME makes another link.",
+        "  此前已有人登录；mingjian users link 用户名 可再生成链接。",
+    ),
+    "to-end": (
+        "  Ctrl-C ends it. Later, mingjian serve in the folder does the same.",
+        "  按 Ctrl-C 结束。以后在该文件夹中运行 mingjian serve 即可再次打开。",
+    ),
+    "ended": (
+        "Ended. Everything stays in {folder}",
+        "已结束。一切保留在 {folder}",
+    ),
 }
 
 

@@ -5,10 +5,15 @@ Source: RFC 9457 (problem details), RFC 9110 section 15 (status codes).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
+
+from starlette.responses import JSONResponse, Response
 
 from mingjian.errors import (
     AccessError,
+    ChangedMeanwhile,
     ConfigError,
     DeliveryError,
     InputError,
@@ -21,6 +26,7 @@ from mingjian.errors import (
     RefusedDestination,
     StateError,
     StorageError,
+    TooManyRequests,
 )
 
 STATUS: Final[dict[type, int]] = {
@@ -31,8 +37,10 @@ STATUS: Final[dict[type, int]] = {
     RefusedDestination: 403,
     AccessError: 403,
     LimitExceeded: 422,
+    TooManyRequests: 429,
     InputError: 422,
     ConfigError: 422,
+    ChangedMeanwhile: 412,
     StateError: 409,
     DeliveryError: 502,
     StorageError: 503,
@@ -46,6 +54,11 @@ PROBLEM_TYPE: Final = "application/problem+json"
 def status_of(error: MingjianError) -> int:
     """The status of an error."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def headers_of(error: MingjianError) -> dict[str, str]:
+    """What an answer with an error says besides. Source: RFC 9110, section 10.2.3."""
+    return {"retry-after": str(error.retry_after_s)} if isinstance(error, TooManyRequests) else {}
 
 
 def problem(error: MingjianError, instance: str) -> dict[str, str | int]:
@@ -63,3 +76,17 @@ def problem(error: MingjianError, instance: str) -> dict[str, str | int]:
     if error.hint:
         found["hint"] = error.hint
     return found
+
+
+def refusal(status: int, instance: str, headers: Mapping[str, str] | None = None) -> Response:
+    """What HTTP itself refuses (no such path, no such method) as problem details."""
+    phrase = HTTPStatus(status).phrase
+    body = {
+        "type": "about:blank",
+        "title": phrase,
+        "status": status,
+        "detail": phrase,
+        "instance": instance,
+        "code": phrase.lower().replace(" ", "-"),
+    }
+    return JSONResponse(body, status, headers, media_type=PROBLEM_TYPE)

@@ -52,10 +52,10 @@ def create_app(site: Site) -> FastAPI:
         StarletteRoute("/-/ready", _readiness(site)),
         StarletteRoute("/-/metrics", _metrics(site)),
     ]
-    api.add_to(app, site)
+    api.add_to(app)
     app.add_exception_handler(MingjianError, _on_error(site))
     app.add_exception_handler(HTTPException, _on_http_error(site))
-    app.add_middleware(guard.Guard, counters=site.counters)
+    app.add_middleware(guard.Guard, counters=site.counters, pace=site.pace)
     return app
 
 
@@ -108,7 +108,8 @@ def _told(site: Site, request: Request, error: MingjianError) -> Response:
     """An error for a person, or for a program."""
     status = answers.status_of(error)
     if request.url.path.startswith("/api/"):
-        return JSONResponse(answers.problem(error, request.url.path), status, media_type=answers.PROBLEM_TYPE)
+        content = answers.problem(error, request.url.path)
+        return JSONResponse(content, status, answers.headers_of(error), media_type=answers.PROBLEM_TYPE)
     visitor: Visitor | None = None
     try:
         visitor = site.gate.visitor(request)
@@ -123,12 +124,16 @@ def _told(site: Site, request: Request, error: MingjianError) -> Response:
     template = "error_part.html.j2" if visit.is_partial else "error.html.j2"
     key = f"error.{error.code}"
     title = visit.texts(key if key in visit.texts else "error.any")
-    return visit.page(template, status=status, error=error, status_code=status, place="", title=title, lead="")
+    page = visit.page(template, status=status, error=error, status_code=status, place="", title=title, lead="")
+    page.headers.update(answers.headers_of(error))
+    return page
 
 
 def _on_http_error(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if request.url.path.startswith("/api/"):
+            return answers.refusal(error.status_code, request.url.path, error.headers)
         is_missing = error.status_code == 404
         ours = NotFound("there is no such page") if is_missing else ConfigError(str(error.detail))
         answer = await run_in_threadpool(_told, site, request, ours)

@@ -33,7 +33,7 @@ def blind_spots(visit: Visit, organisation: OrganisationId | None) -> Blind:
     def look() -> Blind:
         return holes(workspace, scope, Question(organisation=organisation))
 
-    found = visit.remember("blind", OLD_S, look, organisation)
+    found = visit.lately("blind", OLD_S, look, organisation)
     with _mutex:
         _counts[key] = len(found[1])
     return found

@@ -34,14 +34,24 @@ class AccountGate:
 
         Raises:
             NotAuthenticated: nobody in particular, or the session has ended.
+            TooManyRequests: the session or the token sends too many.
         """
         authorization = request.headers.get("authorization", "")
         if authorization.startswith(BEARER):
             scope = scope_of_token(self._workspace, authorization.removeprefix(BEARER).strip())
+            _count(request, scope.via)
             return Visitor(name=scope.actor, scope=scope)
         token = request.cookies.get(cookie_name(request), "")
         if not token:
             raise NotAuthenticated("nobody is signed in")
         session = session_of(self._workspace, token)
         user = session.user
+        _count(request, session.scope.via)
         return Visitor(name=user.title or user.name, scope=session.scope, language=user.language, session=session)
+
+
+def _count(request: Request, via: str) -> None:
+    """Count a request of a session or a token, once: its page of an error asks again who it is."""
+    if not getattr(request.state, "is_counted", False):
+        request.state.is_counted = True
+        request.app.state.site.pace.check("account", via)

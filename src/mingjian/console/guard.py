@@ -1,4 +1,4 @@
-"""What stands before every request and behind every answer: size, origin, headers, counts, one log line.
+"""What stands before every request and behind every answer: size, origin, pace, headers, counts, one log line.
 
 The content policy lets pages load scripts and styles from here alone, run nothing that stands in a page, be framed by
 nobody and send forms nowhere else. A request that changes something must come from a page of ours.
@@ -8,13 +8,20 @@ Source: W3C Content Security Policy 3; W3C Fetch Metadata, Sec-Fetch-Site; OWASP
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mingjian.console import answers, assets
+from mingjian.console.pace import Pace
+from mingjian.console.page import environment
+from mingjian.console.texts import load_texts
+from mingjian.errors import TooManyRequests
+from mingjian.settings import Language
 from mingjian.telemetry import Counters, logger, with_fields
 
 POLICY: Final = (
@@ -32,6 +39,9 @@ HEADERS: Final = {
 }
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 """A larger request is refused."""
+IMPORT_PATH: Final = "/api/v1/import/"
+IMPORT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""What is taken in at this address goes to the disk while it comes in, and may be so large."""
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
 """Upper ends of the classes in which durations are counted."""
@@ -58,9 +68,12 @@ def is_ours(method: str, headers: Headers, *, has_token: bool) -> bool:
 class Guard:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, counters: Counters, clock_s: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, app: ASGIApp, counters: Counters, pace: Pace, clock_s: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._app = app
         self._counters = counters
+        self._pace = pace
         self._clock_s = clock_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,14 +92,26 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        refused = _refusal(scope["method"], headers)
+        bytes_max = IMPORT_BYTES_MAX if scope["path"].startswith(IMPORT_PATH) else BODY_BYTES_MAX
+        refused = _refusal(scope["method"], headers, bytes_max)
+        late = None if refused else self._too_many(scope)
         try:
             if refused:
                 await _refuse(sending, *refused)
+            elif late is not None:
+                await _delay(sending, scope["path"], headers, late)
             else:
-                await self._app(scope, _bounded(receive), sending)
+                await self._app(scope, _bounded(receive, bytes_max), sending)
         finally:
             self._count(scope, status, self._clock_s() - started)
+
+    def _too_many(self, scope: Scope) -> TooManyRequests | None:
+        client = scope.get("client")
+        try:
+            self._pace.check_request(scope["path"], client[0] if client else "")
+        except TooManyRequests as error:
+            return error
+        return None
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         add = self._counters.add
@@ -105,20 +130,40 @@ class Guard:
         )
 
 
-def _refusal(method: str, headers: Headers) -> tuple[int, str] | None:
+def _refusal(method: str, headers: Headers, bytes_max: int) -> tuple[int, str] | None:
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
-        return 413, f"more than BODY_BYTES_MAX allows ({BODY_BYTES_MAX})"
+    if not length.isdecimal() or int(length) > bytes_max:
+        return 413, f"the body has more than {bytes_max} bytes"
     if not is_ours(method, headers, has_token=headers.get("authorization", "").startswith("Bearer ")):
         return 403, "the request comes from another site"
     return None
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
-    body = why.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+async def _delay(send: Send, path: str, headers: Headers, error: TooManyRequests) -> None:
+    """Say when to come again: before anything else is done, so that it costs nothing."""
+    more = answers.headers_of(error)
+    if path.startswith("/api/"):
+        body = json.dumps(answers.problem(error, path))
+        await _refuse(send, answers.status_of(error), body, answers.PROBLEM_TYPE, more)
+        return
+    said = headers.get("accept-language", "").lower()
+    language: Language = "zh" if said.startswith("zh") else "en"
+    page = environment().get_template("pages/wait.html.j2")
+    body = page.render(t=load_texts(language), language=language, seconds=error.retry_after_s, assets=assets.known())
+    await _refuse(send, answers.status_of(error), body, "text/html", more)
+
+
+async def _refuse(
+    send: Send, status: int, body: str, media_type: str = "text/plain", more: Mapping[str, str] | None = None
+) -> None:
+    content = body.encode()
+    headers = [
+        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"content-length", str(len(content)).encode()),
+        *((name.encode(), value.encode()) for name, value in (more or {}).items()),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": content})
 
 
 def _complete(headers: MutableHeaders, path: str) -> None:
@@ -128,7 +173,7 @@ def _complete(headers: MutableHeaders, path: str) -> None:
         headers.setdefault("cache-control", "no-store")
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, bytes_max: int) -> Receive:
     """A body without a length, or with a wrong one, is bounded while it is read: it ends, and counts as cut off."""
     seen = 0
 
@@ -137,7 +182,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
-            if seen > BODY_BYTES_MAX:
+            if seen > bytes_max:
                 return {"type": "http.disconnect"}
         return message
 

@@ -9,22 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from mingjian.console import exports
+from mingjian.console.filtering import Fields, read_filter
 from mingjian.console.site import Visit
 from mingjian.errors import InputError, SchemaError, shown
+from mingjian.model.rules import Level
 from mingjian.model.sources import ObservableKind
+from mingjian.store.narrowing import Condition
 from mingjian.store.scope import Right
+from mingjian.store.views import SavedView, views_of
 
 ROWS_SHOWN: Final = 100
 ROWS_SHOWN_MAX: Final = 500
 """So many rows a page has at most, whatever the address says."""
 EXPORT_ROWS_MAX: Final = 200_000
 """So many rows an export has at most; the page says so."""
-FILTER_CHARACTERS_MAX: Final = 300
+FILTER_CHARACTERS_MAX: Final = 1_000
+PLACE_CHARACTERS_MAX: Final = 300
+UNDONE_MAX: Final = 25
+"""What was done with so many rows at once can be undone by one click: their keys stand in the address."""
 
 Value: TypeAlias = "str | int | float | bool | Sequence[str] | None"
 Kind: TypeAlias = Literal[
@@ -40,10 +48,12 @@ Kind: TypeAlias = Literal[
     "state",
     "share",
     "link",
+    "download",
     "word",
     "days",
 ]
-"""How the values of a column look. ``entity`` opens a card, ``link`` the row, ``word`` is a key of our texts."""
+"""How the values of a column look. ``entity`` opens a card, ``link`` the row, ``download`` gives it as a file, ``word`` is
+a key of our texts."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +82,12 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     path: str
     right: Right = "write"
+    key: str = ""
+    """On the keyboard: it is done with what is selected, else with the row at which the reader is."""
+    leaves: bool = False
+    """It leads to another page, or to a file."""
+    text: str = ""
+    """The name of a text that has to be given with it."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +113,35 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """How many there are with these filters; None if nobody counted."""
     total_is_bound: bool = False
     """There are more than ``total``."""
+    is_cut: bool = False
+    """Looking ended before the page was full: there may be more behind ``after``."""
+    looked_to_us: int | None = None
+    """If it was cut, up to which time."""
+
+
+class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that have the same in a column."""
+
+    label: str
+    href: str
+    """The list of them alone."""
+    count: int
+    level: Level
+    last_us: int | None
+    word: str = ""
+    """Its key among our texts, if it is a word of ours."""
+
+
+class Grouped(msgspec.Struct, frozen=True, kw_only=True):
+    """A list by what rows have in common, the most frequent first."""
+
+    rows: Sequence[GroupRow]
+    several: int
+    total: int
+    looked_at_max: int | None = None
+    """Only so many rows were looked at, and there are more."""
+    whole: str = ""
+    """Where all of them are counted."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +154,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     counted: bool = True
     """Whether the total is wanted."""
+    conditions: tuple[Condition, ...] = ()
+    """What the filter ``q`` says, if the list has the language of filters."""
+    group: str = ""
+    """The column by which rows are put together."""
 
     def given(self, name: str) -> str:
         """The value of a filter; empty if it is not set."""
@@ -136,42 +185,57 @@ class ListPage(msgspec.Struct, frozen=True, kw_only=True):
     context: Callable[[Visit], Mapping[str, object]] = lambda visit: {}
     live: str = ""
     """The topic of live updates that says that there may be something new."""
+    fields: Fields = {}
+    """What the filter ``q`` may be about; without any it is a text. Each has the text ``field.NAME``."""
+    groups: tuple[str, ...] = ()
+    """The columns by which rows can be put together."""
+    group: Callable[[Visit, Asked], Grouped] | None = None
+    views: tuple[tuple[str, str], ...] | None = None
+    """Views that everybody has: the text ``view.NAME``, and the address after the question mark. None: no views."""
+    every_max: int = 0
+    """So many rows at most are acted upon at once as “all that match”; 0: only those that are selected."""
 
     def sorts(self) -> tuple[str, ...]:
         """The columns by which it can be ordered."""
         return tuple(column.name for column in self.columns if column.sorts)
 
 
-def read(page: ListPage, visit: Visit) -> Asked:
-    """Read what is wanted from the address.
+def read(page: ListPage, visit: Visit, given: Mapping[str, str] | None = None) -> Asked:
+    """Read what is wanted from the address, or from the parameters of another one.
 
     Raises:
         SchemaError: it makes no sense.
         NotFound: the scope does not reach the organisation that is chosen, whether the list looks at it or not.
     """
     visit.organisation()
+    given = visit.request.query_params if given is None else given
     filters: dict[str, str] = {}
     for each in page.filters:
-        value = visit.asked(each.name).strip()
+        value = given.get(each.name, "").strip()
         if len(value) > FILTER_CHARACTERS_MAX:
             raise SchemaError(f"the filter {each.name} is longer than {FILTER_CHARACTERS_MAX} characters")
         if value and each.kind == "choice" and value not in each.choices:
             raise SchemaError(f"{each.name} cannot be {shown(value)}", hint="one of " + ", ".join(each.choices))
         if value:
             filters[each.name] = value
-    sort = visit.asked("sort") or page.sort
+    sort = given.get("sort", "") or page.sort
     name = sort.removeprefix("-")
     if name not in page.sorts():
         raise SchemaError(f"the list cannot be ordered by {shown(name)}", hint="one of " + ", ".join(page.sorts()))
-    limit = visit.asked("limit", str(ROWS_SHOWN))
+    limit = given.get("limit", str(ROWS_SHOWN))
     if not limit.isdecimal() or not 1 <= int(limit) <= ROWS_SHOWN_MAX:
         raise SchemaError(f"limit is {shown(limit)}", hint=f"a number from 1 to {ROWS_SHOWN_MAX}")
+    group = given.get("group", "")
+    if group and group not in page.groups:
+        raise SchemaError(f"the list cannot be grouped by {shown(group)}", hint=", ".join(page.groups))
     return Asked(
         filters=filters,
         sort=name,
         descending=sort.startswith("-"),
-        after=visit.asked("after")[:FILTER_CHARACTERS_MAX],
+        after=given.get("after", "")[:PLACE_CHARACTERS_MAX],
         limit=int(limit),
+        conditions=read_filter(filters.get("q", ""), page.fields, visit.now_us) if page.fields else (),
+        group=group,
     )
 
 
@@ -188,17 +252,20 @@ def answer(page: ListPage, visit: Visit) -> Response:
     form = visit.asked("as")
     if form:
         return _export(page, visit, asked, form)
-    rows = page.fetch(visit, asked)
+    grouped = page.group(visit, asked) if asked.group and page.group is not None else None
+    rows = page.fetch(visit, asked) if grouped is None else Rows(rows=())
     context: dict[str, Any] = {
         "page": page,
         "rows": rows,
+        "grouped": grouped,
         "asked": asked,
         "columns": columns_of(page, visit),
         "place": page.place,
         "title": visit.texts(f"{page.name}.title"),
-        "lead": page.lead(visit, rows),
+        "lead": page.lead(visit, rows) if grouped is None else "",
         "actions": [action for action in page.actions if visit.may(action.right)],
         "export_max": EXPORT_ROWS_MAX,
+        "undo": [key for key in visit.asked("undo").split(".") if key],
         **page.context(visit),
     }
     target = visit.request.headers.get("hx-target", "")
@@ -206,17 +273,107 @@ def answer(page: ListPage, visit: Visit) -> Response:
         return visit.page("list_part.html.j2", **context)
     if visit.is_partial and visit.asked("part") == "rows":
         return visit.page("list_rows.html.j2", **context)
-    return visit.page("list.html.j2", **context)
+    return visit.page("list.html.j2", views=views(page, visit), **context)
+
+
+# --- views, and what is done with rows ------------------------------------------------------------------------------
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """A view, as the page offers it."""
+
+    name: str
+    href: str
+    is_current: bool
+    saved: SavedView | None = None
+    """None: everybody has it."""
+
+
+def views(page: ListPage, visit: Visit) -> list[View]:
+    """The views of a list: those that everybody has, and those that were saved."""
+    if page.views is None:
+        return []
+    here = sorted(each for each in visit.request.query_params.multi_items() if each[0] in _kept_in_views(page))
+
+    def view(name: str, query: str, saved: SavedView | None = None) -> View:
+        parameters = parse_qsl(query)
+        href = visit.address(page.path) if not query else f"{page.path}?{query}"
+        if query and visit.chosen() and not any(key == "org" for key, _ in parameters):
+            href += "&" + urlencode({"org": visit.chosen()})
+        return View(name=name, href=href, is_current=sorted(parameters) == here, saved=saved)
+
+    found = [view(visit.texts(f"view.{name}"), query) for name, query in page.views]
+    return found + [view(each.name, each.query, each) for each in views_of(visit.workspace, visit.scope, page.name)]
+
+
+def _kept_in_views(page: ListPage) -> set[str]:
+    return {"sort", "col", "group", "limit", *(each.name for each in page.filters)}
+
+
+def query_of_view(page: ListPage, address: str) -> str:
+    """What of an address a saved view keeps: filters, order, columns, groups."""
+    kept = _kept_in_views(page)
+    return urlencode([each for each in parse_qsl(address.partition("?")[2]) if each[0] in kept])
+
+
+def chosen(page: ListPage, visit: Visit) -> list[str]:
+    """The keys of the rows that something is to be done with: those selected, or all that match.
+
+    Raises:
+        InputError: none, or too many.
+    """
+    if visit.given("every") != "1":
+        keys = visit.given_all("key")
+        if not keys:
+            raise InputError("nothing is selected", hint="x selects a row")
+        return keys[: max(page.every_max, ROWS_SHOWN_MAX)]
+    asked = read(page, visit, dict(parse_qsl(visit.given("back").partition("?")[2])))
+    keys: list[str] = []
+    after: str | None = ""
+    while after is not None and len(keys) <= page.every_max:
+        wanted = msgspec.structs.replace(asked, after=after, limit=ROWS_SHOWN_MAX, counted=False)
+        rows = page.fetch(visit, wanted)
+        keys += [row.key for row in rows.rows]
+        after = rows.after
+    if len(keys) > page.every_max:
+        raise InputError(f"more than {page.every_max} rows match", hint="narrow the list down, then act on all of it")
+    return keys
+
+
+def back(page: ListPage, visit: Visit, *, done: str, undo: Sequence[str] = ()) -> Response:
+    """Send back to the list as it was, with word of what was done, and which rows can be had back."""
+    address = visit.given("back")
+    path, _, query = address.partition("?")
+    if path != page.path:
+        return visit.redirect(page.path, done=done)
+    kept = [each for each in parse_qsl(query) if each[0] not in ("done", "undo", "after", "part")]
+    kept.append(("done", done))
+    if 0 < len(undo) <= UNDONE_MAX:
+        kept.append(("undo", ".".join(undo)))
+    return RedirectResponse(f"{page.path}?{urlencode(kept)}", 303)
+
+
+def export_chosen(page: ListPage, visit: Visit, rows: Sequence[Row]) -> Response:
+    """Rows as a file, with every column. The form of it is given by the field ``as``."""
+    form = visit.given("as", "csv")
+    return _as_file(
+        page, visit, page.columns, form, iter([row.values.get(c.name) for c in page.columns] for row in rows)
+    )
 
 
 def _export(page: ListPage, visit: Visit, asked: Asked, form: str) -> Response:
+    columns = columns_of(page, visit)
+    return _as_file(page, visit, columns, form, every_row(page, visit, asked, [column.name for column in columns]))
+
+
+def _as_file(
+    page: ListPage, visit: Visit, columns: Sequence[Column], form: str, rows: Iterator[list[Value]]
+) -> Response:
     if form not in exports.FORMS:
         raise SchemaError(f"there is no export as {shown(form)}", hint="one of " + ", ".join(exports.FORMS))
-    columns = columns_of(page, visit)
     names = [column.name for column in columns]
     times = {column.name for column in columns if column.kind == "time"}
     headings = [visit.texts(f"column.{name}") for name in names]
-    rows = every_row(page, visit, asked, names)
     # What cannot be answered is to fail before the answer begins.
     first = list(islice(rows, 1))
     table = exports.Table(names=names, headings=headings, times=times, rows=chain(first, rows))

@@ -45,8 +45,11 @@ def all_routes() -> tuple[Route, ...]:
         admin,
         ask,
         auditing,
+        brief,
         hunt,
         intelligence,
+        openid,
+        passkeys,
         people,
         picture,
         queue,
@@ -55,12 +58,15 @@ def all_routes() -> tuple[Route, ...]:
         situations,
         sources,
         suppressions,
+        views,
     )
 
     return (
         *picture.ROUTES,
+        *brief.ROUTES,
         *situations.ROUTES,
         *queue.ROUTES,
+        *views.ROUTES,
         *ask.ROUTES,
         *hunt.ROUTES,
         *rules.ROUTES,
@@ -72,4 +78,6 @@ def all_routes() -> tuple[Route, ...]:
         *auditing.ROUTES,
         *account.ROUTES,
         *signing.ROUTES,
+        *openid.ROUTES,
+        *passkeys.ROUTES,
     )

@@ -20,9 +20,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from mingjian.console import assets, shapes
 from mingjian.console.blindness import blind_count
+from mingjian.console.pace import Pace
 from mingjian.console.page import environment
 from mingjian.console.texts import Texts, load_texts
-from mingjian.errors import NotFound
+from mingjian.errors import NotFound, StorageError
 from mingjian.settings import Language, Settings
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import audit
@@ -30,15 +31,18 @@ from mingjian.store.catalogue import Organisation, organisations
 from mingjian.store.inflow import last_received_us
 from mingjian.store.scope import OrganisationId, Right, Scope
 from mingjian.store.workspace import Workspace
-from mingjian.telemetry import Counters
+from mingjian.telemetry import Counters, logger, with_fields
 
 LANGUAGE_COOKIE: Final = "mingjian-language"
 THEME_COOKIE: Final = "mingjian-theme"
 THEMES: Final = ("auto", "light", "dark")
+LATE_FACTOR: Final = 12
+"""So many times as old as wanted may an answer be that is given while a new one is found out."""
 REMEMBERED_MAX: Final = 512
 """So many answers of ``Memory`` are kept."""
 
 T = TypeVar("T")
+_log = logger("console")
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,32 @@ class Memory:
         self._kept: dict[tuple[object, ...], tuple[float, object]] = {}
         self._locks: dict[tuple[object, ...], threading.Lock] = {}
         self._mutex = threading.Lock()
+        self._renewing: set[tuple[object, ...]] = set()
+
+    def recall_lately(self, key: tuple[object, ...], age_s_max: float, compute: Callable[[], T]) -> T:
+        """As ``recall``, but nobody waits for what is only a little too old: it is found out anew meanwhile."""
+        with self._mutex:
+            kept = self._kept.get(key)
+            age_s = self._clock_s() - kept[0] if kept is not None else 0.0
+            is_late = kept is not None and age_s_max < age_s <= age_s_max * LATE_FACTOR
+            must_renew = is_late and key not in self._renewing
+            if must_renew:
+                self._renewing.add(key)
+        if kept is None or not is_late:
+            return self.recall(key, age_s_max, compute)
+
+        def renew() -> None:
+            try:
+                self.recall(key, age_s_max, compute)
+            except (StorageError, NotFound) as error:
+                _log.warning("an answer cannot be found out anew", extra=with_fields(error=str(error)))
+            finally:
+                with self._mutex:
+                    self._renewing.discard(key)
+
+        if must_renew:
+            threading.Thread(target=renew, name="renewing", daemon=True).start()
+        return kept[1]  # type: ignore[return-value]  # the key says what was computed
 
     def recall(self, key: tuple[object, ...], age_s_max: float, compute: Callable[[], T]) -> T:
         """Give what was computed under a key at most so long ago, or compute it. The key names whose data it is."""
@@ -94,6 +124,7 @@ class Site:
         self.gate = gate
         self.memory = Memory()
         self.counters = Counters()
+        self.pace = Pace(settings)
         self.started_s = time.monotonic()
 
     @property
@@ -204,6 +235,10 @@ class Visit:
         """What may be a little old, and is the same for everybody who may see the same."""
         return self.site.memory.recall((name, self.scope.readable(), *more), age_s_max, compute)
 
+    def lately(self, name: str, age_s_max: float, compute: Callable[[], T], *more: object) -> T:
+        """As ``remember``, for what takes long: a little later than wanted, but at once."""
+        return self.site.memory.recall_lately((name, self.scope.readable(), *more), age_s_max, compute)
+
     # --- addresses
 
     def address(self, path: str, /, **parameters: str | int | None) -> str:
@@ -217,7 +252,7 @@ class Visit:
         kept: list[tuple[str, str]] = [
             (name, value)
             for name, value in self.request.query_params.multi_items()
-            if name not in parameters and name not in ("part", "done")
+            if name not in parameters and name not in ("part", "done", "undo")
         ]
         kept += [(name, str(value)) for name, value in parameters.items() if value not in (None, "")]
         return quote(self.request.url.path) + (f"?{urlencode(kept)}" if kept else "")

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from mingjian.errors import shown
-from mingjian.hunt.holes import Hole, HoleKind, Window
+from mingjian.hunt.holes import KINDS, Hole, HoleKind, Window
 from mingjian.settings import Language
 
 PIECES_MAX: Final = 8
-"""So many holes are named in a sentence; the others are counted."""
+"""So many holes are named in a sentence; the others are told together, by kind and period."""
 OF_A_KIND_MAX: Final = 3
 """So many of one kind: a hundred hosts that were off must not hide that the DNS logs are missing."""
 NAMES_MAX: Final = 3
@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sentence(answer: Answer, language: Language, *, pieces_max: int = PIECES_MAX) -> str:
-    """The answer in words. Bounded: at most so many holes are named.
+    """The answer in words. Bounded: at most so many holes are named, and the others summed up.
 
     >>> hole = Hole(kind="host", what="dc02", first_day=20_576, last_day=20_582)
     >>> answer = Answer(found=0, window=Window(20_149, 20_777), holes=(hole,))
@@ -53,10 +53,7 @@ def sentence(answer: Answer, language: Language, *, pieces_max: int = PIECES_MAX
     2025-03-02 至 2026-11-20 未见；以下除外：dc02 在 2026年5月3日至9日 无日志。
     """
     words = _WORDS[language]
-    chosen, left = _most_relevant(answer.holes, pieces_max)
-    named = [_PIECES[language][hole.kind](hole) for hole in chosen]
-    if left:
-        named.append(words["more"].format(count=left))
+    named = exceptions(answer.holes, language, pieces_max=pieces_max)
     window = answer.window
     when = ""
     if window is not None:
@@ -66,21 +63,53 @@ def sentence(answer: Answer, language: Language, *, pieces_max: int = PIECES_MAX
     return text + (words["except"] + words["and"].join(named) if named else "") + words["end"]
 
 
-def _most_relevant(holes: Sequence[Hole], pieces_max: int) -> tuple[list[Hole], int]:
-    """What is named, what happened to several at the same time in one piece; and how many holes are not named."""
+def exceptions(holes: Sequence[Hole], language: Language, *, pieces_max: int = PIECES_MAX) -> list[str]:
+    """Holes in words, the most relevant first; the last piece sums up those that are not named one by one."""
+    chosen, left = _most_relevant(holes, pieces_max)
+    named = [_PIECES[language][hole.kind](hole) for hole in chosen]
+    words = _WORDS[language]
+    return [*named, words["more"].format(what=words["also"].join(_summed_up(left, language)))] if left else named
+
+
+def _most_relevant(holes: Sequence[Hole], pieces_max: int) -> tuple[list[Hole], list[Hole]]:
+    """What is named, what happened to several at the same time in one piece; and the holes that are not named."""
     together: dict[tuple[object, ...], list[Hole]] = {}
     for number, hole in enumerate(holes):
         alone = number if hole.kind not in _OF_NAMES else None
         together.setdefault((hole.kind, hole.organisation, hole.first_day, hole.last_day, alone), []).append(hole)
     kinds: Counter[HoleKind] = Counter()
     chosen: list[Hole] = []
-    left = len(holes)
+    left: list[Hole] = []
     for several in together.values():
         kinds[several[0].kind] += 1
         if kinds[several[0].kind] <= OF_A_KIND_MAX and len(chosen) < pieces_max:
             chosen.append(msgspec.structs.replace(several[0], what=NAME_SEPARATOR.join(each.what for each in several)))
-            left -= len(several)
+        else:
+            left += several
     return chosen, left
+
+
+def _summed_up(holes: Sequence[Hole], language: Language) -> list[str]:
+    """Holes that are not named one by one: of each kind how many, of how many things, and in which period."""
+    of_kind: dict[HoleKind, list[Hole]] = {}
+    for hole in holes:
+        of_kind.setdefault(hole.kind, []).append(hole)
+    said: list[str] = []
+    for kind, several in sorted(of_kind.items(), key=lambda item: KINDS.index(item[0])):
+        firsts, lasts = [hole.first_day for hole in several], [hole.last_day for hole in several]
+        dated = [day for day in (*firsts, *lasts) if day is not None]
+        names = {(hole.organisation, name) for hole in several for name in hole.what.split(NAME_SEPARATOR)}
+        first = None if None in firsts else min(dated, default=None)
+        last = None if None in lasts else max(dated, default=None)
+        days = days_in_words(first, last, language)
+        text = _SUMS[language][kind].format(
+            holes=f"{len(several):,}",
+            names=f"{len(names):,}",
+            count=f"{sum(hole.count for hole in several):,}",
+            days=f" ({days})" if days and language == "en" else f"（{days}）" if days else "",
+        )
+        said.append(text)
+    return said
 
 
 def days_in_words(first: int | None, last: int | None, language: Language) -> str:
@@ -158,7 +187,8 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "when": " from {first} to {last}",
         "except": ", except: ",
         "and": "; ",
-        "more": "and {count} more holes",
+        "more": "besides {what}",
+        "also": ", ",
         "end": ".",
     },
     "zh": {
@@ -168,8 +198,37 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "when": "{first} 至 {last} ",
         "except": "；以下除外：",
         "and": "；",
-        "more": "另有 {count} 处缺口",
+        "more": "此外还有 {what}",
+        "also": "、",
         "end": "。",
+    },
+}
+
+
+_SUMS: Final[Mapping[Language, Mapping[HoleKind, str]]] = {
+    "en": {
+        "not-run": "{count} further events not looked at yet{days}",
+        "damaged": "{count} further events in damaged segments{days}",
+        "never": "{names} further kinds of sources that were never connected",
+        "field": "{names} further fields that no stream has",
+        "no-organisation": "{names} further organisations that never sent anything",
+        "stream": "{holes} further gaps in {names} streams{days}",
+        "host": "{holes} further silences of {names} hosts{days}",
+        "host-never": "{count} further hosts that never sent what this needs",
+        "retention": "{count} further events of {names} streams removed by retention{days}",
+        "unread": "{count} further records that could not be read",
+    },
+    "zh": {
+        "not-run": "{count} 条日志事件尚未核对{days}",
+        "damaged": "已损坏数据段中的 {count} 条日志事件{days}",
+        "never": "{names} 类从未接入的数据源",
+        "field": "{names} 个任何数据流都没有的字段",
+        "no-organisation": "{names} 家从未送来任何日志的单位",
+        "stream": "{names} 个数据流的 {holes} 处中断{days}",
+        "host": "{names} 台主机的 {holes} 次无日志{days}",
+        "host-never": "{count} 台从未送来所需日志的主机",
+        "retention": "{names} 个数据流中按保留期限删除的 {count} 条日志事件{days}",
+        "unread": "{count} 条无法读取的记录",
     },
 }
 

@@ -25,10 +25,11 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.store import jobs
 from mingjian.store.coverage import inherit
 from mingjian.store.merging import merge, plan_merges
+from mingjian.store.outlines import Outliner
 from mingjian.store.scope import Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.live import Upkeep
-from mingjian.store.upkeep import clean, files_of_lake
+from mingjian.store.upkeep import clean, files_of_lake, last_ended_us
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import logger, with_fields
 
@@ -109,10 +110,12 @@ def upkeep(
 
     signal.signal(signal.SIGTERM, end)
     os.nice(NICENESS)
+    outliner = Outliner(workspace, Scope.of_operator())
     with Upkeep(workspace) as sightings:
         chores: list[Callable[[], bool]] = [
             sightings.step,
-            lambda: _merge_segments(workspace),
+            _Merging(workspace).step,
+            outliner.step,
             lambda: _hunt(workspace, sources, cache_folder, lambda: ended),
             lambda: also(lambda: ended),
             lambda: _behaviours(workspace, sources, lambda: ended),
@@ -160,15 +163,25 @@ def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _merge_segments(workspace: Workspace) -> bool:
-    """Do the merge that is worth most; say whether there was one."""
-    scope = Scope.of_operator()
-    planned = plan_merges(workspace, scope, today=workspace.clock_us() // US_PER_DAY)
-    if not planned:
-        clean(workspace, strays_too=False)
+class _Merging:
+    """The merging of segments, and the removal of those that were replaced."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._ended_at_us: int | None = None
+        """When the last segment ended of those whose files are all gone."""
+
+    def step(self) -> bool:
+        """Do the merge that is worth most; say whether there was one."""
+        scope = Scope.of_operator()
+        planned = plan_merges(self._workspace, scope, today=self._workspace.clock_us() // US_PER_DAY)
+        if planned:
+            merge(self._workspace, scope, planned[0], [inherit])
+            return True
+        ended_at_us = last_ended_us(self._workspace)
+        if ended_at_us != self._ended_at_us and not clean(self._workspace, strays_too=False).left:
+            self._ended_at_us = ended_at_us
         return False
-    merge(workspace, scope, planned[0], [inherit])
-    return True
 
 
 def _hunt(

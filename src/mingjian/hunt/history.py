@@ -1,7 +1,8 @@
 """Rules over segments: which segments can match at all, and what is found in one of them.
 
-A segment is passed over without being opened if no stream of its name can feed any of the rules; it is closed again
-without reading a column if it has none of the columns that a rule needs. What is left is evaluated over dictionaries
+A segment is passed over without being opened if no stream of its name can feed any of the rules, or if its outline
+(``hunt.outlining``) shows that none can be true; it is closed again without reading a column if it has none of the
+columns that a rule needs. What is left is evaluated over dictionaries
 (``detect.encoded``). A finding is what ``mingjian detect`` would have reported for the same event.
 """
 
@@ -19,6 +20,7 @@ from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.matcher import Glob
 from mingjian.detect.words import atom_in_words
 from mingjian.errors import NotFound
+from mingjian.hunt.outlining import Outlook, Prospect
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.detections import Detection
 from mingjian.model.rules import ANY, LogSource, Rule
@@ -105,6 +107,7 @@ class History:
         self._engine = engine
         self._encoded = EncodedEngine(engine)
         self._evidence = EvidenceFinder(engine)
+        self._outlook = Outlook(workspace, scope, engine)
         self._router = Router(sources)
         self._feeding = _Feeding(sources)
         self._wanted_fields = wanted_fields or {}
@@ -145,9 +148,23 @@ class History:
         findings = Findings(segment=row)
         if not self.can_feed(row, rules):
             return findings
+        prospect = self._prospect(row, rules)
+        if prospect is not Prospect.OPEN:
+            findings.rows = row.rows if prospect is Prospect.NO_TEXT else 0
+            return findings
         for view, block in self.blocks(row):
             self._look(findings, view, block, rules)
         return findings
+
+    def _prospect(self, row: SegmentRow, rules: frozenset[int] | None) -> Prospect:
+        """What can be found in a segment, as far as that is known without opening it."""
+        view = self._views.get((row.key.stream, row.key.layout, row.key.format))
+        if view is None:
+            return Prospect.OPEN
+        applicable = self._encoded.applicable(view, rules)
+        if not applicable:
+            return Prospect.NO_FIELD
+        return self._outlook.prospect(row, view, applicable, rules)
 
     def blocks(self, row: SegmentRow) -> Iterator[tuple[View, SegmentBlock]]:
         """The events of a segment with the view under which they are looked at.

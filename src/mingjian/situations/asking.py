@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from mingjian.detect.engine import Engine
@@ -24,13 +25,14 @@ from mingjian.hunt.behaviourbook import RULE_PREFIX, told_again
 from mingjian.hunt.history import History
 from mingjian.model.indicators import VERDICTS
 from mingjian.model.observables import canonical
-from mingjian.model.rules import LEVELS
+from mingjian.model.rules import LEVELS, Level
 from mingjian.model.sources import ObservableKind
 from mingjian.settings import Language
 from mingjian.situations import story
 from mingjian.situations.card import Graph, Joined, Node, Role, Step, Term, VerdictCard
+from mingjian.situations.choosing import At, are_few, choose
 from mingjian.situations.naming import OtherName, label_of, other_names
-from mingjian.situations.outlook import Outlook, outlook
+from mingjian.situations.outlook import About, Outlook, outlook
 from mingjian.situations.reading import Read, read_segment, united
 from mingjian.situations.story import Weighed, time_text
 from mingjian.situations.verdict import (
@@ -47,25 +49,24 @@ from mingjian.situations.verdict import (
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.envelope import Observed
 from mingjian.store.behaviours import StoredBehaviour, behaviours_about, looked_at
+from mingjian.store.briefs import briefs_of, stream_names
 from mingjian.store.catalogue import organisations
-from mingjian.store.detections import StoredDetection
-from mingjian.store.entities import (
-    DETECTIONS_MAX,
-    Background,
-    Brief,
-    background,
-    briefly,
-    detections_at,
-    detections_of,
-    hostless_detections,
-    indicators_about,
-    segments_by_id,
+from mingjian.store.detectiongroups import (
+    Place,
+    Several,
+    detection_places,
+    detections_together,
+    techniques_found,
+    together,
 )
+from mingjian.store.detections import StoredDetection
+from mingjian.store.entities import Background, background, detections_at, indicators_about, segments_by_id
 from mingjian.store.indicatormatching import IndicatorMatcher
 from mingjian.store.indicators import live_sets
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.answers import Totals
+from mingjian.store.sightings.columns import Column
 from mingjian.store.sightings.companions import Companions, companions, companions_of_each
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.feeds import Feed
@@ -74,12 +75,6 @@ from mingjian.store.sightings.live import open_index
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
 
-SEGMENTS_READ_MAX: Final = 24
-"""So many segments are read for the story …"""
-ROWS_READ_MAX: Final = 400_000
-"""… and no further one once they have so many records."""
-SEGMENTS_NAMED_MAX: Final = 20_000
-"""Of what was seen in more segments, so many, evenly spread, are considered."""
 NAMES_LISTED_MAX: Final = 10_000
 """So many hosts, and so many accounts, are listed."""
 HOSTS_ASKED_MAX: Final = 40
@@ -88,7 +83,16 @@ CANDIDATES_MAX: Final = 400
 """So many other observables are weighed …"""
 WEIGHED_MAX: Final = 24
 """… and of so many it is looked up on how many hosts they were seen."""
+FEW_SEGMENTS: Final = 8
+GROUPS_MAX: Final = 32
+"""Of few segments so many groups of events are read in each block …"""
+GROUPS_OF_MANY_MAX: Final = 12
+"""… and of more segments so many."""
 OWN: Final = ("host", "account")
+GRAVE: Final[tuple[Level, ...]] = ("high", "critical")
+MODEST: Final[tuple[Level, ...]] = ("low", "medium")
+PLACES_MIN: Final = 100
+"""Where there are fewer places with grave detections, those with modest ones are looked for as well."""
 
 
 class Question(NamedTuple):
@@ -180,21 +184,20 @@ class _Asking:
         question = self._question
         known = self._known()
         said = self._indicator_facts(known.totals)
-        found, is_direct = self._detections(known)
         behaved = self._behaved(known)
-        reads, is_all, streams = self._read(known, [*found, *(each.stored for each in behaved)])
-        if not is_direct:
+        found = self._detections(known) if question.kind in OWN else self._named()
+        reads, is_all, streams = self._read(known, found, behaved)
+        looked_at = 0
+        if question.kind not in OWN:
+            # What stands in the events themselves is known for sure of those that were read.
             pointers = set[tuple[int, int]]().union(*(read.pointers for read in reads))
-            rules = {f"{question.kind}:{question.value}"}
-            named = {each.id: each for each in found if each.detection.rule_id in rules}
             there = detections_at(question.workspace, question.scope, pointers)
-            there = [each for each in there if each.detection.kind != "behaviour"]
-            found = list((named | {each.id: each for each in there}).values())
+            found = _and(found, [each for each in there if each.detection.kind != "behaviour"])
+            looked_at = sum(read.rows for read in reads)
         groups = united(reads)
         others = story.touched(groups, self._own(known))
         weighed, counts = self._weighed(others)
-        usual = background(question.workspace, question.scope, {each.detection.rule_id for each in found})
-        looked_at = 0 if is_direct else sum(read.rows for read in reads)
+        usual = background(question.workspace, question.scope, {each.first.detection.rule_id for each in found})
         judged = judge(self._facts(known, said, found, usual, weighed, behaved, looked_at), question.language)
         steps = [
             *story.detection_steps(found, self._names, self._tactics),
@@ -204,14 +207,14 @@ class _Asking:
         def weight(other: Observed) -> int:
             return counts.get((other.kind, other.value), 1 << 40)
 
-        telling_us = {one.detection.time_us for one in (*found, *(each.stored for each in behaved))}
+        telling_us = {time_us for several in found for time_us in several.times_us}
+        telling_us |= {time_us for each in behaved if (time_us := each.stored.detection.time_us) is not None}
         lines = story.event_steps(
             groups,
             self._names,
-            self._history.file_of,
             weight,
             question.language,
-            near_us=sorted(time_us for time_us in telling_us if time_us is not None),
+            near_us=sorted(telling_us),
             is_all=is_all,
         )
         self._note_unknown(known.events)
@@ -257,8 +260,16 @@ class _Asking:
             timeline_left_out=max(0, known.events - sum(line.count for line in lines)),
             chain=story.chain(telling, self._attack, load_weights().inferred, question.language),
             graph=graph,
-            coverage=sentence(self._outlook.answer(known.events), question.language),
+            coverage=sentence(self._outlook.answer(known.events, self._about(known, streams)), question.language),
         )
+
+    def _about(self, known: _Known, streams: Sequence[str]) -> About:
+        """Whom holes may matter to: the host itself, or those on which it was seen."""
+        value = self._question.value
+        hosts = [value] if self._question.kind == "host" else list(known.seen_with.hosts)[:HOSTS_ASKED_MAX]
+        owners = {self._names.get(each.organisation, "") for each in (known.totals.by_role if known.totals else ())}
+        owners |= {self._names.get(int(each.organisation), "") for each in known.joined}
+        return About(frozenset(map(label_of, hosts)), frozenset(streams), owners)
 
     def _told_together(self, other: OtherName) -> Joined:
         return Joined(
@@ -329,43 +340,66 @@ class _Asking:
 
     # --- what was found
 
-    def _detections(self, known: _Known) -> tuple[list[StoredDetection], bool]:
-        """Detections that may be about it, and whether they are for sure."""
+    def _detections(self, known: _Known) -> list[Several]:
+        """Detections about a host or an account: they name it."""
         question = self._question
         names = {question.value, *known.also, *(each.value for each in known.joined)}
-        if question.kind == "host":
-            names |= {name for name in known.seen_with.hosts if canonical("host", name) == question.value}
-            found = self._detections_of(hosts=names)
-        elif question.kind == "account":
-            names |= {name for name in known.seen_with.accounts if canonical("account", name) == question.value}
-            found = self._detections_of(accounts=names)
-        else:
-            hosts = list(known.seen_with.hosts)
-            asked = sorted(hosts, key=lambda name: (known.seen_with.hosts[name], name))[:HOSTS_ASKED_MAX]
-            found = self._detections_of(hosts=asked)
-            if len(asked) < len(hosts):
-                self._unknown.append(
-                    self._says(
-                        f"detections were looked for on {len(asked)} of its {len(hosts)} hosts",
-                        f"仅在其 {len(hosts)} 台主机中的 {len(asked)} 台上查找了检测命中",
-                    )
-                )
-            found += self._detections_of(rule_ids=[f"{question.kind}:{question.value}"])
-            totals = known.totals
-            if totals is not None and totals.first_us is not None and totals.last_us is not None:
-                between = (totals.first_us, totals.last_us)
-                organisation = question.organisation
-                found += hostless_detections(question.workspace, question.scope, between, organisation=organisation)
-        if len(found) >= DETECTIONS_MAX:
+        listed = known.seen_with.hosts if question.kind == "host" else known.seen_with.accounts
+        names |= {name for name in listed if canonical(question.kind, name) == question.value}
+        found, left_out = detections_together(
+            question.workspace,
+            question.scope,
+            hosts=names if question.kind == "host" else (),
+            accounts=names if question.kind == "account" else (),
+            organisation=question.organisation,
+        )
+        if left_out:
             self._unknown.append(
                 self._says(
-                    f"there are more than {DETECTIONS_MAX} detections: the gravest are counted",
-                    f"检测命中超过 {DETECTIONS_MAX} 条：仅计最严重的",
+                    f"{left_out} detections of minor rules are left out, there are too many",
+                    f"检测命中过多，{left_out} 条次要规则的命中未列出",
                 )
             )
         # Findings of behaviours say by themselves whom they are about.
-        unique = {each.id: each for each in found if each.detection.kind != "behaviour"}
-        return list(unique.values()), question.kind in OWN
+        return [each for each in found if each.first.detection.kind != "behaviour"]
+
+    def _named(self) -> list[Several]:
+        """Detections of indicators that are the entity itself."""
+        question = self._question
+        return detections_together(
+            question.workspace,
+            question.scope,
+            rule_ids=[f"{question.kind}:{question.value}"],
+            organisation=question.organisation,
+        ).groups
+
+    def _places(self, known: _Known) -> list[Place]:
+        """Where rules found something on its hosts, which may be in its events: there it is worth looking."""
+        question, totals = self._question, known.totals
+        if totals is None or totals.first_us is None or totals.last_us is None:
+            return []
+        hosts = list(known.seen_with.hosts)
+        asked = sorted(hosts, key=lambda name: (known.seen_with.hosts[name], name))[:HOSTS_ASKED_MAX]
+        if len(asked) < len(hosts):
+            self._unknown.append(
+                self._says(
+                    f"detections were looked for on {len(asked)} of its {len(hosts)} hosts",
+                    f"仅在其 {len(hosts)} 台主机中的 {len(asked)} 台上查找了检测命中",
+                )
+            )
+        between_us = (totals.first_us, totals.last_us)
+        found: list[Place] = []
+        for levels in (GRAVE, MODEST):
+            if len(found) < PLACES_MIN:
+                found += detection_places(
+                    question.workspace,
+                    question.scope,
+                    ["", *asked],
+                    between_us,
+                    levels,
+                    organisation=question.organisation,
+                )
+        return found
 
     def _behaved(self, known: _Known) -> list[StoredBehaviour]:
         """The findings of behaviours about it."""
@@ -382,19 +416,6 @@ class _Asking:
         owners |= {int(each.organisation) for each in known.joined}
         return [each for each in found if not owners or int(each.stored.organisation) in owners]
 
-    def _detections_of(
-        self, *, hosts: Iterable[str] = (), accounts: Iterable[str] = (), rule_ids: Iterable[str] = ()
-    ) -> list[StoredDetection]:
-        question = self._question
-        return detections_of(
-            question.workspace,
-            question.scope,
-            hosts=hosts,
-            accounts=accounts,
-            rule_ids=rule_ids,
-            organisation=question.organisation,
-        )
-
     def _tactics(self, techniques: Sequence[str]) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for technique in techniques:
@@ -405,7 +426,9 @@ class _Asking:
 
     # --- reading
 
-    def _read(self, known: _Known, found: Sequence[StoredDetection]) -> tuple[list[Read], bool, tuple[str, ...]]:
+    def _read(
+        self, known: _Known, found: Sequence[Several], behaved: Sequence[StoredBehaviour]
+    ) -> tuple[list[Read], bool, tuple[str, ...]]:
         """Events out of the segments that matter most; whether these are all; the streams it was seen in."""
         question = self._question
         if known.totals is None and not known.joined:
@@ -414,29 +437,50 @@ class _Asking:
         places += [
             self._index.lookup("host", each.value, organisations=[int(each.organisation)]) for each in known.joined
         ]
-        of_name = {question.value: set(places[0].segments())}
+        of_name: dict[str, list[Column]] = {question.value: [places[0].segment_ids()]}
         for each, sightings in zip(known.joined, places[1:], strict=True):
-            of_name.setdefault(each.value, set()).update(sightings.segments())
-        named = sorted(set[int]().union(*of_name.values()))
+            of_name.setdefault(each.value, []).append(sightings.segment_ids())
+        segments = {name: np.unique(np.concatenate(several)) for name, several in of_name.items()}
+        named = np.unique(np.concatenate(list(segments.values())))
         is_all = not any(each.is_partly_gone for each in places)
-        if len(named) > SEGMENTS_NAMED_MAX:
-            named = named[:: -(-len(named) // SEGMENTS_NAMED_MAX)]
-            is_all = False
-        briefs = briefly(question.workspace, question.scope, named)
-        chosen = choose(briefs, found)
+        briefs = briefs_of(question.workspace, question.scope, named, cache_folder=question.cache_folder)
+        streams = stream_names(question.workspace)
+        chosen = choose(briefs, self._where(known, found, behaved, streams) if not are_few(briefs) else ())
         reads: list[Read] = []
-        for row in segments_by_id(question.workspace, question.scope, [brief.id for brief in chosen]):
-            values = [name for name, segments in of_name.items() if row.id in segments]
+        groups_max = GROUPS_MAX if len(chosen) <= FEW_SEGMENTS else GROUPS_OF_MANY_MAX
+        for row in segments_by_id(question.workspace, question.scope, chosen):
+            values = [name for name, ids in segments.items() if np.isin(row.id, ids)]
             try:
-                reads += [read_segment(question.workspace, self._history, row, question.kind, name) for name in values]
+                reads += [
+                    read_segment(question.workspace, self._history, row, question.kind, name, groups_max)
+                    for name in values
+                ]
             except StorageError:
                 is_all = False
                 self._unknown.append(
                     self._says(f"a segment cannot be read: {row.path}", f"有数据段无法读取：{row.path}")
                 )
-        own = of_name[question.value]
-        streams = {brief.stream for brief in briefs if brief.id in own}
-        return reads, is_all and len(chosen) == len(briefs), tuple(sorted(streams))
+        own = np.unique(briefs.streams[np.isin(briefs.ids, segments[question.value])])
+        return reads, is_all and len(chosen) == len(briefs.ids), tuple(sorted(streams[int(each)] for each in own))
+
+    def _where(
+        self,
+        known: _Known,
+        found: Sequence[Several],
+        behaved: Sequence[StoredBehaviour],
+        streams: Mapping[int, str],
+    ) -> Iterable[At]:
+        """Where detections are, the gravest first, and of every rule the first one before the second one of any."""
+        places = [_place(each.first, each.gravity) for each in found]
+        places += [_place(each.stored, LEVELS.index(each.stored.detection.level)) for each in behaved]
+        if self._question.kind not in OWN:
+            places += self._places(known)
+        of_rules: dict[str, list[Place]] = {}
+        for each in sorted(places, key=lambda each: (-each.gravity, each.time_us)):
+            of_rules.setdefault(each.rule_id, []).append(each)
+        numbers = {name: number for number, name in streams.items()}
+        ranked = [some[0] for some in of_rules.values()] + [each for some in of_rules.values() for each in some[1:]]
+        return dict.fromkeys(At(int(each.organisation), numbers.get(each.stream, 0), each.day) for each in ranked)
 
     def _weighed(
         self, others: Mapping[tuple[ObservableKind, str], object]
@@ -494,7 +538,7 @@ class _Asking:
         self,
         known: _Known,
         said: Sequence[IndicatorFact],
-        found: Sequence[StoredDetection],
+        found: Sequence[Several],
         usual: Mapping[str, Background],
         weighed: Mapping[tuple[ObservableKind, str], Weighed],
         behaved: Sequence[StoredBehaviour],
@@ -536,20 +580,18 @@ class _Asking:
             tactic_names={each.id: self._says(each.en, each.zh) for each in self._attack.tactics},
         )
 
-    def _detection_facts(
-        self, found: Sequence[StoredDetection], usual: Mapping[str, Background]
-    ) -> list[DetectionFact]:
-        by_rule: dict[str, list[StoredDetection]] = {}
+    def _detection_facts(self, found: Sequence[Several], usual: Mapping[str, Background]) -> list[DetectionFact]:
+        by_rule: dict[str, list[Several]] = {}
         for each in found:
-            if each.detection.kind not in ("indicator", "behaviour"):
-                by_rule.setdefault(each.detection.rule_id, []).append(each)
+            if each.first.detection.kind not in ("indicator", "behaviour"):
+                by_rule.setdefault(each.first.detection.rule_id, []).append(each)
         return [
             DetectionFact(
                 rule_id=rule_id,
-                title=several[0].detection.rule_title,
-                level=LEVELS[max(LEVELS.index(each.detection.level) for each in several)],
-                tactics=self._tactics(several[0].detection.attack),
-                count=len(several),
+                title=several[0].first.detection.rule_title,
+                level=LEVELS[max(each.gravity for each in several)],
+                tactics=self._tactics(several[0].first.detection.attack),
+                count=sum(each.count for each in several),
                 hosts=usual[rule_id].hosts if rule_id in usual else 1,
             )
             for rule_id, several in by_rule.items()
@@ -594,41 +636,41 @@ class _Asking:
             return ""
         return found
 
-    def _contacts(self, found: Sequence[StoredDetection], usual: Mapping[str, Background]) -> list[Contact]:
+    def _contacts(self, found: Sequence[Several], usual: Mapping[str, Background]) -> list[Contact]:
         """Indicators that were hit in events of the entity, each once."""
-        days: dict[str, set[int | None]] = {}
-        worst: dict[str, StoredDetection] = {}
+        days: dict[str, set[int]] = {}
+        at_least: dict[str, int] = {}
+        worst: dict[str, Several] = {}
         for each in found:
-            rule_id = each.detection.rule_id
-            if each.detection.kind != "indicator" or tuple(rule_id.split(":", 1)) in self._meant:
+            rule_id = each.first.detection.rule_id
+            if each.first.detection.kind != "indicator" or tuple(rule_id.split(":", 1)) in self._meant:
                 continue
-            days.setdefault(rule_id, set()).add(each.day)
-            if rule_id not in worst or _gravity(each) > _gravity(worst[rule_id]):
+            days.setdefault(rule_id, set()).update(time_us // US_PER_DAY for time_us in each.times_us)
+            at_least[rule_id] = max(at_least.get(rule_id, 1), each.days)
+            if rule_id not in worst or each.gravity > worst[rule_id].gravity:
                 worst[rule_id] = each
         return [
             Contact(
-                what=each.detection.rule_title,
-                opinion="malicious" if each.detection.level in ("high", "critical") else "suspicious",
+                what=each.first.detection.rule_title,
+                opinion="malicious" if each.first.detection.level in ("high", "critical") else "suspicious",
                 hosts=usual[rule_id].hosts if rule_id in usual else 1,
                 # Behind one address there may be a thousand names, and each is visited again and again.
-                days=1 if rule_id.startswith("ip:") else len(days[rule_id]),
+                days=1 if rule_id.startswith("ip:") else max(at_least[rule_id], len(days[rule_id])),
             )
             for rule_id, each in worst.items()
         ]
 
     def _company(self, known: _Known) -> Company | None:
         """The host with most of an intrusion among the few that it was seen on."""
-        if self._question.kind in OWN or not 0 < len(known.seen_with.hosts) <= story.COMPANY_MAX:
+        question = self._question
+        if question.kind in OWN or not 0 < len(known.seen_with.hosts) <= story.COMPANY_MAX:
             return None
         best: Company | None = None
         for host in sorted(known.seen_with.hosts):
-            found = self._detections_of(hosts=[host])
-            tactics = {
-                tactic
-                for each in found
-                if each.detection.level in ("high", "critical")
-                for tactic in self._tactics(each.detection.attack)
-            }
+            techniques = techniques_found(
+                question.workspace, question.scope, host, GRAVE, organisation=question.organisation
+            )
+            tactics = self._tactics(sorted(techniques))
             if best is None or len(tactics) > best.tactics:
                 best = Company(host=host, tactics=len(tactics))
         return best
@@ -642,10 +684,11 @@ class _Asking:
                 )
             )
         if self._outlook.holes:
-            number = len(self._outlook.holes)
+            number = f"{len(self._outlook.holes):,}"
             self._unknown.append(
                 self._says(
-                    f"{number} holes in what could be seen, see coverage", f"可见范围存在 {number} 处缺口，见覆盖说明"
+                    f"not everything could be seen, see coverage (silences and gaps: {number})",
+                    f"并非一切可见，见覆盖说明（无日志与中断共 {number} 处）",
                 )
             )
 
@@ -654,8 +697,15 @@ class _Asking:
         return bool(looked_at(self._question.workspace, self._question.scope))
 
 
-def _gravity(found: StoredDetection) -> int:
-    return LEVELS.index(found.detection.level)
+def _place(each: StoredDetection, gravity: int) -> Place:
+    one = each.detection
+    return Place(gravity, one.time_us or 0, one.rule_id, each.organisation, one.stream, each.day)
+
+
+def _and(found: Sequence[Several], more: Sequence[StoredDetection]) -> list[Several]:
+    """Groups, and those of more detections that are not in them."""
+    known = {each.first.detection.rule_id for each in found}
+    return [*found, *together(each for each in more if each.detection.rule_id not in known)]
 
 
 def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[Contact]:
@@ -669,48 +719,3 @@ def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[
 def _sides(terms: Sequence[Term], sign: int) -> tuple[str, ...]:
     ranked = sorted((term for term in terms if term.points * sign > 0), key=lambda term: -term.points * sign)
     return tuple(term.says for term in ranked)
-
-
-def choose(briefs: Sequence[Brief], found: Sequence[StoredDetection]) -> list[Brief]:
-    """The segments that matter most: those of the gravest detections, the first and last of each stream, the rest.
-
-    All of them if they are few.
-    """
-    if len(briefs) <= SEGMENTS_READ_MAX and sum(brief.rows for brief in briefs) <= ROWS_READ_MAX:
-        return list(briefs)
-    by_day = sorted(briefs, key=lambda brief: (brief.day is None, brief.day or 0, brief.id))
-    by_place: dict[tuple[object, ...], list[Brief]] = {}
-    for brief in by_day:
-        by_place.setdefault((brief.organisation, brief.stream, brief.day), []).append(brief)
-    of_streams: dict[str, list[Brief]] = {}
-    for brief in by_day:
-        of_streams.setdefault(brief.stream, []).append(brief)
-    wanted: dict[int, Brief] = {}
-
-    def want(some: Iterable[Brief], limit: int) -> None:
-        for brief in some:
-            if len(wanted) >= limit:
-                return
-            wanted.setdefault(brief.id, brief)
-
-    ranked = sorted(found, key=lambda each: (-LEVELS.index(each.detection.level), each.detection.time_us or 0, each.id))
-    # Of every rule the first one comes before the second one of any.
-    of_rules: dict[str, list[StoredDetection]] = {}
-    for each in ranked:
-        of_rules.setdefault(each.detection.rule_id, []).append(each)
-    ranked = [some[0] for some in of_rules.values()] + [each for some in of_rules.values() for each in some[1:]]
-    places = dict.fromkeys((each.organisation, each.detection.stream, each.day) for each in ranked)
-    want((brief for place in places for brief in by_place.get(place, ())), SEGMENTS_READ_MAX * 2 // 3)
-    want(by_day[:2], SEGMENTS_READ_MAX)
-    want(by_day[-2:], SEGMENTS_READ_MAX)
-    want((some[0] for some in of_streams.values()), SEGMENTS_READ_MAX)
-    want((some[-1] for some in of_streams.values()), SEGMENTS_READ_MAX)
-    step = max(1, len(by_day) // SEGMENTS_READ_MAX)
-    want(by_day[::step], SEGMENTS_READ_MAX)
-    chosen: list[Brief] = []
-    rows = 0
-    for brief in wanted.values():
-        if rows < ROWS_READ_MAX:
-            chosen.append(brief)
-            rows += brief.rows
-    return chosen

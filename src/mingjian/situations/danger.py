@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mingjian.situations.counting import different
 from mingjian.situations.grouping import Floats, Ints
 from mingjian.situations.policy import Policy
-from mingjian.situations.standing import Standing
-from mingjian.store.evidence import BAD, Loaded
+from mingjian.situations.standing import Part
+from mingjian.store.evidence import BAD
 
 
 class Sections(NamedTuple):
@@ -54,22 +55,20 @@ def sections_of(labels: Ints) -> Sections:
     return Sections(found, members, starts)
 
 
-def dangers_of(
-    sections: Sections, loaded: Loaded, standing: Standing, tactics: Ints, accounts: Ints, policy: Policy
-) -> Dangers:
-    """Weigh situations. ``tactics``: bits of each detection's rule; ``accounts``: number of its person, 0 for none."""
+def dangers_of(sections: Sections, part: Part, tactics: Ints, policy: Policy) -> Dangers:
+    """Weigh situations. ``tactics``: bits of each detection's rule."""
     members, starts = sections.members, sections.starts
     if not len(starts):
         nothing, none = np.zeros(0, np.int64), np.zeros(0)
         return Dangers(nothing, nothing, nothing, nothing, nothing, nothing, none, none, none, none, nothing)
     known = policy.danger
-    level = np.maximum.reduceat(loaded.levels[members], starts)
+    level = np.maximum.reduceat(part.levels[members], starts)
     bits = np.bitwise_or.reduceat(tactics[members], starts)
     section = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(members))))
-    rules = _different(section, loaded.rules[members])
-    hosts = _different(section, loaded.hosts[members])
-    people = _different(section, accounts[members])
-    has_indicator = np.maximum.reduceat(loaded.flags[members] & BAD, starts)
+    rules, hosts, people = (
+        different(section, values[members], len(starts)) for values in (part.rules, part.hosts, part.people)
+    )
+    has_indicator = np.maximum.reduceat(part.flags[members] & BAD, starts)
     base = np.array(list(known.severity.values()))[level]
     further = np.clip(_ones(bits) - 1, 0, known.tactics_max)
     severity: Floats = (base * (1 + known.tactic * further)).astype(np.float64)
@@ -81,16 +80,9 @@ def dangers_of(
     spread = np.minimum(
         far.max, 1 + far.host * np.log2(np.maximum(hosts, 1)) + far.account * np.log2(np.maximum(people, 1))
     )
-    novelty = np.maximum.reduceat(standing.rarity[members], starts)
+    novelty = np.maximum.reduceat(part.rarity[members], starts)
     danger = np.round(severity * confidence * spread * novelty * 1000).astype(np.int64)
     return Dangers(level, bits, rules, hosts, people, has_indicator, severity, confidence, spread, novelty, danger)
-
-
-def _different(section: Ints, values: Ints) -> Ints:
-    """How many different values (but 0) each section has."""
-    size = int(section[-1]) + 1
-    pairs = np.unique(np.stack([section, values], axis=1)[values != 0], axis=0)
-    return np.bincount(pairs[:, 0], minlength=size)
 
 
 def _ones(bits: Ints) -> Ints:

@@ -253,8 +253,9 @@ def beside(
     """
     near = _near(columns, parties, labels, within_us)
     sharing = _sharing(columns, labels, join, telling)
-    found = np.unique(np.concatenate([near, sharing]), axis=0)
-    return found[:, 0], found[:, 1]
+    both = np.concatenate([near, sharing])
+    found = np.unique(both[:, 0] << 32 | both[:, 1])
+    return found >> 32, found & 0xFFFFFFFF
 
 
 def _sharing(columns: Columns, labels: Ints, join: float, telling: Mask) -> Ints:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from mingjian.hunt.evidence import EvidenceReader
-from mingjian.situations.policy import policy, policy_digest
-from mingjian.situations.regrouping import Regrouped, regroup
+from mingjian.situations.policy import policy
+from mingjian.situations.regrouping import Regrouped, Regrouper, is_grouped
 from mingjian.sources.definitions import SourceBook
 from mingjian.store.catalogue import organisations
-from mingjian.store.evidence import evidence_count, grouped_state, last_detection, set_grouped_state
+from mingjian.store.evidence import last_detection, organisations_with_news
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
@@ -42,8 +42,8 @@ class Keeper:
         self._lists = WarningLists(cache_folder=cache_folder) if lists is None else lists
         self._scope = Scope.of_operator()
         self._reader: EvidenceReader | None = None
-        self._looked_at: dict[OrganisationId, int] = {}
-        self._last = -1
+        self._regrouper = Regrouper(workspace)
+        self._last = 0
         self._look_again_s = 0.0
 
     def step(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
@@ -53,30 +53,34 @@ class Keeper:
             StorageError: the workspace cannot be read, or not written to.
         """
         last = last_detection(self._workspace)
-        if last == self._last and time.monotonic() < self._look_again_s:
+        is_due = time.monotonic() >= self._look_again_s
+        if last == self._last and not is_due:
             return False
+        # Of all organisations now and then: detections go as well, are hidden, or are committed late.
+        after = max(0, self._last - LATE_NUMBERS) if is_due else self._last
+        asked = [each.id for each in organisations(self._workspace, self._scope)]
+        if not is_due:
+            news = organisations_with_news(self._workspace, after)
+            asked = [each for each in asked if each in news]
         was_busy = False
-        for organisation in organisations(self._workspace, self._scope):
-            was_busy = self._bring_up_to_date(organisation.id, should_stop) is not None or was_busy
+        for organisation in asked:
+            was_busy = self._bring_up_to_date(organisation, should_stop, after) is not None or was_busy
             if should_stop():
                 return was_busy
-            self._looked_at[organisation.id] = last
         self._last = last
-        self._look_again_s = time.monotonic() + LOOK_AGAIN_S
+        if is_due:
+            self._look_again_s = time.monotonic() + LOOK_AGAIN_S
         return was_busy
 
-    def _bring_up_to_date(self, organisation: OrganisationId, should_stop: Callable[[], bool]) -> Regrouped | None:
+    def _bring_up_to_date(
+        self, organisation: OrganisationId, should_stop: Callable[[], bool], after: int
+    ) -> Regrouped | None:
         """Do it for one organisation; None if nothing has changed since it was done last."""
         if self._reader is None:
             self._reader = EvidenceReader(
                 self._workspace, self._scope, self._sources, self._lists, is_observer=policy().is_observer
             )
-        after = max(0, self._looked_at.get(organisation, 0) - LATE_NUMBERS)
         self._reader.gather(organisation, should_stop, after_id=after)
-        # Detections go as well (a correlation that does not hold any more), or are hidden: then the numbers differ.
-        state = f"{policy_digest()} {evidence_count(self._workspace, organisation)}"
-        if should_stop() or grouped_state(self._workspace, organisation) == state:
+        if should_stop() or is_grouped(self._workspace, organisation):
             return None
-        done = regroup(self._workspace, self._scope, organisation)
-        set_grouped_state(self._workspace, organisation, state)
-        return done
+        return self._regrouper.regroup(self._scope, organisation)

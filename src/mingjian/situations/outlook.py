@@ -9,25 +9,40 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from mingjian.hunt.answer import Answer
-from mingjian.hunt.holes import Hole, Window, holes
+from mingjian.hunt.answer import NAME_SEPARATOR, Answer
+from mingjian.hunt.holes import Hole, HoleKind, Window, holes
 from mingjian.hunt.indicating import question_about
 from mingjian.model.sources import ObservableKind
+from mingjian.situations.naming import label_of
 from mingjian.sources.definitions import SourceBook
 from mingjian.store.entities import domains_of_hosts, hosts_known, state_of_lake
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
 
-FORMAT: Final = 2
-HOLES_MAX: Final = 500
+FORMAT: Final = 3
+HOLES_MAX: Final = 2_000
 """So many holes are kept, the most relevant first."""
 FILES_MAX: Final = 64
+_OF_EVERYBODY: Final[frozenset[HoleKind]] = frozenset({"not-run", "damaged", "never", "field"})
+"""What weighs on any answer."""
 SUFFIX: Final = ".outlook"
+
+
+class About(NamedTuple):
+    """Whom holes may matter to."""
+
+    labels: Collection[str]
+    """First labels of hosts: its own, or of those on which it was seen."""
+    streams: Collection[str]
+    """In which it was seen."""
+    organisations: Collection[str]
+    """Names of those that saw it."""
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -39,9 +54,24 @@ class Outlook(msgspec.Struct, frozen=True):
     domains: dict[int, tuple[str, ...]] = {}
     """Organisation → domains that its hosts are in."""
 
-    def answer(self, found: int) -> Answer:
-        """The answer to a question of which so many events were found."""
-        return Answer(found=found, window=self.window, holes=self.holes)
+    def answer(self, found: int, about: About) -> Answer:
+        """The answer to a question of which so many events were found; what matters most to whom it is about first."""
+        ranked = sorted(self.holes, key=lambda hole: _closeness(hole, about))
+        return Answer(found=found, window=self.window, holes=tuple(ranked))
+
+
+def _closeness(hole: Hole, about: About) -> int:
+    """How close a hole is: 0 if it is about the same hosts, 1 about the same streams, 2 the same organisation."""
+    if hole.kind in _OF_EVERYBODY:
+        return 0
+    if hole.organisation and about.organisations and hole.organisation not in about.organisations:
+        return 3
+    if hole.kind in ("host", "host-never"):
+        names = {label_of(name) for name in hole.what.split(NAME_SEPARATOR)}
+        return 0 if names & set(about.labels) else 2
+    if hole.kind in ("stream", "retention"):
+        return 1 if hole.what in about.streams else 2
+    return 2
 
 
 def outlook(

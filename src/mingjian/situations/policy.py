@@ -143,6 +143,27 @@ def policy_digest() -> str:
     return hashlib.blake2b((DATA_FOLDER / FILE).read_bytes(), digest_size=8).hexdigest()
 
 
+_INTERNAL: Final = (
+    "10.",
+    "192.168.",
+    *(f"172.{second}." for second in range(16, 32)),
+    *(f"100.{second}." for second in range(64, 128)),
+    "fc",
+    "fd",
+)
+_NOBODYS: Final = (
+    "0.",
+    "127.",
+    "169.254.",
+    *(f"{first}." for first in range(224, 240)),
+    "fe8",
+    "fe9",
+    "fea",
+    "feb",
+    "ff",
+)
+
+
 def is_internal(address: str) -> bool:
     """Whether an address (in canonical form) is one of the inside: private, shared, unique local.
 
@@ -151,15 +172,7 @@ def is_internal(address: str) -> bool:
     >>> is_internal("10.0.0.1"), is_internal("192.0.2.1"), is_internal("fd00::1"), is_internal("172.32.0.1")
     (True, False, True, False)
     """
-    if ":" in address:
-        return address.startswith(("fc", "fd"))
-    first, second = _octets(address)
-    return (
-        first == 10
-        or (first, second) == (192, 168)
-        or (first == 172 and 16 <= second < 32)
-        or (first == 100 and 64 <= second < 128)
-    )
+    return address.startswith(_INTERNAL)
 
 
 def is_nobody(address: str) -> bool:
@@ -168,16 +181,4 @@ def is_nobody(address: str) -> bool:
     >>> is_nobody("127.0.0.1"), is_nobody("fe80::1"), is_nobody("239.1.1.1"), is_nobody("192.0.2.1")
     (True, True, True, False)
     """
-    if ":" in address:
-        return address in ("::", "::1") or address.startswith(("fe8", "fe9", "fea", "feb", "ff"))
-    first, second = _octets(address)
-    return first in (0, 127) or (first, second) == (169, 254) or 224 <= first < 240 or address == "255.255.255.255"
-
-
-def _octets(address: str) -> tuple[int, int]:
-    parts = address.split(".", 2)
-    return (
-        (int(parts[0]), int(parts[1]))
-        if len(parts) == 3 and parts[0].isdecimal() and parts[1].isdecimal()
-        else (-1, -1)
-    )
+    return address.startswith(_NOBODYS) or address in ("::", "::1", "255.255.255.255")

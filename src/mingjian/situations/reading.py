@@ -26,8 +26,6 @@ from mingjian.store.workspace import Workspace
 
 OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape")
 """Of a block all of these are needed: read together, for each reading of a small segment costs as much."""
-GROUPS_PER_BLOCK_MAX: Final = 32
-"""So many groups of one block are read; of more, the rarest."""
 
 
 class Alike(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +42,7 @@ class Alike(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     first_us: int | None
     last_us: int | None
-    input_id: int
+    file: str
     number: int
     """Where the first of them is."""
 
@@ -87,8 +85,9 @@ def read_segment(
     row: SegmentRow,
     kind: ObservableKind,
     value: str,
+    groups_max: int,
 ) -> Read:
-    """Read the events of one segment in which an observable stands.
+    """Read the events of one segment in which an observable stands: of each block no more than so many groups.
 
     Raises:
         StorageError: the segment is damaged, or not there any more.
@@ -108,7 +107,9 @@ def read_segment(
                 numbers = part.numbers
                 at = cast("list[int]", places.tolist())
                 pointers.update(zip(inputs, (numbers[place] for place in at), strict=True))
-                groups += _groups(row, view, part, places, Observed(kind, value, ""))
+                groups += _groups(
+                    _Where(row, history.file_of), view, part, places, Observed(kind, value, ""), groups_max
+                )
     return Read(groups, rows, pointers)
 
 
@@ -131,9 +132,31 @@ def rows_with(view: View, block: SegmentBlock, kind: ObservableKind, value: str)
                 unsure |= mask
             else:
                 sure |= mask
-    for place in np.flatnonzero(unsure & ~sure).tolist():
-        sure[place] = any(each[:2] == (kind, value) for each in observables(view, block.record(place)))
+    doubtful = np.flatnonzero(unsure & ~sure)
+    if len(doubtful):
+        sure[doubtful] = _looked_into(view, block, doubtful, asked, Observed(kind, value, ""))
     return np.flatnonzero(sure)
+
+
+def _looked_into(
+    view: View, block: SegmentBlock, places: Column, asked: Sequence[Observation], wanted: Observed
+) -> Mask:
+    """Whether an observable is among those of records that are looked into: one of all that are alike in its fields."""
+    fields = dict.fromkeys(name for each in asked for name in _names(each.field))
+    paths = [
+        path for path in dict.fromkeys(path for name in fields for path in view.paths(name)) if block.is_there(path)
+    ]
+    number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
+    _, first = np.unique(number, return_index=True)
+    columns = block.columns(paths, cast("list[int]", places[first].tolist()))
+    found = np.zeros(len(first), np.bool_)
+    for at in range(len(first)):
+        about: Record = {}
+        for path, column in zip(paths, columns, strict=True):
+            if (cell := column[at]) is not MISSING:
+                about[path] = cell
+        found[at] = any(each[:2] == wanted[:2] for each in observables(view, about))
+    return found[number]
 
 
 def _names(field: str) -> list[str]:
@@ -161,7 +184,22 @@ def _holds(value: Value | Missing, holds: Callable[[str], bool]) -> bool:
     return value is not MISSING and any(holds(text) for text in leaves_of(value))
 
 
-def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wanted: Observed) -> Iterator[Alike]:
+class _Where(NamedTuple):
+    """Where a block is from."""
+
+    row: SegmentRow
+    file_of: Callable[[int], str]
+
+    def first(self, block: SegmentBlock, places: Sequence[int]) -> int:
+        """Of events of the same time the one that stands first: the same however the store was filled."""
+        if len(places) == 1:
+            return places[0]
+        return min(places, key=lambda place: (self.file_of(int(block.inputs[place])), block.numbers[place]))
+
+
+def _groups(
+    where: _Where, view: View, block: SegmentBlock, places: Column, wanted: Observed, groups_max: int
+) -> Iterator[Alike]:
     """The events at some places of a block, all of which have the observable, alike ones together."""
     stream = view.stream
     paths = [path for path in _paths(view) if block.is_there(path)]
@@ -169,11 +207,12 @@ def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wa
     counts = np.bincount(number)
     times = block.times_us
     chosen: list[tuple[int, int, int | None, int | None]] = []
-    for group in _chosen(np.argsort(counts, kind="stable")):
+    for group in _chosen(np.argsort(counts, kind="stable"), groups_max):
         members = cast("list[int]", places[number == group].tolist())
-        dated = [(time_us, place) for place in members if (time_us := times[place]) is not None]
-        first = min(dated) if dated else (None, members[0])
-        chosen.append((first[1], int(counts[group]), first[0], max(dated)[0] if dated else None))
+        dated = [time_us for place in members if (time_us := times[place]) is not None]
+        first_us = min(dated, default=None)
+        first = where.first(block, [place for place in members if times[place] == first_us])
+        chosen.append((first, int(counts[group]), first_us, max(dated, default=None)))
     # Under its whole path a value is found as it would be in the record itself.
     columns = block.columns(paths, [place for place, *_ in chosen])
     for at, (place, count, first_us, last_us) in enumerate(chosen):
@@ -184,7 +223,7 @@ def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wa
         about = envelope(view, record)
         seen = observables(view, record)
         yield Alike(
-            organisation=row.key.organisation,
+            organisation=where.row.key.organisation,
             stream=stream.name,
             roles=tuple(sorted({each.role for each in seen if each[:2] == wanted[:2]})),
             host=storable(about.host),
@@ -193,7 +232,7 @@ def _groups(row: SegmentRow, view: View, block: SegmentBlock, places: Column, wa
             count=count,
             first_us=first_us,
             last_us=last_us,
-            input_id=int(block.inputs[place]),
+            file=where.file_of(int(block.inputs[place])),
             number=block.numbers[place],
         )
 
@@ -205,11 +244,11 @@ def _paths(view: View) -> list[str]:
     return list(dict.fromkeys(path for field in fields for name in _names(field) for path in view.paths(name)))
 
 
-def _chosen(rising: Column) -> list[int]:
+def _chosen(rising: Column, groups_max: int) -> list[int]:
     """Groups that are read: the smallest and the largest."""
     ranked = cast("list[int]", rising.tolist())
-    half = GROUPS_PER_BLOCK_MAX // 2
-    return ranked if len(ranked) <= GROUPS_PER_BLOCK_MAX else [*ranked[:half], *ranked[-half:]]
+    half = groups_max // 2
+    return ranked if len(ranked) <= groups_max else [*ranked[:half], *ranked[-half:]]
 
 
 def _numbered(columns: Sequence[Column]) -> Column:
@@ -232,11 +271,12 @@ def united(reads: Iterable[Read]) -> list[Alike]:
     return sorted(known.values(), key=_place)
 
 
-def _place(each: Alike) -> tuple[bool, int, str, int]:
-    return each.first_us is None, each.first_us or 0, each.stream, each.number
+def _place(each: Alike) -> tuple[bool, int, str, int, str, tuple[str, ...], str, str]:
+    when = each.first_us is None, each.first_us or 0
+    return *when, each.file, each.number, each.stream, each.roles, each.host, each.account
 
 
 def _both(one: Alike, other: Alike) -> Alike:
-    first = min(one, other, key=lambda each: (each.first_us is None, each.first_us or 0))
+    first = min(one, other, key=_place)
     lasts = [each.last_us for each in (one, other) if each.last_us is not None]
     return msgspec.structs.replace(first, count=one.count + other.count, last_us=max(lasts, default=None))

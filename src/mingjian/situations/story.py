@@ -25,7 +25,7 @@ from mingjian.situations.reading import Alike
 from mingjian.situations.verdict import Inference
 from mingjian.sources.envelope import Observed
 from mingjian.store.behaviours import StoredBehaviour
-from mingjian.store.detections import StoredDetection
+from mingjian.store.detectiongroups import Several
 
 EVENT_LINES_MAX: Final = 80
 """So many lines of the timeline are about events that no detection is about …"""
@@ -80,31 +80,25 @@ def pointer(organisation: str, file: str, record: int) -> Pointer:
 
 
 def detection_steps(
-    found: Sequence[StoredDetection], names: Mapping[int, str], tactics_of: Callable[[Sequence[str]], tuple[str, ...]]
+    found: Sequence[Several], names: Mapping[int, str], tactics_of: Callable[[Sequence[str]], tuple[str, ...]]
 ) -> list[Step]:
-    """Detections in the order of time, those of one rule on one host for one account together."""
-    groups: dict[tuple[object, ...], list[StoredDetection]] = {}
-    for each in found:
-        one = each.detection
-        groups.setdefault((each.organisation, one.rule_id, one.host, one.account), []).append(each)
+    """Detections, those of one rule on one host for one account in one line; the gravest first."""
     steps: list[Step] = []
-    for several in groups.values():
-        first = min(several, key=_when)
-        times = [each.detection.time_us for each in several if each.detection.time_us is not None]
-        one = first.detection
+    for several in found:
+        one = several.first.detection
         steps.append(
             Step(
                 kind="detection",
-                time=time_text(min(times, default=None)),
-                last=time_text(max(times, default=None)),
-                count=len(several),
+                time=time_text(several.first_us),
+                last=time_text(several.last_us),
+                count=several.count,
                 is_exact=True,
                 says=one.rule_title,
                 stream=one.stream,
                 roles=(),
                 host=one.host,
                 account=one.account,
-                evidence=pointer(names.get(first.organisation, ""), one.file, one.record),
+                evidence=pointer(names.get(several.first.organisation, ""), one.file, one.record),
                 level=one.level,
                 rule=one.rule_id,
                 techniques=one.attack,
@@ -154,15 +148,9 @@ def _last_of(text: str) -> str | None:
     return time_text(parse_time_us(text)) if text else None
 
 
-def _when(each: StoredDetection) -> tuple[bool, int, str, int]:
-    one = each.detection
-    return one.time_us is None, one.time_us or 0, one.file, one.record
-
-
 def event_steps(
     groups: Sequence[Alike],
     names: Mapping[int, str],
-    file_of: Callable[[int], str],
     weight: Callable[[Observed], int],
     language: Language,
     *,
@@ -204,7 +192,7 @@ def event_steps(
                 roles=each.roles,
                 host=each.host,
                 account=each.account,
-                evidence=pointer(names.get(each.organisation, ""), file_of(each.input_id), each.number),
+                evidence=pointer(names.get(each.organisation, ""), each.file, each.number),
                 rank=chosen[place],
             )
         )
@@ -315,7 +303,7 @@ def touched(groups: Sequence[Alike], own: frozenset[tuple[str, str]]) -> dict[tu
     """The other observables of events that were read: roles, and when they were seen first."""
     found: dict[tuple[ObservableKind, str], Touched] = {}
     for each in groups:
-        for other in each.others:
+        for other in sorted(each.others):
             if other[:2] in own:
                 continue
             known = found.setdefault((other.kind, other.value), Touched(set(), each.first_us))

@@ -54,6 +54,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     memberships: tuple[Membership, ...]
     has_password: bool
     has_totp: bool
+    passkeys: int
+    """How many there are."""
     created_us: int
     signed_in_us: int | None
 
@@ -95,7 +97,8 @@ def key_of_name(name: str) -> str:
 
 def read_users(connection: sa.Connection, condition: sa.ColumnElement[bool] | None = None) -> list[User]:
     """Users with all their roles, by name, within a transaction. For the store's own use."""
-    query = sa.select(t.users).order_by(t.users.c.name_key)
+    keys = sa.select(sa.func.count()).where(t.passkeys.c.user_id == t.users.c.id).scalar_subquery()
+    query = sa.select(t.users, keys.label("passkeys")).order_by(t.users.c.name_key)
     roles = sa.select(t.memberships).order_by(t.memberships.c.id)
     if condition is not None:
         query = query.where(condition)
@@ -126,6 +129,7 @@ def _user(row: sa.Row[Any], memberships: Sequence[Membership]) -> User:
         memberships=tuple(memberships),
         has_password=row.password is not None,
         has_totp=row.totp is not None,
+        passkeys=row.passkeys,
         created_us=row.created_us,
         signed_in_us=row.signed_in_us,
     )
@@ -332,7 +336,7 @@ def first_run_link(workspace: Workspace) -> Secret | None:
 
 
 def remove_second_factor(workspace: Workspace, scope: Scope, public_id: str) -> None:
-    """Take the one-time codes of a user away who has lost them, and end the user's sessions.
+    """Take the one-time codes and the passkeys of a user away who has lost them, and end the user's sessions.
 
     Raises:
         NotFound: there is no such user.
@@ -341,8 +345,9 @@ def remove_second_factor(workspace: Workspace, scope: Scope, public_id: str) -> 
     with workspace.begin() as connection:
         user = manageable(connection, scope, public_id)
         connection.execute(sa.update(t.users).where(t.users.c.id == user.id).values(totp=None))
+        connection.execute(sa.delete(t.passkeys).where(t.passkeys.c.user_id == user.id))
         connection.execute(sa.delete(t.sessions).where(t.sessions.c.user_id == user.id))
-        before = {"name": user.name, "codes": user.has_totp}
+        before = {"name": user.name, "codes": user.has_totp, "passkeys": user.passkeys}
         act(workspace, connection, scope, "user.factors", about=user.public_id, organisation=_home(user), before=before)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from mingjian.errors import LimitExceeded
+from mingjian.errors import TooManyRequests
 from mingjian.store import tables as t
 from mingjian.store.catalogue import insert_for
 from mingjian.store.workspace import Workspace
@@ -31,7 +31,7 @@ def count_try(workspace: Workspace, *, account: str, address: str) -> None:
     ``account`` says whose it is: a name that was typed, or ``#`` and the number of a user.
 
     Raises:
-        LimitExceeded: there were too many without a success; this one must not be looked at.
+        TooManyRequests: there were too many without a success; this one must not be looked at.
     """
     now = workspace.clock_us()
     kinds = (
@@ -47,7 +47,7 @@ def count_try(workspace: Workspace, *, account: str, address: str) -> None:
     for (limit, bound, _), made in zip(kinds, tries, strict=True):
         if made > bound:
             hint = f"try again in {WINDOW_S // 60} minutes; a new sign-in link works at once"
-            raise LimitExceeded(limit, bound, hint=hint)
+            raise TooManyRequests(limit, bound, retry_after_s=WINDOW_S, hint=hint)
 
 
 def forget_tries(connection: sa.Connection, *, account: str, address: str) -> None:

@@ -8,8 +8,9 @@ without reading the others.
 from __future__ import annotations
 
 import heapq
-from itertools import islice
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Sequence
+from itertools import islice, product
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -19,16 +20,36 @@ from mingjian.model.rules import LEVELS, Level
 from mingjian.store import tables as t
 from mingjian.store.catalogue import within
 from mingjian.store.detections import StoredDetection, rows_as_detections
+from mingjian.store.narrowing import EVERY, Condition, Names, Part, clause, parts_of
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 PAGE_ROWS_MAX: Final = 1_000
 """So many are given at once."""
+LOOKED_AT_MAX: Final = 20_000
+"""So many rows a page looks at, over all indexes by which it reads; if they are not enough it says how far it came."""
+LOOKED_AT_MIN: Final = 2_000
+"""So many of each index at least."""
+STEP_GROWTH: Final = 4
+"""They are looked at in steps, each so many times as large as the one before: what is frequent is found at once."""
+GROUPS_MAX: Final = 500
+"""So many groups are listed."""
 
 Order: TypeAlias = Literal["newest", "oldest", "found"]
 """By the time of the event, the newest or the oldest first; or by when it was found, the latest first."""
 ORDERS: Final[tuple[Order, ...]] = ("newest", "oldest", "found")
+GroupBy: TypeAlias = Literal["rule", "level", "host", "account", "organisation", "kind", "stream", "found_by"]
+_GROUPS: Final[dict[GroupBy, str]] = {
+    "rule": "rule_id",
+    "level": "level",
+    "host": "host",
+    "account": "account",
+    "organisation": "organisation_id",
+    "kind": "kind",
+    "stream": "stream_id",
+    "found_by": "found_by",
+}
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +66,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     found_by: str = ""
     first_us: int | None = None
     until_us: int | None = None
+    conditions: tuple[Condition, ...] = ()
+    names: Names = Names(is_whole=False)
+    """What conditions on names are looked up in; without it they are tried row by row."""
 
 
 class Portion(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +77,42 @@ class Portion(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[StoredDetection]
     after: str | None
     """Where the next page begins; None if there is none."""
+    is_cut: bool = False
+    """Looking ended before the page was full: there may be more behind ``after``."""
+    looked_to_us: int | None = None
+    """If it was cut, up to which time."""
+
+
+class Counted(NamedTuple):
+    """How many there are."""
+
+    several: int
+    is_bound: bool
+    """There may be more."""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Detections that have the same in a column."""
+
+    value: str
+    title: str
+    """Of a rule."""
+    count: int
+    level: Level
+    """The gravest."""
+    last_us: int | None
+
+
+class Groups(msgspec.Struct, frozen=True, kw_only=True):
+    """Groups, the largest first."""
+
+    groups: tuple[Group, ...]
+    several: int
+    """So many groups there are; not all of them need be listed."""
+    total: int
+    """So many detections were counted."""
+    is_cut: bool
+    """There may be older ones that were not counted."""
 
 
 class DayCount(msgspec.Struct, frozen=True):
@@ -81,20 +141,44 @@ def browse(
         NotFound: the scope does not reach the organisation.
         SchemaError: ``after`` is no such place.
     """
-    if wanted.organisation is not None:
-        scope.check_read(wanted.organisation)
     limit = min(max(1, limit), PAGE_ROWS_MAX)
-    place = _place(after)
-    rows: list[Any] = []
     with workspace.read() as connection:
-        parts: tuple[bool, ...] = (True,) if order == "found" else (True, False)
-        for timed in parts:
-            if len(rows) <= limit and (place is None or place[0] == timed or not timed):
-                here = place if place is not None and place[0] == timed else None
-                rows += _part(connection, scope, wanted, order, timed, here, limit + 1 - len(rows))
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return Portion(rows=rows_as_detections(rows), after=_written(rows[-1], order) if more else None)
+        looked = _look(connection, _Reading(scope, wanted, order), _place(after), limit + 1)
+        places = looked.places[:limit]
+        end = places[-1] if len(looked.places) > limit else looked.end
+        table = t.detections
+        query = (
+            sa.select(table, t.streams.c.name.label("stream"))
+            .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
+            .where(table.c.id.in_([each.number for each in places]))
+        )
+        by_number = {row.id: row for row in connection.execute(query)} if places else {}
+    rows = [by_number[each.number] for each in places if each.number in by_number]
+    is_cut = looked.end is not None and len(looked.places) <= limit
+    return Portion(
+        rows=rows_as_detections(rows),
+        after=None if end is None else _written(end),
+        looked_to_us=looked.end.time_us if is_cut and looked.end is not None and looked.end.timed else None,
+        is_cut=is_cut,
+    )
+
+
+def counted(workspace: Workspace, scope: Scope, wanted: Wanted, bound: int) -> Counted:
+    """Count detections, but not beyond a bound, and without looking at more rows than a page does."""
+    reading = _Reading(scope, wanted, "newest")
+    parts = reading.parts()
+    with workspace.read() as connection:
+        if len({part.column for part in parts}) > 1:
+            looked = _look(connection, reading, None, bound + 1)
+            return Counted(min(len(looked.places), bound), len(looked.places) > bound or looked.end is not None)
+        reading.check()
+        found, is_cut = 0, False
+        budget = max(LOOKED_AT_MIN, LOOKED_AT_MAX // max(1, len(parts)))
+        for part, timed in product(parts, (True, False)):
+            if found <= bound:
+                some, end = _part(connection, reading, part, timed, None, bound + 1 - found, budget)
+                found, is_cut = found + len(some), is_cut or end is not None
+    return Counted(min(found, bound), found > bound or is_cut)
 
 
 def count_up_to(workspace: Workspace, scope: Scope, wanted: Wanted, bound: int) -> int:
@@ -103,6 +187,62 @@ def count_up_to(workspace: Workspace, scope: Scope, wanted: Wanted, bound: int) 
     some = sa.select(sa.literal(1)).select_from(table).where(*_conditions(scope, wanted)).limit(bound).subquery()
     with workspace.read() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
+
+
+def groups(workspace: Workspace, scope: Scope, wanted: Wanted, by: GroupBy, *, bound: int | None = None) -> Groups:
+    """Count detections by what they have in a column, those with the most first.
+
+    With ``bound`` only so many of those found last are looked at; else all, which takes as long as they are many.
+    """
+    table = t.detections
+    reading = _Reading(scope, wanted, "newest")
+    reading.check()
+    parts = reading.parts()
+    columns = {part.column for part in parts}
+    if len(columns) > 1 or columns == {"level"} or bound is None:
+        parts = (EVERY,)
+    conditions = _conditions(scope, wanted, with_levels=True)
+    grouped = (table.c[_GROUPS[by]], table.c.level)
+    counts = (sa.func.count(), sa.func.max(table.c.time_us), sa.func.max(table.c.rule_title))
+    rows: list[Any] = []
+    is_cut = False
+    with workspace.read() as connection:
+        for part in parts:
+            query = sa.select(*grouped, *counts).where(*conditions)
+            some = [] if part is EVERY else [table.c[part.column] == part.value]
+            if bound is None:
+                query = query.where(*some)
+            else:
+                budget = max(1, bound // max(1, len(parts)))
+                order = table.c.id.desc() if part is EVERY else table.c.time_us.desc()
+                near = sa.select(table.c.id).where(*some).order_by(order)
+                limited = near.limit(budget).subquery()
+                query = query.select_from(limited.join(table, table.c.id == limited.c.id))
+                is_cut = is_cut or connection.execute(near.limit(1).offset(budget)).first() is not None
+            rows += connection.execute(query.group_by(*grouped))
+        if by == "stream":
+            names = dict(connection.execute(sa.select(t.streams.c.id, t.streams.c.name)).all())
+            rows = [(names.get(row[0], ""), *row[1:]) for row in rows]
+    return _as_groups(rows, by, is_cut)
+
+
+def _as_groups(rows: Sequence[Any], by: GroupBy, is_cut: bool) -> Groups:
+    found: dict[object, list[Any]] = {}
+    total = 0
+    for value, level, count, last, title in rows:
+        known = found.setdefault(value, [0, "informational", None, ""])
+        known[0] += count
+        known[1] = max(known[1], level, key=LEVELS.index)
+        known[2] = max((each for each in (known[2], last) if each is not None), default=None)
+        known[3] = title
+        total += count
+    ranked = sorted(found.items(), key=lambda item: (-item[1][0], str(item[0])))
+    listed = tuple(
+        Group(value="" if value is None else str(value), title=each[3] if by == "rule" else "", count=each[0],
+              level=each[1], last_us=each[2])
+        for value, each in ranked[:GROUPS_MAX]
+    )  # fmt: skip
+    return Groups(groups=listed, several=len(found), total=total, is_cut=is_cut)
 
 
 def counts_by_day(
@@ -206,50 +346,161 @@ def _conditions(scope: Scope, wanted: Wanted, *, with_levels: bool = False) -> l
         found.append(table.c.time_us >= wanted.first_us)
     if wanted.until_us is not None:
         found.append(table.c.time_us < wanted.until_us)
-    return found
+    return found + [clause(wanted.names, each) for each in wanted.conditions]
+
+
+class _Place(NamedTuple):
+    """Where a detection stands in an order; those with a time come before those without."""
+
+    timed: bool
+    time_us: int
+    number: int
+
+
+class _Looked(NamedTuple):
+    """What was found, in order, and where looking ended if there may be more behind."""
+
+    places: list[_Place]
+    end: _Place | None
+
+
+class _Reading(NamedTuple):
+    """What is read, and in which order."""
+
+    scope: Scope
+    wanted: Wanted
+    order: Order
+
+    @property
+    def down(self) -> bool:
+        """Whether the largest comes first."""
+        return self.order != "oldest"
+
+    def check(self) -> None:
+        """Go on only if the organisation may be seen. Raises: NotFound."""
+        if self.wanted.organisation is not None:
+            self.scope.check_read(self.wanted.organisation)
+
+    def columns(self, timed: bool) -> list[sa.ColumnElement[Any]]:
+        """By what rows are ordered."""
+        table = t.detections
+        columns = [table.c.id] if self.order == "found" or not timed else [table.c.time_us, table.c.id]
+        return [column.desc() if self.down else column for column in columns]
+
+    def behind(self, part: Part, timed: bool, place: _Place | None) -> list[sa.ColumnElement[bool]]:
+        """What is true of the rows of a part behind a place: no more than the index itself can tell."""
+        table, down, wanted = t.detections, self.down, self.wanted
+        by_number = self.order == "found" or not timed
+        found: list[sa.ColumnElement[bool]] = [] if part is EVERY else [table.c[part.column] == part.value]
+        if self.order != "found":
+            found.append(table.c.time_us.is_not(None) if timed else table.c.time_us.is_(None))
+        if place is not None:
+            behind = table.c.id < place.number if down else table.c.id > place.number
+            later = table.c.time_us < place.time_us if down else table.c.time_us > place.time_us
+            if by_number:
+                found.append(behind)
+            else:
+                found.append(sa.and_(_not_before(table.c.time_us, place.time_us, down), sa.or_(later, behind)))
+        if not by_number and wanted.first_us is not None:
+            found.append(table.c.time_us >= wanted.first_us)
+        if not by_number and wanted.until_us is not None:
+            found.append(table.c.time_us < wanted.until_us)
+        return found
+
+    def parts(self) -> tuple[Part, ...]:
+        """The indexes by which it is read."""
+        wanted = self.wanted
+        if self.order == "found":
+            return (EVERY,)
+        conditions = [*wanted.conditions, *_own_conditions(wanted)]
+        readable = self.scope.readable()
+        if readable is not None:
+            conditions.append(Condition(field="organisation", values=tuple(str(each) for each in readable)))
+        found = parts_of(wanted.names, conditions)
+        return tuple(Part("level", each) for each in wanted.levels) if found is None else found
+
+
+def _own_conditions(wanted: Wanted) -> list[Condition]:
+    """The conditions of the fields that have one of their own."""
+    named = {"rule": wanted.rule_id, "host": wanted.host, "account": wanted.account}
+    if wanted.organisation is not None:
+        named["organisation"] = str(wanted.organisation)
+    return [Condition(field=name, values=(value,)) for name, value in named.items() if value]
+
+
+def _look(connection: sa.Connection, reading: _Reading, place: _Place | None, limit: int) -> _Looked:
+    """The next places, behind one."""
+    reading.check()
+    parts = reading.parts()
+    found: list[_Place] = []
+    end: _Place | None = None
+    for timed in (True,) if reading.order == "found" else (True, False):
+        if len(found) >= limit or end is not None or (place is not None and not place.timed and timed):
+            continue
+        here = place if place is not None and place.timed == timed else None
+        several: list[list[_Place]] = []
+        budget = max(LOOKED_AT_MIN, LOOKED_AT_MAX // max(1, len(parts)))
+        for part in parts:
+            some, cut = _part(connection, reading, part, timed, here, limit - len(found), budget)
+            several.append(some)
+            if cut is not None and (end is None or _key(reading, cut) < _key(reading, end)):
+                end = cut
+        merged = dict.fromkeys(heapq.merge(*several, key=lambda each: _key(reading, each)))
+        # Behind the nearest end of what was looked at, others may have something that was not looked at.
+        last = end
+        kept = (each for each in merged if last is None or _key(reading, each) <= _key(reading, last))
+        found += islice(kept, limit - len(found))
+    return _Looked(found, end if len(found) < limit else None)
+
+
+def _key(reading: _Reading, place: _Place) -> tuple[bool, int, int]:
+    return (
+        (not place.timed, -place.time_us, -place.number)
+        if reading.down
+        else (not place.timed, place.time_us, place.number)
+    )
 
 
 def _part(
     connection: sa.Connection,
-    scope: Scope,
-    wanted: Wanted,
-    order: Order,
+    reading: _Reading,
+    part: Part,
     timed: bool,
-    place: tuple[bool, int, int] | None,
+    place: _Place | None,
     limit: int,
-) -> list[Any]:
-    """Rows with a time, or those without, behind a place."""
-    table = t.detections
-    down = order != "oldest"
-    by_number = order == "found" or not timed
-    conditions = _conditions(scope, msgspec.structs.replace(wanted, levels=LEVELS))
-    if order != "found":
-        conditions.append(table.c.time_us.is_not(None) if timed else table.c.time_us.is_(None))
-    if place is not None:
-        _, time_us, number = place
-        behind = table.c.id < number if down else table.c.id > number
-        if by_number:
-            conditions.append(behind)
-        else:
-            later = table.c.time_us < time_us if down else table.c.time_us > time_us
-            conditions.append(sa.and_(_not_before(table.c.time_us, time_us, down), sa.or_(later, behind)))
-    columns = [table.c.id] if by_number else [table.c.time_us, table.c.id]
-    query = (
-        sa.select(table, t.streams.c.name.label("stream"))
-        .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
-        .where(*conditions)
-        .order_by(*(column.desc() if down else column for column in columns))
-        .limit(limit)
-    )
-    if wanted.rule_id or wanted.host or wanted.account:
-        return list(connection.execute(query.where(table.c.level.in_(wanted.levels))))
-    several = [list(connection.execute(query.where(table.c.level == level))) for level in wanted.levels]
-
-    def key(row: Any) -> tuple[int, int]:
-        number = 0 if by_number else row.time_us
-        return (-number, -row.id) if down else (number, row.id)
-
-    return list(islice(heapq.merge(*several, key=key), limit))
+    budget: int,
+) -> tuple[list[_Place], _Place | None]:
+    """The next places of one part, and the place of the last row looked at if there are more behind it."""
+    table, wanted = t.detections, reading.wanted
+    by_number = reading.order == "found" or not timed
+    rest = _conditions(reading.scope, wanted, with_levels=part.column != "level")
+    time_us = sa.literal(0) if by_number else table.c.time_us
+    order = reading.columns(timed)
+    found: list[_Place] = []
+    looked, step = 0, limit + limit // 2 + 1
+    while True:
+        step = min(step, budget - looked)
+        conditions = reading.behind(part, timed, place)
+        near = sa.select(table.c.id).where(*conditions).order_by(*order).limit(step).subquery()
+        query = (
+            sa.select(time_us, table.c.id)
+            .select_from(near.join(table, table.c.id == near.c.id))
+            .where(*rest)
+            .order_by(*order)
+            .limit(limit - len(found))
+        )
+        found += [_Place(timed, when, number) for when, number in connection.execute(query)]
+        if len(found) >= limit:
+            return found, None
+        ends = sa.select(time_us, table.c.id).where(*conditions).order_by(*order).limit(1).offset(step - 1)
+        row = connection.execute(ends).first()
+        if row is None:
+            return found, None
+        place = _Place(timed, row[0], row[1])
+        looked += step
+        if looked >= budget:
+            return found, place
+        step *= STEP_GROWTH
 
 
 def _not_before(column: sa.ColumnElement[int], time_us: int, down: bool) -> sa.ColumnElement[bool]:
@@ -257,20 +508,17 @@ def _not_before(column: sa.ColumnElement[int], time_us: int, down: bool) -> sa.C
     return column <= time_us if down else column >= time_us
 
 
-def _place(text: str) -> tuple[bool, int, int] | None:
-    """Whether it has a time, time, number."""
+def _place(text: str) -> _Place | None:
     if not text:
         return None
     parts = text.split(".")
     if len(parts) != 2 or not all(part.removeprefix("-").isdecimal() or part == "x" for part in parts):
         raise SchemaError(f"{shown(text)} is no place in a list", hint="take the one that the page before gave")
-    return parts[0] != "x", 0 if parts[0] == "x" else int(parts[0]), int(parts[1])
+    return _Place(parts[0] != "x", 0 if parts[0] == "x" else int(parts[0]), int(parts[1]))
 
 
-def _written(row: Any, order: Order) -> str:
-    if order == "found":
-        return f"0.{row.id}"
-    return f"{'x' if row.time_us is None else row.time_us}.{row.id}"
+def _written(place: _Place) -> str:
+    return f"{place.time_us if place.timed else 'x'}.{place.number}"
 
 
 def _day_of(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:

@@ -9,11 +9,10 @@ know are removed (``clean``), and inputs go on from where they were committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mingjian.errors import NotFound, NotPermitted, SchemaError, StateError, shown
 from mingjian.model.blocks import Quarantined
@@ -23,6 +22,9 @@ from mingjian.store.presence import note_days
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.segments import FORMAT_VERSION, SegmentKey, WrittenSegment
 from mingjian.store.workspace import Workspace, new_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 HEAD_BYTES: Final = 4096
 """An input is looked up by the digest of its first so many bytes (of all of it, if it is shorter)."""
@@ -590,11 +592,10 @@ def segment_rows(
         .order_by(*(order or (t.segments.c.id,)))
     )
     with workspace.read() as connection:
-        return [_segment_row(row) for row in connection.execute(query)]
+        return [_segment_row(row) for row in seals.verified(t.segments, connection.execute(query))]
 
 
 def _segment_row(row: sa.Row[Any]) -> SegmentRow:
-    seals.verify(t.segments, row)
     return SegmentRow(
         id=row.id,
         key=SegmentKey(
@@ -616,15 +617,25 @@ def _segment_row(row: sa.Row[Any]) -> SegmentRow:
 
 
 def quarantined(
-    workspace: Workspace, scope: Scope, *, organisation: OrganisationId | None = None, limit: int = 1000
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    organisation: OrganisationId | None = None,
+    first_us: int | None = None,
+    until_us: int | None = None,
+    limit: int = 1000,
 ) -> list[QuarantinedRow]:
-    """What lies in quarantine, the newest first."""
+    """What lies in quarantine, the newest first; ``first_us``, ``until_us``: between which moments it came in."""
     if organisation is not None:
         scope.check_read(organisation)
     table = t.quarantine
     query = sa.select(table).where(within(scope, table.c.organisation_id)).order_by(table.c.id.desc()).limit(limit)
     if organisation is not None:
         query = query.where(table.c.organisation_id == organisation)
+    if first_us is not None:
+        query = query.where(table.c.received_us >= first_us)
+    if until_us is not None:
+        query = query.where(table.c.received_us < until_us)
     with workspace.read() as connection:
         return [
             QuarantinedRow(
@@ -651,7 +662,14 @@ def within(scope: Scope, column: sa.ColumnElement[int]) -> sa.ColumnElement[bool
 
 def insert_for(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT, which both databases write alike."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    # The other database's part is not even loaded: it takes longer than many a question.
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 def insert_unless_there(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from mingjian.errors import NotFound, SchemaError, StateError
+from mingjian.errors import ChangedMeanwhile, NotFound, SchemaError, StateError
 from mingjian.store import situationtables as s
 from mingjian.store import tables as t
 from mingjian.store.audit import act as audited
@@ -304,12 +304,16 @@ def set_state(
     resolution: Resolution = "",
     *,
     reason: str = "",
+    changed_us: int | None = None,
 ) -> StoredSituation:
     """Take a situation into work, close it with a verdict, or open it again.
+
+    ``changed_us``: when it was changed last, as whoever changes it knows it.
 
     Raises:
         NotFound, NotPermitted: there is none, or it may not be changed.
         SchemaError: it is closed without a verdict, or has one without being closed.
+        ChangedMeanwhile: it was changed since.
     """
     _checked(state, resolution)
     situation = _writable(workspace, scope, public_id)
@@ -326,7 +330,7 @@ def set_state(
             "closed_at_detection": (last or 0) if is_closed else None,
             "is_live": 1 if is_closed else 2,
         }
-        connection.execute(sa.update(table).where(table.c.id == situation.id).values(values))
+        _change(connection, table, situation.id, changed_us, values)
         details = {"before": situation.state, "state": state, "resolution": resolution, "reason": _text(reason)}
         add_act(connection, situation.organisation, situation.id, "state", scope.actor, now, details)
         audited(
@@ -337,14 +341,32 @@ def set_state(
     return situation_by_id(workspace, scope, public_id)
 
 
-def set_owner(workspace: Workspace, scope: Scope, public_id: str, owner: str) -> StoredSituation:
-    """Say whose a situation is; the empty text: nobody's. Raises: NotFound, NotPermitted."""
+def _change(
+    connection: sa.Connection, table: sa.Table, number: int, changed_us: int | None, values: Mapping[str, object]
+) -> None:
+    """Change a row, if it is still the one that was last changed then."""
+    statement = sa.update(table).where(table.c.id == number).values(values)
+    if changed_us is not None:
+        statement = statement.where(table.c.changed_us == changed_us)
+    if connection.execute(statement).rowcount != 1:
+        raise ChangedMeanwhile("somebody else has changed this meanwhile", hint="read it again")
+
+
+def set_owner(
+    workspace: Workspace, scope: Scope, public_id: str, owner: str, *, changed_us: int | None = None
+) -> StoredSituation:
+    """Say whose a situation is; the empty text: nobody's.
+
+    Raises:
+        NotFound, NotPermitted: there is none, or it may not be changed.
+        ChangedMeanwhile: it was changed after ``changed_us``.
+    """
     situation = _writable(workspace, scope, public_id)
     table = s.situations
     now = workspace.clock_us()
     owner = owner.strip()[:200]
     with workspace.begin() as connection:
-        connection.execute(sa.update(table).where(table.c.id == situation.id).values(owner=owner, changed_us=now))
+        _change(connection, table, situation.id, changed_us, {"owner": owner, "changed_us": now})
         details = {"before": situation.owner, "owner": owner}
         add_act(connection, situation.organisation, situation.id, "owner", scope.actor, now, details)
         audited(
@@ -490,12 +512,29 @@ def declare(workspace: Workspace, scope: Scope, public_id: str, title: str, *, o
     return incident_by_id(workspace, scope, str(values["public_id"]))
 
 
+def concerned(first_us: int | None, until_us: int | None) -> sa.ColumnElement[bool]:
+    """That an incident was declared in a period, or is about a situation of which something happened in it."""
+    incident, about = s.incidents.c, s.situations.c
+    declared = [] if first_us is None else [incident.created_us >= first_us]
+    happened = [] if first_us is None else [about.last_us >= first_us]
+    if until_us is not None:
+        declared.append(incident.created_us < until_us)
+        happened.append(about.first_us < until_us)
+    return sa.or_(sa.and_(sa.true(), *declared), sa.and_(sa.true(), *happened))
+
+
 def incidents(
-    workspace: Workspace, scope: Scope, *, situation: StoredSituation | None = None, limit: int = 1_000
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    situation: StoredSituation | None = None,
+    first_us: int | None = None,
+    until_us: int | None = None,
+    limit: int = 1_000,
 ) -> list[Incident]:
-    """Incidents, the newest first; those of one situation, or all in the scope."""
+    """Incidents, the newest first; those of one situation, or all in the scope; of a period, if one is given."""
     table = s.incidents
-    query = _incident_query().order_by(table.c.id.desc()).limit(limit)
+    query = _incident_query().where(concerned(first_us, until_us)).order_by(table.c.id.desc()).limit(limit)
     if situation is not None:
         query = query.where(table.c.situation_id == situation.id)
     readable = scope.readable()
@@ -524,8 +563,9 @@ def change_incident(
     state: SituationState | None = None,
     owner: str | None = None,
     title: str | None = None,
+    changed_us: int | None = None,
 ) -> Incident:
-    """Change what is given. Raises: NotFound, NotPermitted."""
+    """Change what is given. Raises: NotFound, NotPermitted; ChangedMeanwhile (after ``changed_us``)."""
     known = incident_by_id(workspace, scope, public_id)
     scope.check_write(known.organisation, "incident")
     now = workspace.clock_us()
@@ -537,7 +577,7 @@ def change_incident(
     if title is not None and title.strip():
         values["title"] = _text(title)
     with workspace.begin() as connection:
-        connection.execute(sa.update(s.incidents).where(s.incidents.c.id == known.id).values(values))
+        _change(connection, s.incidents, known.id, changed_us, values)
         audited(
             workspace, connection, scope, "incident.changed", about=public_id, organisation=known.organisation,
             before={"state": known.state, "owner": known.owner},

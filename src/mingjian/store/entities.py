@@ -26,8 +26,6 @@ from mingjian.store.workspace import Workspace
 
 PORTION: Final = 500
 """So many values are named in one statement."""
-CLOSE: Final = 8
-"""Numbers are close together if one in so many is asked for."""
 DETECTIONS_MAX: Final = 2_000
 """So many detections of one entity are fetched at most, the gravest first."""
 DETECTIONS_AT_MAX: Final = 20_000
@@ -36,16 +34,6 @@ DOMAINS_MAX: Final = 16
 """So many domains of one organisation's hosts are considered."""
 INDICATORS_MAX: Final = 1_000
 """So many indicators that mean some observables are fetched in one statement."""
-
-
-class Brief(msgspec.Struct, frozen=True):
-    """A segment, as far as it decides whether it is worth reading."""
-
-    id: int
-    organisation: OrganisationId
-    stream: str
-    day: int | None
-    rows: int
 
 
 class Background(msgspec.Struct, frozen=True):
@@ -63,30 +51,6 @@ def segments_by_id(workspace: Workspace, scope: Scope, ids: Collection[int]) -> 
             t.segments.c.state == "live", t.segments.c.id.in_(portion), within(scope, t.segments.c.organisation_id)
         )
         found += segment_rows(workspace, condition, (t.segments.c.id,))
-    return found
-
-
-def briefly(workspace: Workspace, scope: Scope, ids: Sequence[int]) -> list[Brief]:
-    """What the live segments among some numbers are, in the order of their numbers."""
-    table = t.segments
-    wanted = set(ids)
-    found: list[Brief] = []
-    with workspace.read() as connection:
-        names = {row.id: row.name for row in connection.execute(sa.select(t.streams.c.id, t.streams.c.name))}
-        for portion in _portions(sorted(wanted)):
-            # Where they stand close together, reading all of them is quicker than naming each.
-            is_close = portion[-1] - portion[0] < CLOSE * len(portion)
-            which = table.c.id.between(portion[0], portion[-1]) if is_close else table.c.id.in_(portion)
-            query = (
-                sa.select(table.c.id, table.c.organisation_id, table.c.stream_id, table.c.day, table.c.rows)
-                .where(which, table.c.state == "live", within(scope, table.c.organisation_id))
-                .order_by(table.c.id)
-            )
-            found += [
-                Brief(number, OrganisationId(owner), names[stream], day, rows)
-                for number, owner, stream, day, rows in connection.execute(query)
-                if number in wanted
-            ]
     return found
 
 
@@ -148,29 +112,6 @@ def detections_at(workspace: Workspace, scope: Scope, pointers: Collection[tuple
             )
             found += rows_as_detections(row for row in connection.execute(query) if (input_id, row.record) in pointers)
     return found
-
-
-def hostless_detections(
-    workspace: Workspace,
-    scope: Scope,
-    between_us: tuple[int, int],
-    *,
-    organisation: OrganisationId | None = None,
-    limit: int = PORTION,
-) -> list[StoredDetection]:
-    """Detections of some time in events that name no host, the gravest first."""
-    table = t.detections
-    owned = [] if organisation is None else [table.c.organisation_id == organisation]
-    level = sa.case({name: place for place, name in enumerate(LEVELS)}, value=table.c.level)
-    query = (
-        sa.select(table, t.streams.c.name.label("stream"))
-        .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
-        .where(table.c.host == "", table.c.time_us.between(*between_us), within(scope, table.c.organisation_id), *owned)
-        .order_by(level.desc(), table.c.time_us, table.c.id)
-        .limit(limit)
-    )
-    with workspace.read() as connection:
-        return rows_as_detections(connection.execute(query))
 
 
 def background(workspace: Workspace, scope: Scope, rule_ids: Iterable[str]) -> dict[str, Background]:

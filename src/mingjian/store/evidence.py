@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -31,6 +31,7 @@ ENTITIES_MAX: Final = 32
 """So many entities of one event are kept."""
 PORTION: Final = 500
 """So many values are named in one statement."""
+ROWS_AT_ONCE: Final = 50_000
 RULE: Final = "rule"
 """The kind of an entity that stands for a rule."""
 
@@ -167,8 +168,19 @@ def keep_entities(connection: sa.Connection, organisation: OrganisationId, entit
     )
 
 
-def evidence_count(workspace: Workspace, organisation: OrganisationId) -> tuple[int, int, int]:
-    """Numbers that change whenever other evidence counts: how much there is, the last piece, how much is hidden."""
+class EvidenceState(NamedTuple):
+    """Numbers that change whenever other evidence counts."""
+
+    pieces: int
+    """How much there is."""
+    last: int
+    """The number of the last piece."""
+    hidden: int
+    """How many detections are hidden."""
+
+
+def evidence_state(workspace: Workspace, organisation: OrganisationId) -> EvidenceState:
+    """What there is now."""
     table = s.evidence
     query = sa.select(sa.func.count(), sa.func.max(table.c.id)).where(table.c.organisation_id == organisation)
     hidden = sa.select(sa.func.count()).where(
@@ -176,57 +188,64 @@ def evidence_count(workspace: Workspace, organisation: OrganisationId) -> tuple[
     )
     with workspace.read() as connection:
         count, last = connection.execute(query).one()
-        return int(count), int(last or 0), connection.execute(hidden).scalar_one()
+        return EvidenceState(int(count), int(last or 0), connection.execute(hidden).scalar_one())
 
 
-def load_evidence(
-    workspace: Workspace,
-    organisation: OrganisationId,
-    *,
-    after: int = 0,
-    situations: Sequence[int] | None = None,
-) -> Loaded:
-    """The evidence of detections that nothing hides: added after some piece, or of members of some situations."""
+class Taken(NamedTuple):
+    """Evidence that was read."""
+
+    loaded: Loaded
+    """That of detections which nothing hides."""
+    pieces: int
+    """With the hidden ones."""
+    hidden: int
+
+
+def load_evidence(workspace: Workspace, organisation: OrganisationId, *, until: int, after: int = 0) -> Taken:
+    """Evidence that was added after some piece, until another one (by their numbers)."""
     table = s.evidence
-    columns = ("detection_id", "time_us", "level", "rule_key", "host_key", "account_key", "flags", "entities")
+    names = ("detection_id", "time_us", "level", "rule_key", "host_key", "account_key", "flags", "entities")
     query = (
-        sa.select(*(table.c[name] for name in columns))
+        sa.select(*(table.c[name] for name in names), t.detections.c.suppressed_by)
         .join(t.detections, t.detections.c.id == table.c.detection_id)
-        .where(table.c.organisation_id == organisation, table.c.id > after, t.detections.c.suppressed_by.is_(None))
+        .where(table.c.organisation_id == organisation, table.c.id > after, table.c.id <= until)
     )
-    rows: list[tuple[object, ...]] = []
-    with workspace.read() as connection:
-        if situations is None:
-            rows += connection.execution_options(yield_per=50_000).execute(query)
-        else:
-            members = s.situation_members
-            for start in range(0, len(situations), PORTION):
-                some = sa.select(members.c.detection_id).where(
-                    members.c.situation_id.in_(situations[start : start + PORTION])
-                )
-                rows += connection.execute(query.where(table.c.detection_id.in_(some)))
-    return _loaded(rows)
+    parts: list[Loaded] = []
+    count = hidden = 0
+    if after < until:
+        with workspace.read() as connection:
+            found = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
+            for rows in found.partitions():
+                shown = [row for row in rows if row.suppressed_by is None]
+                count += len(rows)
+                hidden += len(rows) - len(shown)
+                parts.append(_loaded(shown))
+    return Taken(_together(parts), count, hidden)
 
 
-def _loaded(rows: Sequence[tuple[object, ...]]) -> Loaded:
-    cells = list(zip(*rows, strict=True)) if rows else [()] * 8
-    ids = np.array(cells[0], np.int64)
-    order = np.argsort(ids, kind="stable")
-    is_first = np.ones(len(ids), np.bool_)
-    is_first[1:] = ids[order][1:] != ids[order][:-1]
-    order = order[is_first]
-    every = [cast("bytes", each) for each in cells[7]]
-    blobs = [every[place] for place in cast("list[int]", order.tolist())]
+def _loaded(rows: Sequence[Sequence[object]]) -> Loaded:
+    cells = list(zip(*rows, strict=True)) if rows else [()] * 9
+    blobs = [cast("bytes", each) for each in cells[7]]
     counts = np.array([len(blob) // 8 for blob in blobs], np.int64)
-    times = np.array([UNTIMED if time_us is None else time_us for time_us in cells[1]], np.int64)
-    numbers = [np.array(cell, np.int64)[order] for cell in cells[2:7]]
+    numbers = [np.array(cell, np.int64) for cell in cells[2:7]]
     return Loaded(
-        ids[order],
-        times[order],
+        np.array(cells[0], np.int64),
+        np.array([UNTIMED if time_us is None else time_us for time_us in cells[1]], np.int64),
         *numbers,
-        mark_rows=np.repeat(np.arange(len(order)), counts),
+        mark_rows=np.repeat(np.arange(len(rows)), counts),
         mark_keys=np.frombuffer(b"".join(blobs), "<i8").astype(np.int64),
     )
+
+
+def _together(parts: Sequence[Loaded]) -> Loaded:
+    """Several as one."""
+    parts = parts or [_loaded([])]
+    starts = np.cumsum([0, *(len(part.ids) for part in parts)])
+    shifted = [
+        msgspec.structs.replace(part, mark_rows=part.mark_rows + start)
+        for part, start in zip(parts, starts.tolist(), strict=False)
+    ]
+    return Loaded(*(np.concatenate([getattr(part, name) for part in shifted]) for name in Loaded.__struct_fields__))
 
 
 def entities_of(
@@ -242,7 +261,7 @@ def entities_of(
     with workspace.read() as connection:
         for portion in portions:
             asked = query if portion is None else query.where(table.c.key.in_(portion))
-            for key, kind, value, hosts, flags in connection.execute(asked):
+            for key, kind, value, hosts, flags in connection.execute(asked).all():
                 found[key] = Entity(key=key, kind=kind, value=value, hosts=hosts, flags=flags)
     return found
 
@@ -256,23 +275,18 @@ class RuleFacts(msgspec.Struct, frozen=True, kw_only=True):
     attack: tuple[str, ...]
 
 
-def rule_facts(workspace: Workspace, organisation: OrganisationId, loaded: Loaded) -> dict[int, RuleFacts]:
-    """What is known of the rules of some evidence, from the last detection of each."""
-    keys, place = np.unique(loaded.rules, return_inverse=True)
-    last = np.zeros(len(keys), np.int64)
-    np.maximum.at(last, place, loaded.ids)
+def rule_facts(workspace: Workspace, organisation: OrganisationId, ids: Sequence[int]) -> dict[int, RuleFacts]:
+    """What some detections (by their numbers) say of their rules."""
     table = t.detections
     found: dict[int, RuleFacts] = {}
-    ids = last.tolist()
     with workspace.read() as connection:
         for start in range(0, len(ids), PORTION):
-            query = sa.select(table.c.rule_id, table.c.rule_title, table.c.kind, table.c.details).where(
+            query = sa.select(table.c.id, table.c.rule_id, table.c.rule_title, table.c.kind, table.c.details).where(
                 table.c.id.in_(ids[start : start + PORTION]), table.c.organisation_id == organisation
             )
-            for rule_id, title, kind, details in connection.execute(query):
+            for number, rule_id, title, kind, details in connection.execute(query).all():
                 attack = json.loads(details).get("attack", ())
-                facts = RuleFacts(rule_id=rule_id, title=title, kind=kind, attack=tuple(attack))
-                found[key_of(RULE, rule_id)] = facts
+                found[number] = RuleFacts(rule_id=rule_id, title=title, kind=kind, attack=tuple(attack))
     return found
 
 
@@ -289,13 +303,25 @@ def grouped_state(workspace: Workspace, organisation: OrganisationId) -> str | N
         return connection.execute(query).scalar_one_or_none()
 
 
-def set_grouped_state(workspace: Workspace, organisation: OrganisationId, state: str) -> None:
+def set_grouped_state(connection: sa.Connection, organisation: OrganisationId, state: str) -> None:
     """Note in which state an organisation was grouped."""
-    with workspace.begin() as connection:
-        insert = insert_for(connection, t.meta).values(key=_state_key(organisation), value=state)
-        connection.execute(
-            insert.on_conflict_do_update(index_elements=[t.meta.c.key], set_={"value": insert.excluded.value})
-        )
+    insert = insert_for(connection, t.meta).values(key=_state_key(organisation), value=state)
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=[t.meta.c.key], set_={"value": insert.excluded.value})
+    )
+
+
+def organisations_with_news(workspace: Workspace, after: int) -> set[OrganisationId]:
+    """Organisations of detections behind a number whose events nobody has looked into yet."""
+    table = t.detections
+    query = (
+        sa.select(table.c.organisation_id)
+        .outerjoin(s.evidence, s.evidence.c.detection_id == table.c.id)
+        .where(table.c.id > after, s.evidence.c.id.is_(None))
+        .distinct()
+    )
+    with workspace.read() as connection:
+        return {OrganisationId(each) for each in connection.execute(query).scalars()}
 
 
 def _state_key(organisation: OrganisationId) -> str:

@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from mingjian.errors import NotAuthenticated, StateError
+from mingjian.errors import NotAuthenticated, NotFound, StateError
 from mingjian.store import tables as t
 from mingjian.store.attempts import count_try, forget_tries
 from mingjian.store.audit import act
 from mingjian.store.codes import address_of, is_code, new_secret, opened_secret, sealed_secret, step_of
 from mingjian.store.sessions import Session, check_fresh
-from mingjian.store.tickets import make_ticket, take_ticket
+from mingjian.store.tickets import make_ticket, seen_ticket, take_ticket
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import Secret
 
@@ -48,6 +48,14 @@ def begin_codes(workspace: Workspace, session: Session) -> Setup:
             workspace, connection, "new totp", lifetime_s=SETUP_S, user_id=session.user.id, details=details
         )
     return Setup(secret=secret, address=address_of(secret, session.user.name), ticket=ticket)
+
+
+def address_of_setup(workspace: Workspace, session: Session, ticket: str) -> Secret:
+    """What the QR code says of a secret that is not in force yet. Raises: NotFound: there is none (any more)."""
+    seen = seen_ticket(workspace, "new totp", ticket)
+    if seen is None or seen.user_id != session.user.id:
+        raise NotFound("no one-time codes are being set up", hint="begin again")
+    return address_of(opened_secret(workspace, base64.b64decode(seen.details["secret"])), session.user.name)
 
 
 def confirm_codes(workspace: Workspace, session: Session, ticket: str, code: str) -> None:

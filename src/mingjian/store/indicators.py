@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from mingjian.errors import NotFound, NotPermitted, SchemaError, StateError, StorageError, shown
 from mingjian.model.indicators import Indicator, Marking
 from mingjian.store import tables as t
+from mingjian.store.audit import act
 from mingjian.store.catalogue import insert_unless_there
 from mingjian.store.indicatortables import FIELDS, merged, row_digests, row_table, table_of
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
@@ -141,7 +142,7 @@ def add_set(
     content_hash = _content_hash(digests, source, marking)
     if before is not None and before.state == "live" and before.content_hash == content_hash:
         return Added(set=before, how="unchanged")
-    loading = _Loading(workspace, series_id, before)
+    loading = _Loading(workspace, scope, series_id, before)
     try:
         made = loading.write(rows, digests, source, marking, content_hash, details())
     except BaseException:
@@ -203,8 +204,9 @@ def _are_among(digests: _Digests, others: _Digests) -> npt.NDArray[np.bool_]:
 class _Loading:
     """A version on its way into the database."""
 
-    def __init__(self, workspace: Workspace, series_id: int, before: IndicatorSet | None) -> None:
+    def __init__(self, workspace: Workspace, scope: Scope, series_id: int, before: IndicatorSet | None) -> None:
         self._workspace = workspace
+        self._scope = scope
         self._series_id = series_id
         self._before = before
         self._forget_left_over()
@@ -299,6 +301,15 @@ class _Loading:
                 retire = retire.values(retired_in=self.id)
                 connection.execute(retire, [{"gone": number} for number in gone.tolist()])
             connection.execute(sa.update(sets).where(sets.c.id == self.id).values(values))
+            named = sa.select(series.c.name, series.c.organisation_id).where(series.c.id == self._series_id)
+            name, organisation = connection.execute(named).one()
+            after = {
+                each: str(values[each]) for each in ("version", "source", "marking", "indicators", "added", "gone")
+            }
+            act(
+                self._workspace, connection, self._scope, "indicators.added",
+                about=name, organisation=organisation, after=after,
+            )  # fmt: skip
 
 
 def _insert_fast(
@@ -327,6 +338,11 @@ def retire_set(workspace: Workspace, scope: Scope, set_id: int) -> IndicatorSet:
         )
         if changed.rowcount != 1:
             raise StateError("this set is retired already", where=found.name)
+        before = {"version": found.version, "indicators": found.indicators}
+        act(
+            workspace, connection, scope, "indicators.retired",
+            about=found.name, organisation=found.organisation, before=before,
+        )  # fmt: skip
     return set_by_id(workspace, scope, set_id)
 
 

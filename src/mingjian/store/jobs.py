@@ -8,7 +8,8 @@ job that was killed begins anew, finds what is missing, and nothing is done twic
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Generator, Iterable
+import json
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 from mingjian.errors import NotFound, NotPermitted
 from mingjian.store import tables as t
+from mingjian.store.audit import act
 from mingjian.store.catalogue import Extra
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.workspace import Workspace, new_id
@@ -25,7 +27,9 @@ LOCK: Final = "hunt.lock"
 ERROR_CHARACTERS_MAX: Final = 500
 
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
-JobKind: TypeAlias = Literal["rules", "indicators"]
+JobKind: TypeAlias = Literal["rules", "indicators", "quarantine", "backup"]
+HUNTS: Final[tuple[JobKind, ...]] = ("rules", "indicators")
+"""What runs over history; the others are errands."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,8 @@ def queue(
         table.c.organisation_id.is_not_distinct_from(organisation),
         table.c.rule_set_id.is_not_distinct_from(rule_set_id),
         table.c.indicator_set_id.is_not_distinct_from(indicator_set_id),
+        # Of an errand the request says what it is.
+        sa.true() if kind in HUNTS else table.c.request == request,
     )
     values = {
         "public_id": new_id(),
@@ -90,6 +96,8 @@ def queue(
         row = connection.execute(sa.select(table).where(same).limit(1)).one_or_none()
         if row is None:
             row = connection.execute(sa.insert(table).values(values).returning(table)).one()
+            asked = {"kind": kind, "request": json.loads(request)}
+            act(workspace, connection, scope, "job.queued", about=row.public_id, organisation=organisation, after=asked)
     return _job(row)
 
 
@@ -107,12 +115,12 @@ def worker(workspace: Workspace) -> Generator[bool]:
         yield True
 
 
-def next_job(workspace: Workspace, scope: Scope) -> Job | None:
+def next_job(workspace: Workspace, scope: Scope, kinds: Sequence[JobKind] = HUNTS) -> Job | None:
     """Take the job that waits for longest; it is running from now on. Only for the one who is ``worker``."""
     table = t.jobs
     now = workspace.clock_us()
     with workspace.begin() as connection:
-        query = sa.select(table).where(table.c.state == "waiting").order_by(table.c.id)
+        query = sa.select(table).where(table.c.state == "waiting", table.c.kind.in_(kinds)).order_by(table.c.id)
         row = next((row for row in connection.execute(query).all() if _may(scope, row.organisation_id)), None)
         if row is None:
             return None
@@ -142,7 +150,11 @@ def finish(
     values = {"state": state, "error": error[:ERROR_CHARACTERS_MAX], "finished_us": workspace.clock_us()}
     with workspace.begin() as connection:
         mine = sa.and_(t.jobs.c.id == job.id, t.jobs.c.state.in_(("waiting", "running")))
-        connection.execute(sa.update(t.jobs).where(mine).values(values))
+        ended = connection.execute(sa.update(t.jobs).where(mine).values(values)).rowcount
+        if ended and state == "cancelled":
+            before = {"kind": job.kind, "state": job.state}
+            about, organisation = job.public_id, job.organisation
+            act(workspace, connection, scope, "job.cancelled", about=about, organisation=organisation, before=before)
 
 
 def job_by_id(workspace: Workspace, scope: Scope, job_id: int) -> Job:

@@ -29,12 +29,20 @@ class LakeRow(msgspec.Struct, frozen=True, kw_only=True):
     """Ranges of days (since 1970) between first and last on which there is no event, both ends included."""
 
 
-def lake_rows(workspace: Workspace, scope: Scope) -> list[LakeRow]:
-    """Count what is kept, by stream, then organisation."""
+def lake_rows(
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    organisation: OrganisationId | None = None,
+    first_day: int | None = None,
+    last_day: int | None = None,
+) -> list[LakeRow]:
+    """Count what is kept, by stream, then organisation; of some days (since 1970) only, both included."""
     names = {each.id: each.name for each in organisations(workspace, scope)}
     groups: dict[tuple[str, OrganisationId], list[SegmentRow]] = defaultdict(list)
-    for row in live_segments(workspace, scope):
-        groups[row.key.stream, row.key.organisation].append(row)
+    for row in live_segments(workspace, scope, organisation=organisation, first_day=first_day, last_day=last_day):
+        if row.key.day is not None or (first_day is None and last_day is None):
+            groups[row.key.stream, row.key.organisation].append(row)
     found: list[LakeRow] = []
     for (stream, organisation), rows in groups.items():
         found.append(

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from mingjian.errors import StateError
 from mingjian.store import tables as t
 from mingjian.store.blocks import Segment
-from mingjian.store.catalogue import SegmentRow, add_segments, live_segments, reserve_segments
+from mingjian.store.catalogue import SegmentRow, add_segments, reserve_segments, segment_rows, within
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import SegmentBuilder, SegmentKey
 from mingjian.store.workspace import Workspace
@@ -48,7 +48,7 @@ def plan_merges(
     (``today`` is days since 1970), whatever fits together is.
     """
     by_key: dict[SegmentKey, list[SegmentRow]] = defaultdict(list)
-    for row in live_segments(workspace, scope, organisation=organisation):
+    for row in _with_others(workspace, scope, organisation):
         by_key[row.key].append(row)
     merges: list[Merge] = []
     for key, rows in by_key.items():
@@ -64,6 +64,20 @@ def plan_merges(
             if row is not None:
                 group.append(row)
     return sorted(merges, key=lambda merge: -len(merge.parts))
+
+
+def _with_others(workspace: Workspace, scope: Scope, organisation: OrganisationId | None) -> list[SegmentRow]:
+    """The live segments that are not the only one of their key: of most keys there is but one, and nothing to merge."""
+    if organisation is not None:
+        scope.check_read(organisation)
+    table, other = t.segments, t.segments.alias()
+    of = table.c.organisation_id
+    same = [table.c[name] == other.c[name] for name in ("organisation_id", "stream_id", "layout", "format")]
+    is_other = sa.exists().where(
+        other.c.state == "live", other.c.day.is_not_distinct_from(table.c.day), other.c.id != table.c.id, *same
+    )
+    asked = within(scope, of) if organisation is None else of == organisation
+    return segment_rows(workspace, sa.and_(table.c.state == "live", asked, is_other))
 
 
 def _fits(group: Sequence[SegmentRow], row: SegmentRow, *, is_over: bool) -> bool:

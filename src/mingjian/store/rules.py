@@ -17,10 +17,13 @@ import sqlalchemy as sa
 from mingjian.errors import NotFound, NotPermitted
 from mingjian.model.rules import AnyRule, Correlation, Rule
 from mingjian.store import tables as t
+from mingjian.store.audit import act
 from mingjian.store.catalogue import insert_unless_there
 from mingjian.store.scope import EVERYONE, Scope
 from mingjian.store.workspace import Workspace
 
+IDS_LOGGED_MAX: Final = 200
+"""So many ids of rules an entry of the audit log names; it counts them all."""
 PORTION: Final = 500
 """So many values are named in one statement."""
 _HIDDEN: Final = "~hidden"
@@ -130,14 +133,17 @@ def add_rules(
         for ids in _portions(new):
             connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(retired_us=None, added_us=now))
         set_id = set_of_versions(connection, versions.values(), now)
+        rule_of = {number: rule_id for rule_id, number in versions.items()}
+        retired = sorted(before[number] for number in gone if before[number] not in versions)
+        _log(workspace, connection, scope, "rule.switched-on", sorted(rule_of[number] for number in new))
+        _log(workspace, connection, scope, "rule.switched-off", retired)
     known = set(before.values())
-    rule_of = {number: rule_id for rule_id, number in versions.items()}
     return Added(
         rule_set=RuleSet(id=set_id, rules=tuple(rules), correlations=tuple(correlations), versions=versions),
         new=tuple(new),
         changed=sum(rule_of[number] in known for number in new),
         unchanged=len(wanted) - len(new),
-        retired=tuple(sorted(before[number] for number in gone if before[number] not in versions)),
+        retired=tuple(retired),
     )
 
 
@@ -163,7 +169,15 @@ def retire_rules(workspace: Workspace, scope: Scope, rule_ids: Iterable[str] | N
     with workspace.begin() as connection:
         for ids in _portions([live.versions[each] for each in sorted(gone)]):
             connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(retired_us=workspace.clock_us()))
+        _log(workspace, connection, scope, "rule.switched-off", sorted(gone))
     return sorted(gone)
+
+
+def _log(workspace: Workspace, connection: sa.Connection, scope: Scope, what: str, rule_ids: Sequence[str]) -> None:
+    if rule_ids:
+        about = rule_ids[0] if len(rule_ids) == 1 else f"{len(rule_ids)} rules"
+        after = {"rules": len(rule_ids), "ids": [t.storable(each) for each in rule_ids[:IDS_LOGGED_MAX]]}
+        act(workspace, connection, scope, what, about=about, after=after)
 
 
 def live_rules(workspace: Workspace, scope: Scope) -> RuleSet:
@@ -204,6 +218,22 @@ def rule_set(workspace: Workspace, scope: Scope, set_id: int) -> RuleSet:
             raise NotFound("there is no such rule set")
         rows = [(row.id, row.definition) for row in connection.execute(query)]
     return _decoded(set_id, rows)
+
+
+def retired_rule(workspace: Workspace, scope: Scope, rule_id: str) -> AnyRule:
+    """The newest version of a rule that does not count any more. Raises: NotFound."""
+    table = t.rule_versions
+    query = (
+        sa.select(table.c.definition)
+        .where(table.c.rule_id == t.storable(rule_id), table.c.retired_us.is_not(None))
+        .order_by(table.c.retired_us.desc(), table.c.id.desc())
+        .limit(1)
+    )
+    with workspace.read() as connection:
+        definition = connection.execute(query).scalar_one_or_none()
+    if definition is None:
+        raise NotFound("no rule with this id was switched off")
+    return msgspec.msgpack.decode(definition, type=AnyRule)
 
 
 def set_of(workspace: Workspace, scope: Scope, version_ids: Iterable[int]) -> int:

@@ -43,7 +43,15 @@ SESSIONS_PER_USER_MAX: Final = 50
 AGENT_CHARACTERS_MAX: Final = 200
 NAME_CHARACTERS_MAX: Final = 200
 
-Means: TypeAlias = Literal["password", "link"]
+Means: TypeAlias = Literal["password", "link", "openid", "passkey"]
+
+
+_MEANS: Final[Mapping[str, Means]] = {
+    "password": "password",
+    "link": "link",
+    "openid": "openid",
+    "passkey": "passkey",
+}
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +112,7 @@ def sign_in(workspace: Workspace, name: str, password: Secret, *, address: str, 
         user = _user_with_password(connection, row.id, row.password)
         forget_tries(connection, account=key, address=address)
         if user.has_totp:
-            return _code_needed(workspace, connection, user, "password")
+            return code_needed(workspace, connection, user, "password")
         return open_session(workspace, connection, user, "password", address=address, agent=agent)
 
 
@@ -125,7 +133,7 @@ def give_code(workspace: Workspace, ticket: str, code: str, *, address: str, age
         found = read_users(connection, t.users.c.id == taken.user_id)
         if found and found[0].state == "active" and is_code(workspace, connection, found[0].id, code):
             forget_tries(connection, account=account, address=address)
-            means: Means = "link" if taken.details.get("means") == "link" else "password"
+            means = _MEANS[taken.details["means"]]
             return open_session(workspace, connection, found[0], means, address=address, agent=agent)
     if found:
         _note(workspace, found[0].id, "sign-in.refused", {"by": "code", "address": address})
@@ -147,7 +155,7 @@ def use_link(workspace: Workspace, token: str, *, address: str, agent: str) -> O
             raise NotAuthenticated("this link was used already, or is too old", hint="ask for a new one")
         forget_tries(connection, account=f"link {token[:8]}", address=address)
         if found[0].has_totp:
-            return _code_needed(workspace, connection, found[0], "link")
+            return code_needed(workspace, connection, found[0], "link")
         return open_session(workspace, connection, found[0], "link", address=address, agent=agent)
 
 
@@ -187,7 +195,8 @@ def open_session(
     return Opened(token=token, session=session)
 
 
-def _code_needed(workspace: Workspace, connection: sa.Connection, user: User, means: Means) -> CodeNeeded:
+def code_needed(workspace: Workspace, connection: sa.Connection, user: User, means: Means) -> CodeNeeded:
+    """Ask somebody who has proved who they are by ``means`` for a one-time code, too, within a transaction."""
     ticket = make_ticket(
         workspace, connection, "code", lifetime_s=CODE_LIFETIME_S, user_id=user.id, details={"means": means}
     )

@@ -22,6 +22,8 @@ from mingjian.store import situationtables as s
 from mingjian.store import tables as t
 from mingjian.store.catalogue import within
 from mingjian.store.detections import StoredDetection, rows_as_detections
+from mingjian.store.evidence import set_grouped_state
+from mingjian.store.narrowing import Condition, situation_clause
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace, new_id
 
@@ -36,6 +38,8 @@ MEMBERS_MAX: Final = 5_000
 SituationState: TypeAlias = Literal["open", "in_work", "closed"]
 Resolution: TypeAlias = Literal["", "true_positive", "false_positive", "benign"]
 Order: TypeAlias = Literal["danger", "last", "first", "detections"]
+Times: TypeAlias = Literal["activity", "beginning", "closing"]
+"""When something of it happened, when the first of it happened, when somebody closed it."""
 _ORDERS: Final = {"danger": "danger", "last": "last_us", "first": "first_us", "detections": "detections"}
 
 
@@ -90,6 +94,9 @@ class SituationFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened at this moment or later …"""
     until_us: int | None = None
     """… and something before this one."""
+    conditions: tuple[Condition, ...] = ()
+    times: Times = "activity"
+    """What the two moments are about."""
 
 
 class Join(msgspec.Struct, frozen=True):
@@ -158,13 +165,18 @@ def grouping(workspace: Workspace) -> Generator[None]:
 # --- what grouping writes --------------------------------------------------------------------------------------------
 
 
-def before(workspace: Workspace, organisation: OrganisationId) -> dict[int, Before]:
-    """The situations of an organisation as they are, by seed."""
+def before(workspace: Workspace, organisation: OrganisationId, seeds: Sequence[int] | None = None) -> dict[int, Before]:
+    """The situations of an organisation as they are, by seed: some of them, or all."""
     table = s.situations
     names = ("id", "seed_id", "fingerprint", "state", "resolution", "is_live", "closed_at_detection")
     query = sa.select(*(table.c[name] for name in names)).where(table.c.organisation_id == organisation)
+    found: dict[int, Before] = {}
+    portions = [None] if seeds is None else [seeds[at : at + PORTION] for at in range(0, len(seeds), PORTION)]
     with workspace.read() as connection:
-        return {row.seed_id: Before(*row) for row in connection.execute(query)}
+        for portion in portions:
+            asked = query if portion is None else query.where(table.c.seed_id.in_(portion))
+            found |= {row.seed_id: Before(*row) for row in connection.execute(asked).all()}
+    return found
 
 
 def write_grouping(
@@ -173,8 +185,11 @@ def write_grouping(
     known: Mapping[int, Before],
     written: Sequence[Written],
     gone: Mapping[int, int | None],
+    state: str,
 ) -> None:
     """Keep what grouping found, in one transaction. ``gone``: seed → seed of the situation that it became a part of.
+
+    ``state``: what is noted of the organisation with it, see ``evidence.grouped_state``.
 
     Raises:
         StorageError: the database could not keep it; nothing was changed.
@@ -190,13 +205,13 @@ def write_grouping(
                 _change(connection, organisation, known[each.seed_id], each, now)
         ids = _ids(connection, organisation, [each.seed_id for each in written] + list(gone.values()))
         ids |= {seed: each.id for seed, each in known.items()}
-        _clear(connection, [known[each.seed_id].id for each in written if each.seed_id in known])
         _clear(connection, [known[seed].id for seed in gone])
-        _fill(connection, written, ids)
+        _fill(connection, written, ids, {known[each.seed_id].id for each in written if each.seed_id in known})
         for seed, into in gone.items():
             target = None if into is None else ids.get(into)
             values = {"is_live": 0, "merged_into": target, "changed_us": now, "fingerprint": b""}
             connection.execute(sa.update(table).where(table.c.id == known[seed].id).values(values))
+        set_grouped_state(connection, organisation, state)
 
 
 def _new_values(organisation: OrganisationId, each: Written, now: int) -> dict[str, object]:
@@ -247,26 +262,47 @@ def _clear(connection: sa.Connection, ids: Sequence[int]) -> None:
             connection.execute(sa.delete(table).where(table.c.situation_id.in_(some)))
 
 
-def _fill(connection: sa.Connection, written: Sequence[Written], ids: Mapping[int, int]) -> None:
-    members = [
-        {"situation_id": ids[each.seed_id], "detection_id": detection, "is_core": is_core}
-        for each in written
-        for detection, is_core in each.members
-    ]
-    names = ("later_id", "earlier_id", "entity_key", "strength", "against")
-    joins = [
-        {"situation_id": ids[each.seed_id], **dict(zip(names, join, strict=True))}
-        for each in written
-        for join in each.joins
-    ]
-    entities = [
-        {"situation_id": ids[each.seed_id], "entity_key": key, "detections": count}
-        for each in written
-        for key, count in each.entities
-    ]
-    for table, rows in ((s.situation_members, members), (s.situation_joins, joins), (s.situation_entities, entities)):
-        if rows:
-            connection.execute(sa.insert(table), rows)
+_PARTS: Final = (
+    (s.situation_members, "members", ("detection_id", "is_core")),
+    (s.situation_joins, "joins", ("later_id", "earlier_id", "entity_key", "strength", "against")),
+    (s.situation_entities, "entities", ("entity_key", "detections")),
+)
+
+
+def _fill(connection: sa.Connection, written: Sequence[Written], ids: Mapping[int, int], old: Collection[int]) -> None:
+    """Write what situations are made of: of those that were there (``old``) only what is not as it was."""
+    for table, part, names in _PARTS:
+        there = _rows(connection, table, names, sorted(old))
+        more: list[dict[str, object]] = []
+        less: list[dict[str, object]] = []
+        for each in written:
+            number = ids[each.seed_id]
+            wanted: set[tuple[object, ...]] = set(getattr(each, part))
+            known = there.get(number, set())
+            more += ({"situation_id": number, **dict(zip(names, row, strict=True))} for row in wanted - known)
+            less += ({"old_situation_id": number, **_key(table, names, row)} for row in known - wanted)
+        if less:
+            same = [column == sa.bindparam(f"old_{column.name}") for column in table.primary_key.columns.values()]
+            connection.execute(sa.delete(table).where(*same), less)
+        if more:
+            connection.execute(sa.insert(table), more)
+
+
+def _rows(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], ids: Sequence[int]
+) -> dict[int, set[tuple[object, ...]]]:
+    columns = [table.c[name] for name in names]
+    found: dict[int, set[tuple[object, ...]]] = {}
+    for start in range(0, len(ids), PORTION):
+        query = sa.select(table.c.situation_id, *columns).where(table.c.situation_id.in_(ids[start : start + PORTION]))
+        for number, *row in connection.execute(query).all():
+            found.setdefault(number, set()).add(tuple(row))
+    return found
+
+
+def _key(table: sa.Table, names: Sequence[str], row: tuple[object, ...]) -> dict[str, object]:
+    keys = table.primary_key.columns.keys()
+    return {f"old_{name}": value for name, value in zip(names, row, strict=True) if name in keys}
 
 
 def add_act(
@@ -314,7 +350,7 @@ def situations(
     limit = max(1, min(limit, LISTED_MAX))
     table = s.situations
     column = table.c[_ORDERS[order]]
-    conditions = _conditions(scope, wanted)
+    conditions = conditions_of(scope, wanted)
     if order in ("last", "first"):
         conditions.append(column.is_not(None))
     if after is not None:
@@ -330,12 +366,13 @@ def situations(
 
 def count_situations(workspace: Workspace, scope: Scope, wanted: SituationFilter | None = None) -> int:
     """How many situations there are that a filter means. Raises: NotFound."""
-    conditions = _conditions(scope, wanted or SituationFilter())
+    conditions = conditions_of(scope, wanted or SituationFilter())
     with workspace.read() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(s.situations).where(*conditions)).scalar_one()
 
 
-def _conditions(scope: Scope, wanted: SituationFilter) -> list[sa.ColumnElement[bool]]:
+def conditions_of(scope: Scope, wanted: SituationFilter) -> list[sa.ColumnElement[bool]]:
+    """A filter as conditions on the table. Raises: NotFound."""
     table = s.situations
     found: list[sa.ColumnElement[bool]] = [within(scope, table.c.organisation_id), *_states(wanted.states)]
     if wanted.organisation is not None:
@@ -349,10 +386,15 @@ def _conditions(scope: Scope, wanted: SituationFilter) -> list[sa.ColumnElement[
         found.append(table.c.owner == t.storable(wanted.owner))
     if wanted.text:
         found.append(table.c.search.contains(t.storable(wanted.text.casefold()), autoescape=True))
+    low, high = {
+        "activity": (table.c.last_us, table.c.first_us),
+        "beginning": (table.c.first_us, table.c.first_us),
+        "closing": (table.c.closed_us, table.c.closed_us),
+    }[wanted.times]
     if wanted.first_us is not None:
-        found.append(table.c.last_us >= wanted.first_us)
+        found.append(low >= wanted.first_us)
     if wanted.until_us is not None:
-        found.append(table.c.first_us < wanted.until_us)
+        found.append(high < wanted.until_us)
     members, entities = s.situation_members, s.situation_entities
     about: list[sa.ColumnElement[bool]] = []
     if wanted.host is not None:
@@ -366,6 +408,7 @@ def _conditions(scope: Scope, wanted: SituationFilter) -> list[sa.ColumnElement[
         found.append(
             table.c.id.in_(sa.select(entities.c.situation_id).where(entities.c.entity_key == wanted.entity_key))
         )
+    found += [situation_clause(each) for each in wanted.conditions]
     return found
 
 

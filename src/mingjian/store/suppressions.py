@@ -8,7 +8,7 @@ stays hidden unless it is taken back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from mingjian.errors import NotFound, NotPermitted, SchemaError
 from mingjian.model.rules import Filter
 from mingjian.store import situationtables as s
 from mingjian.store import tables as t
+from mingjian.store.audit import act
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.workspace import Workspace, new_id
 
@@ -89,6 +90,11 @@ def add_suppression(
     }
     with workspace.begin() as connection:
         row = connection.execute(sa.insert(s.suppressions).values(values).returning(s.suppressions)).one()
+        after = {each: values[each] for each in ("title", "owner", "reason", "expires_us")}
+        act(
+            workspace, connection, scope, "suppression.made",
+            about=row.public_id, organisation=organisation, after=cast("dict[str, str | int]", after),
+        )  # fmt: skip
     return _suppression(row, now)
 
 
@@ -155,10 +161,13 @@ def end_suppression(workspace: Workspace, scope: Scope, public_id: str, *, take_
             .where(s.suppressions.c.id == found.id, s.suppressions.c.ended_us.is_(None))
             .values(ended_us=workspace.clock_us())
         )
-        if not take_back:
-            return 0
-        shown = connection.execute(sa.update(table).where(table.c.suppressed_by == found.id).values(suppressed_by=None))
-        return shown.rowcount
+        taken = sa.update(table).where(table.c.suppressed_by == found.id).values(suppressed_by=None)
+        shown = connection.execute(taken).rowcount if take_back else 0
+        act(
+            workspace, connection, scope, "suppression.ended",
+            about=public_id, organisation=found.organisation, before={"title": found.title}, after={"shown": shown},
+        )  # fmt: skip
+    return shown
 
 
 def mark_hidden(workspace: Workspace, scope: Scope, suppression: Suppression, ids: Sequence[int]) -> None:
@@ -171,6 +180,11 @@ def mark_hidden(workspace: Workspace, scope: Scope, suppression: Suppression, id
                 .where(t.detections.c.id.in_(ids[start : start + 500]), t.detections.c.suppressed_by.is_(None))
                 .values(suppressed_by=suppression.id)
             )
+        if ids:
+            act(
+                workspace, connection, scope, "suppression.hid",
+                about=suppression.public_id, organisation=suppression.organisation, after={"detections": len(ids)},
+            )  # fmt: skip
 
 
 def _may(scope: Scope, organisation: int | None) -> bool:

@@ -104,6 +104,29 @@ quarantine = sa.Table(
     sa.Index(None, "organisation_id", "received_us"),
 )
 
+quarantine_retries = sa.Table(
+    "quarantine_retries",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations"),
+    _number("entry_id"),
+    _text("file"),
+    _number("record"),
+    _number("offset"),
+    _text("code"),
+    _text("reason"),
+    _bytes("data"),
+    _number("received_us"),
+    _number("at_us"),
+    _text("actor"),
+    _text("outcome"),
+    _number("events"),
+    sa.Index(None, "organisation_id", "at_us"),
+    sa.Index(None, "entry_id"),
+)
+"""Each time that something in quarantine was read again. ``entry_id`` is its number there; with ``outcome`` ``read`` it
+came through and is in quarantine no more: what was kept of it stands here. The others have no ``data``."""
+
 # --- the lake ------------------------------------------------------------------------------------------------------
 
 streams = sa.Table("streams", metadata, _id(), _text("name", unique=True), _number("created_us"))
@@ -147,6 +170,22 @@ segment_inputs = sa.Table(
     sa.Index(None, "input_id", "first_record"),
 )
 """Which records of which inputs a segment holds: the way from (input, record) to the segment."""
+
+outlines = sa.Table(
+    "outlines",
+    metadata,
+    _id(),
+    _ref("organisation_id", "organisations"),
+    _ref("stream_id", "streams"),
+    _text("layout"),
+    _text("format"),
+    _bytes("segments"),
+    _bytes("columns"),
+    _bytes("grams"),
+    _number("rows"),
+    sa.Index(None, "stream_id", "organisation_id"),
+)
+"""What is in some segments, roughly (``store.outlines``): which columns they have, and what their texts are made of."""
 
 host_days = sa.Table(
     "host_days",
@@ -354,13 +393,23 @@ detections = sa.Table(
     sa.Index(None, "rule_version_id"),
     sa.Index(None, "input_id", "record"),
     sa.Index(None, "rule_id", "host"),
+    sa.Index(None, "rule_id", "time_us"),
     sa.Index(None, "host", "time_us"),
     sa.Index(None, "account", "time_us"),
     sa.Index(None, "level", "time_us"),
+    sa.Index(
+        "ix_detections_of_host",
+        *("host", "rule_id", "organisation_id", "account", "level", "time_us", "stream_id", "suppressed_by"),
+    ),
+    sa.Index(
+        "ix_detections_of_account",
+        *("account", "rule_id", "organisation_id", "host", "level", "time_us", "stream_id", "suppressed_by"),
+    ),
 )
 """``identity`` is made of what the detection is (rule and content, or indicator; input, record): the same is stored
 once. (input, record) with stream and day is the pointer to the evidence; segments come and go. ``details`` is JSON:
-matched values, atoms, techniques. ``found_by``: ``arrival`` or ``hunt``."""
+matched values, atoms, techniques. ``found_by``: ``arrival`` or ``hunt``. The last two indexes hold all that is counted of one host or
+account, so that nothing else is read for it."""
 
 behaviour_parties = sa.Table(
     "behaviour_parties",
@@ -473,6 +522,38 @@ sessions = sa.Table(
 )
 """Who is signed in. ``digest`` is that of the token, which only the browser has."""
 
+identities = sa.Table(
+    "identities",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _ref("user_id", "users", index=True, on_delete="CASCADE"),
+    sa.Column("issuer", OutsideText(), nullable=False),
+    sa.Column("subject", OutsideText(), nullable=False),
+    _text("title"),
+    _number("created_us"),
+    _number("used_us", nullable=True),
+    sa.UniqueConstraint("issuer", "subject"),
+)
+"""By whom else a user is known: ``subject`` is what the issuer calls them, for ever; ``title`` is for people."""
+
+passkeys = sa.Table(
+    "passkeys",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _ref("user_id", "users", index=True, on_delete="CASCADE"),
+    _text("name"),
+    _text("host"),
+    sa.Column("credential", sa.LargeBinary(), nullable=False, unique=True),
+    _bytes("public_key"),
+    _number("signatures"),
+    _number("created_us"),
+    _number("used_us", nullable=True),
+)
+"""Keys of users that never leave their devices. ``host`` is the name of the console under which one was made: it works
+there alone. ``signatures`` is the counter of the device, if it counts."""
+
 tickets = sa.Table(
     "tickets",
     metadata,
@@ -540,6 +621,23 @@ idempotency_keys = sa.Table(
     sa.Column("created_us", _Big, nullable=False, index=True),
 )
 """Requests that must take effect once. ``digest`` is that of key and actor; ``status`` is 0 while one is under way."""
+
+saved_views = sa.Table(
+    "saved_views",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _ref("user_id", "users", nullable=True, on_delete="CASCADE"),
+    _ref("organisation_id", "organisations", nullable=True, index=True),
+    _text("owner"),
+    _text("list"),
+    _text("name"),
+    _text("query"),
+    _number("created_us"),
+    sa.Index(None, "owner", "list"),
+)
+"""Lists as somebody wants to see them again: ``query`` is the address after the question mark. ``owner`` is who made
+it; with an organisation, it is for everybody who may see that."""
 
 # --- seals ---------------------------------------------------------------------------------------------------------
 

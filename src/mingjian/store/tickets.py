@@ -24,7 +24,7 @@ TOKEN_BYTES: Final = 32
 TOKEN_CHARACTERS_MAX: Final = 200
 """A longer token is wrong, and is not even looked up."""
 
-TicketKind: TypeAlias = Literal["link", "code", "new totp"]
+TicketKind: TypeAlias = Literal["link", "code", "new totp", "openid", "passkey", "new passkey"]
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,20 +84,21 @@ def take_ticket(workspace: Workspace, connection: sa.Connection, kind: TicketKin
     return Ticket(user_id=row.user_id, details=json.loads(row.details))
 
 
-def has_ticket(workspace: Workspace, kind: TicketKind, token: str) -> bool:
-    """Whether a ticket can still be taken: for the page that asks before it is."""
+def seen_ticket(workspace: Workspace, kind: TicketKind, token: str) -> Ticket | None:
+    """A ticket that can still be taken, without taking it."""
     table = t.tickets
     if len(token) > TOKEN_CHARACTERS_MAX:
-        return False
+        return None
     now = workspace.clock_us()
-    query = sa.select(table.c.kind).where(
+    query = sa.select(table).where(
         table.c.digest == digest_of(token),
         table.c.kind == kind,
         table.c.created_us <= now,
         table.c.expires_us > now,
     )
     with workspace.read() as connection:
-        return connection.execute(query).first() is not None
+        row = connection.execute(query).one_or_none()
+    return None if row is None else Ticket(user_id=row.user_id, details=json.loads(row.details))
 
 
 def drop_tickets(connection: sa.Connection, user_id: int, kind: TicketKind) -> None:

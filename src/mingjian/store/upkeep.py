@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from mingjian.errors import NotPermitted, SchemaError, StorageError, shown
 from mingjian.store import tables as t
+from mingjian.store.audit import act
 from mingjian.store.catalogue import SegmentRow, live_segments, within
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.seals import complaints, verified
@@ -115,6 +116,12 @@ def _known_paths(workspace: Workspace) -> tuple[set[str], set[str]]:
     return {row.path for row in rows if row.state == "live"}, {row.path for row in rows}
 
 
+def last_ended_us(workspace: Workspace) -> int | None:
+    """When the last of the segments ended that count no longer; None if all do."""
+    with workspace.read() as connection:
+        return connection.execute(sa.select(sa.func.max(t.segments.c.ended_us))).scalar_one()
+
+
 def missing_segments(workspace: Workspace, scope: Scope) -> list[SegmentRow]:
     """Segments that the catalogue takes for live and whose file is not there, or not as long as it was."""
     return [row for row in live_segments(workspace, scope) if _size(workspace.lake / row.path) != row.bytes]
@@ -197,6 +204,10 @@ def set_retention(workspace: Workspace, scope: Scope, retention: Retention) -> N
                     created_us=workspace.clock_us(),
                 )
             )
+        act(
+            workspace, connection, scope, "retention.set",
+            about=retention.stream_pattern, organisation=retention.organisation, after={"days": retention.days},
+        )  # fmt: skip
 
 
 def _check_reach(scope: Scope, organisation: OrganisationId | None) -> None:

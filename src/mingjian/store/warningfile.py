@@ -54,11 +54,17 @@ def read(folder: Path, version: str) -> Kept | None:
         about = msgspec.json.decode((table.schema.metadata or {})[_ABOUT], type=_About)
         if about.version != version or not table.schema.equals(_SCHEMA):
             return None
-        hashes, keys, numbers, prefixes = (table.column(name).combine_chunks() for name in _SCHEMA.names)
+        hashes, keys, numbers, prefixes = (_whole(table.column(name)) for name in _SCHEMA.names)
     except (OSError, pa.ArrowException, msgspec.MsgspecError, KeyError):
         return None
     entries = KeyTable.of(hashes.to_numpy(), columns.as_binaries(keys), np.arange(len(keys)), about.asked)
     return Kept(entries, numbers.to_numpy(), prefixes.to_numpy())
+
+
+def _whole(column: columns.ChunkedArray) -> columns.Array:
+    # To combine one chunk with none copies it.
+    chunks = column.chunks
+    return chunks[0] if len(chunks) == 1 else columns.appended(chunks)
 
 
 def write(folder: Path, version: str, kept: Kept) -> None:

@@ -53,13 +53,23 @@ def test_the_rows_are_those_of_a_look_at_every_record(workspace: Workspace) -> N
 def test_events_that_are_alike_are_one_group(workspace: Workspace) -> None:
     history = History(workspace, OPERATOR, Engine(()), SOURCES)
     reads = [
-        read_segment(workspace, history, row, "file", "c:\\windows\\tool1.exe")
+        read_segment(workspace, history, row, "file", "c:\\windows\\tool1.exe", 32)
         for row in live_segments(workspace, OPERATOR)
     ]
     groups = united(reads)
     assert sum(each.count for each in groups) == sum(read.rows for read in reads) == 10
     assert 1 < len(groups) < 10
     assert len(set().union(*(read.pointers for read in reads))) == 10
+
+
+def test_of_more_groups_the_smallest_and_the_largest_are_read(workspace: Workspace) -> None:
+    history = History(workspace, OPERATOR, Engine(()), SOURCES)
+    (row,) = live_segments(workspace, OPERATOR)
+    every = read_segment(workspace, history, row, "file", "c:\\windows\\tool1.exe", 32)
+    some = read_segment(workspace, history, row, "file", "c:\\windows\\tool1.exe", 2)
+    counts = sorted(each.count for each in every.groups)
+    assert sorted(each.count for each in some.groups) == [counts[0], counts[-1]]
+    assert (some.rows, some.pointers) == (every.rows, every.pointers)
 
 
 @pytest.mark.parametrize(

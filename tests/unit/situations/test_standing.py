@@ -3,7 +3,7 @@
 import numpy as np
 
 from mingjian.situations.policy import policy
-from mingjian.situations.standing import standing_of
+from mingjian.situations.standing import Standing
 from mingjian.store.evidence import BAD, WARNED, Entity, Loaded, key_of
 
 DAY_US = 86_400_000_000
@@ -34,32 +34,37 @@ def loaded(
     ), known
 
 
+def standing_of(evidence: Loaded, known: dict[int, Entity], excluded: np.ndarray = NONE) -> Standing:
+    found = Standing(policy())
+    found.add(evidence, list(known.values()), excluded)
+    return found
+
+
 def weight_of(kind: str, value: str, evidence: Loaded, known: dict[int, Entity]) -> float:
-    found = standing_of(evidence, known, policy(), NONE)
-    place = [(each.kind, each.value) for each in found.entities].index((kind, value))
-    return float(found.columns.weights[place])
+    found = standing_of(evidence, known)
+    return float(found.weights[found.codes.of([key_of(kind, value)])[0]])
 
 
 def test_the_first_days_of_a_rule_count_and_then_it_is_routine_until_it_has_paused() -> None:
     days = [*range(20), 80]
     evidence, known = loaded([(day, "r", 3, "pc-1", []) for day in days])
-    core = standing_of(evidence, known, policy(), NONE).columns.core.tolist()
+    core = standing_of(evidence, known).core.tolist()
     assert core == [True] * 7 + [False] * 13 + [True]
 
 
 def test_an_indicator_is_never_routine() -> None:
     evidence, known = loaded([(day, "r", 3, "pc-1", []) for day in range(20)], flags=BAD)
-    assert standing_of(evidence, known, policy(), NONE).columns.core.all()
+    assert standing_of(evidence, known).core.all()
 
 
 def test_a_rule_that_fires_on_every_host_of_many_holds_nothing() -> None:
     evidence, known = loaded([(0, "r", 3, f"pc-{n}", []) for n in range(40)] + [(0, "rare", 3, "pc-1", [])])
-    assert standing_of(evidence, known, policy(), NONE).columns.core.tolist() == [False] * 40 + [True]
+    assert standing_of(evidence, known).core.tolist() == [False] * 40 + [True]
 
 
 def test_in_a_small_organisation_a_grave_rule_counts_although_every_host_has_it() -> None:
     evidence, known = loaded([(0, "r", 3, f"pc-{n}", []) for n in range(4)])
-    assert standing_of(evidence, known, policy(), NONE).columns.core.all()
+    assert standing_of(evidence, known).core.all()
 
 
 def test_what_many_parties_share_weighs_nothing_even_if_history_does_not_name_its_hosts() -> None:
@@ -91,4 +96,4 @@ def test_warned_things_and_programs_accounts_weigh_nothing_and_bad_things_double
 
 def test_what_a_person_called_false_holds_nothing() -> None:
     evidence, known = loaded([(0, "r", 4, "pc-1", []), (0, "r", 4, "pc-1", [])])
-    assert standing_of(evidence, known, policy(), np.array([2])).columns.core.tolist() == [True, False]
+    assert standing_of(evidence, known, np.array([2])).core.tolist() == [True, False]

@@ -11,6 +11,7 @@ from mingjian.situations.story import Touched, Weighed
 from mingjian.situations.verdict import load_weights
 from mingjian.sources.envelope import Observed
 from mingjian.store.behaviours import StoredBehaviour
+from mingjian.store.detectiongroups import together
 from mingjian.store.detections import StoredDetection
 from mingjian.store.scope import OrganisationId
 
@@ -45,7 +46,7 @@ def alike(number: int, first_us: int | None, *others: str, count: int = 1, last_
         count=count,
         first_us=first_us,
         last_us=first_us if last_us is None else last_us,
-        input_id=1,
+        file=f"file-{number}",
         number=number,
     )
 
@@ -56,21 +57,19 @@ def lines_of(
     def weight(other: Observed) -> int:
         return (weights or {}).get(other.value, 1000)
 
-    return story.event_steps(
-        groups, NAMES, lambda number: f"file-{number}", weight, "en", near_us=near_us or [], is_all=True
-    )
+    return story.event_steps(groups, NAMES, weight, "en", near_us=near_us or [], is_all=True)
 
 
 def test_detections_of_one_rule_on_one_host_share_a_line() -> None:
     found = [stored(3, 30), stored(1, 10), stored(2, None), stored(4, 20, host="pc-2")]
-    steps = story.detection_steps(found, NAMES, lambda techniques: ())
+    steps = story.detection_steps(together(found), NAMES, lambda techniques: ())
     assert [(step.host, step.count, step.evidence.record) for step in steps] == [("pc-1", 3, 1), ("pc-2", 1, 4)]
     assert (steps[0].time, steps[0].last) == (story.time_text(10), story.time_text(30))
 
 
 def test_the_gravest_come_first_and_no_more_than_so_many() -> None:
     found = [stored(n, n, rule_id=f"r{n}", level="low" if n else "critical") for n in range(200)]
-    steps = story.detection_steps(found, NAMES, lambda techniques: ())
+    steps = story.detection_steps(together(found), NAMES, lambda techniques: ())
     assert (len(steps), steps[0].level) == (story.DETECTION_LINES_MAX, "critical")
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from typing import Final
 
+import segno
 from starlette.responses import Response
 
-from mingjian.console.pages.signing import YEAR_S
+from mingjian.console import openid
+from mingjian.console.pages.signing import YEAR_S, passkey_site
 from mingjian.console.routes import Route
 from mingjian.console.site import LANGUAGE_COOKIE, Visit
 from mingjian.errors import NotPermitted, SchemaError
 from mingjian.store.accounts import set_profile
 from mingjian.store.apitokens import make_token, remove_token, tokens
-from mingjian.store.factors import Setup, begin_codes, confirm_codes, end_codes
+from mingjian.store.factors import Setup, address_of_setup, begin_codes, confirm_codes, end_codes
+from mingjian.store.identities import identities_of
+from mingjian.store.passkeys import passkeys_of
 from mingjian.store.scope import RIGHTS, Right
 from mingjian.store.sessions import Session, end_other_sessions, end_session, sessions_of, set_password
 from mingjian.telemetry import Secret
@@ -42,6 +47,10 @@ def account(visit: Visit, *, setup: Setup | None = None, token: str = "") -> Res
         user=session.user,
         sessions=sessions_of(visit.workspace, session),
         tokens=mine,
+        passkeys=passkeys_of(visit.workspace, session),
+        has_passkeys=passkey_site(visit) is not None,
+        identities=identities_of(visit.workspace, session),
+        provider=openid.name_of(visit.site) if openid.is_set_up(visit.site) else "",
         rights=RIGHTS_OFFERED,
         days_max=DAYS_MAX,
         setup=setup,
@@ -72,6 +81,14 @@ def change_password(visit: Visit) -> Response:
 def set_up_codes(visit: Visit) -> Response:
     """Begin to set up one-time codes."""
     return account(visit, setup=begin_codes(visit.workspace, session_of_visit(visit)))
+
+
+def picture_of_setup(visit: Visit) -> Response:
+    """The QR code for an app. It is never stored: neither here nor by the browser."""
+    address = address_of_setup(visit.workspace, session_of_visit(visit), visit.asked("ticket"))
+    drawn = io.BytesIO()
+    segno.make(address.reveal(), error="m", micro=False).save(drawn, kind="svg", scale=4, xmldecl=False, light="#fff")
+    return Response(drawn.getvalue(), media_type="image/svg+xml", headers={"cache-control": "no-store"})
 
 
 def put_codes_in_force(visit: Visit) -> Response:
@@ -130,6 +147,7 @@ ROUTES: Final = (
     Route("POST", "/account/profile", change_profile, "anybody"),
     Route("POST", "/account/password", change_password, "anybody"),
     Route("POST", "/account/codes", set_up_codes, "anybody"),
+    Route("GET", "/account/codes/picture", picture_of_setup, "anybody"),
     Route("POST", "/account/codes/confirm", put_codes_in_force, "anybody"),
     Route("POST", "/account/codes/end", give_codes_up, "anybody"),
     Route("POST", "/account/sessions/end", end_sessions, "anybody"),

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from mingjian.console.lists import Action, Asked, Column, Filter, ListPage, Row, Rows, among
 from mingjian.console.pages.hunt import request_of
 from mingjian.console.routes import Route, list_route
-from mingjian.console.shapes import number
+from mingjian.console.shapes import number, stamp
 from mingjian.console.site import Visit
-from mingjian.errors import InputError
-from mingjian.store.jobs import jobs
+from mingjian.errors import InputError, NotFound
+from mingjian.hunt.errands import BACKUPS_KEPT, backup_file
+from mingjian.store.jobs import jobs, queue
 from mingjian.store.tables import JOB_STATES
 from mingjian.store.upkeep import Retention, retentions, set_retention
 
 DAYS_MAX: Final = 36_500
+FILE_NAME: Final = "mingjian"
 
 
 def _fetch(visit: Visit, asked: Asked) -> Rows:
@@ -106,7 +109,81 @@ def keep(visit: Visit) -> Response:
     return visit.redirect("/admin/retention", done="saved")
 
 
+def _backups(visit: Visit, asked: Asked) -> Rows:
+    visit.scope.check_administer(None, "workspace")
+    rows: list[Row] = []
+    for job in jobs(visit.workspace, visit.scope):
+        if job.kind != "backup":
+            continue
+        file = backup_file(visit.workspace, job)
+        size = file.stat().st_size if file.is_file() else None
+        rows.append(
+            Row(
+                key=job.public_id,
+                href=visit.address(f"/admin/backups/{job.public_id}") if size and job.state == "done" else "",
+                values={
+                    "file": f"{FILE_NAME}-{stamp(job.created_us)[:10]}.backup",
+                    "state": job.state,
+                    "progress": job.segments_done / job.segments_total if job.segments_total else None,
+                    "bytes": size,
+                    "by": request_of(job).by,
+                    "created": job.created_us,
+                    "error": job.error,
+                },
+            )
+        )
+    return among(rows, asked)
+
+
+BACKUPS: Final = ListPage(
+    name="backups",
+    path="/admin/backups",
+    place="admin",
+    columns=(
+        Column(name="file", kind="download"),
+        Column(name="state", kind="state", sorts=True),
+        Column(name="progress", kind="share"),
+        Column(name="bytes", kind="bytes", sorts=True),
+        Column(name="by", sorts=True),
+        Column(name="created", kind="time", sorts=True),
+        Column(name="error"),
+    ),
+    sort="-created",
+    fetch=_backups,
+    lead=lambda visit, rows: visit.texts("backups.lead", n=number(BACKUPS_KEPT)),
+    actions=(Action(name="cancel-jobs", path="/jobs/cancel", right="administer"),),
+    above="backups_above.html.j2",
+    context=lambda visit: {"tab": "backups"},
+    live="jobs",
+)
+
+
+def make_backup(visit: Visit) -> Response:
+    """Put a backup on the list of what is to be done."""
+    visit.scope.check_administer(None, "workspace")
+    request = json.dumps({"by": visit.visitor.name, "asked_us": visit.now_us})
+    job = queue(visit.workspace, visit.scope, "backup", request=request)
+    visit.act("backup.asked", about=job.public_id)
+    return visit.redirect("/admin/backups", done="backup-asked")
+
+
+def download(visit: Visit) -> Response:
+    """A backup, as a file. Everything is in it, the keys too."""
+    visit.scope.check_administer(None, "workspace")
+    wanted = visit.request.path_params["id"]
+    job = next((each for each in jobs(visit.workspace, visit.scope) if each.public_id == wanted), None)
+    file = None if job is None or job.kind != "backup" else backup_file(visit.workspace, job)
+    if job is None or job.state != "done" or file is None or not file.is_file():
+        raise NotFound("there is no such backup", hint="only the last ones stay")
+    visit.act("backup.downloaded", about=job.public_id)
+    name = f"{FILE_NAME}-{stamp(job.created_us)[:10]}.backup"
+    return FileResponse(file, media_type="application/octet-stream", filename=name)
+
+
 ROUTES: Final = (
+    list_route(BACKUPS, "administer"),
+    Route("POST", "/admin/backups", make_backup, "administer"),
+    Route("GET", "/admin/backups/{id}", download, "administer"),
     list_route(PAGE, "administer"),
     Route("GET", "/admin/retention", keeping, "administer"),
     Route("POST", "/admin/retention", keep, "administer"),

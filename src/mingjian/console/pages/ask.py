@@ -7,11 +7,16 @@ from typing import Final
 
 from starlette.responses import Response
 
+from mingjian.console import graphs
+from mingjian.console.blindness import blind_spots
+from mingjian.console.lanes import Happened, Picture, Track, Wanting, lay_out
 from mingjian.console.routes import Route
 from mingjian.console.site import Visit
 from mingjian.errors import InputError, shown
+from mingjian.hunt.answer import days_in_words
 from mingjian.model.observables import canonical
 from mingjian.model.sources import ObservableKind
+from mingjian.model.times import parse_time_us
 from mingjian.situations.asking import Question, ask
 from mingjian.situations.card import VerdictCard
 from mingjian.situations.guessing import KINDS, guesses
@@ -21,6 +26,9 @@ from mingjian.store.sightings.live import open_index
 CHARACTERS_MAX: Final = 2_000
 STEPS_SHOWN: Final = 200
 NAMES_SHOWN: Final = 50
+LANES_SHOWN: Final = 12
+HOLES_SHOWN: Final = 40
+"""So many holes of a stream are drawn."""
 
 
 def meant(visit: Visit, text: str, kind: str) -> tuple[ObservableKind, str, list[ObservableKind]]:
@@ -67,6 +75,49 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
     return ask(question), others
 
 
+def lanes_of(visit: Visit, card: VerdictCard) -> Picture | None:
+    """Streams over time: what is told of each, and where nothing of it could be seen."""
+    owners = {each.name: each.public_id for each in visit.organisations()}
+    by_stream: dict[str, list[Happened]] = {}
+    for step in card.timeline:
+        first_us = None if step.time is None else parse_time_us(step.time)
+        if first_us is None:
+            continue
+        last_us = None if step.last is None else parse_time_us(step.last)
+        href = visit.address(
+            "/records", file=step.evidence.file, number=step.evidence.record, of=owners.get(step.evidence.organisation)
+        )
+        happened = Happened(
+            first_us=first_us,
+            last_us=last_us or first_us,
+            says=f"{step.time} {step.says}",
+            href=href,
+            level=step.level,
+            count=step.count,
+        )
+        by_stream.setdefault(step.stream, []).append(happened)
+    often = sorted(by_stream, key=lambda name: (-sum(each.count for each in by_stream[name]), name))[:LANES_SHOWN]
+    return lay_out(
+        [
+            Track(name=name or visit.texts("ask.no-stream"), happened=by_stream[name], wanting=wanting, note=note)
+            for name in sorted(often)
+            for wanting, note in [_wanting(visit, card, name)]
+        ]
+    )
+
+
+def _wanting(visit: Visit, card: VerdictCard, stream: str) -> tuple[list[Wanting], str]:
+    """When a stream of the organisations of a card was silent, and the same in words."""
+    found: list[Wanting] = []
+    for hole in blind_spots(visit, visit.organisation())[1]:
+        is_its = hole.kind == "stream" and hole.what == stream
+        if is_its and hole.organisation in ("", *card.organisations) and len(found) < HOLES_SHOWN:
+            says = days_in_words(hole.first_day, hole.last_day, visit.language)
+            says += f" ({hole.organisation})" if hole.organisation else ""
+            found.append(Wanting(first_day=hole.first_day, last_day=hole.last_day, says=says))
+    return found, "; ".join(each.says for each in found)
+
+
 def show(visit: Visit) -> Response:
     """The card, or what can be asked if nothing was."""
     text = visit.asked("q").strip()
@@ -84,6 +135,11 @@ def show(visit: Visit) -> Response:
         words=words,
         others=others,
         owners=owners,
+        charts=True,
+        picture=lanes_of(visit, card),
+        graph=graphs.of_card(
+            card, lambda kind, value: visit.address("/ask", q=value, kind=kind), visit.texts("ask.seen-on")
+        ),
         steps=shown_steps(card, STEPS_SHOWN),
         names_max=NAMES_SHOWN,
         edges=[edge for edge in card.graph.edges if edge.start == 0],

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from starlette.responses import Response
 
-from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows
+from mingjian.console import lists
+from mingjian.console.filtering import Field as FilterField
+from mingjian.console.filtering import term
+from mingjian.console.lists import Action, Asked, Column, Filter, Grouped, GroupRow, ListPage, Row, Rows
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import number, stamp
 from mingjian.console.site import Visit
 from mingjian.errors import InputError, NotFound, SchemaError, shown
 from mingjian.formats.records import json_bytes
+from mingjian.hunt.attack import load_attack
 from mingjian.hunt.records import records_at
 from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
 from mingjian.model.times import parse_time_us
+from mingjian.situations.deciding import judge
 from mingjian.situations.guessing import guesses
-from mingjian.store.browsing import Wanted, browse, count_up_to, counts_by_level
+from mingjian.store.browsing import GroupBy, Wanted, browse, counted, counts_by_level, groups
+from mingjian.store.decisions import DetectionVerdict, verdicts_on
 from mingjian.store.detections import StoredDetection, detection_by_id
+from mingjian.store.narrowing import Condition, Names, fits, names_of
 from mingjian.store.segments import US_PER_DAY
-from mingjian.store.situations import situations_of_detections
+from mingjian.store.situations import Resolution, SituationState, situations_of_detections
 
-COUNTED_MAX: Final = 10_000
+COUNTED_MAX: Final = 5_000
 """So many are counted for the sentence above the list; of more it says “more than”."""
+GROUPED_MAX: Final = 20_000
+"""So many of those found last are looked at for groups, unless somebody wants all counted."""
+NAMES_AGE_S: Final = 10.0
+WHOLE_AGE_S: Final = 60.0
+JUDGED_MAX: Final = 2_000
+"""So many detections are judged at once."""
+REASON_CHARACTERS_MAX: Final = 10_000
 FIELDS_SHOWN_MAX: Final = 500
 LINKED_CHARACTERS_MAX: Final = 300
 """In a longer value nothing is taken for an observable."""
@@ -42,7 +56,31 @@ _NAMED: Final[dict[str, ObservableKind]] = {
 _ORDERS: Final = {"time": ("newest", "oldest"), "found": ("found", "found")}
 
 
-def wanted_of(visit: Visit, filters: Mapping[str, str]) -> Wanted:
+FIELDS: Final[Mapping[str, FilterField]] = {
+    "level": FilterField("level"),
+    "title": FilterField("text"),
+    "rule": FilterField("name"),
+    "host": FilterField("name"),
+    "account": FilterField("name"),
+    "org": FilterField("name"),
+    "technique": FilterField("name"),
+    "tactic": FilterField("name"),
+    "kind": FilterField("choice", ("rule", "correlation", "indicator", "behaviour")),
+    "stream": FilterField("name"),
+    "file": FilterField("text"),
+    "value": FilterField("text"),
+    "verdict": FilterField("choice", ("none", "in_work", "true", "false", "benign")),
+    "situation": FilterField("choice", ("yes", "no")),
+    "found_by": FilterField("choice", ("arrival", "hunt")),
+    "time": FilterField("time"),
+    "found": FilterField("time"),
+}
+"""What a filter of detections may be about."""
+VERDICTS: Final[Mapping[str, str]] = {"true": "true_positive", "false": "false_positive", "benign": "benign"}
+"""What a filter calls it → what the store does."""
+
+
+def wanted_of(visit: Visit, filters: Mapping[str, str], conditions: tuple[Condition, ...] = ()) -> Wanted:
     """The conditions that filters stand for. Raises: SchemaError, NotFound."""
     level = filters.get("level", "")
     return Wanted(
@@ -52,11 +90,42 @@ def wanted_of(visit: Visit, filters: Mapping[str, str]) -> Wanted:
         host=filters.get("host", ""),
         account=filters.get("account", ""),
         kind=filters.get("kind", ""),
-        title=filters.get("q", ""),
         found_by=filters.get("found_by", ""),
         first_us=_moment(filters.get("since", "")),
         until_us=_moment(filters.get("until", ""), days=1),
+        conditions=tuple(_stored_condition(visit, each) for each in conditions),
+        names=_names(visit) if any(each.field in _BY_NAME for each in conditions) else Names(is_whole=False),
     )
+
+
+_BY_NAME: Final = frozenset({"word", "title", "rule", "host", "account", "technique", "tactic"})
+
+
+def _names(visit: Visit) -> Names:
+    """What detections are of; of all organisations, so that everybody shares it."""
+    return visit.site.memory.recall(("names of detections",), NAMES_AGE_S, lambda: names_of(visit.workspace))
+
+
+def _stored_condition(visit: Visit, condition: Condition) -> Condition:
+    """A condition as the store knows it: organisations by number, tactics by their techniques."""
+    changed = msgspec.structs.replace
+    match condition.field:
+        case "org":
+            return changed(condition, field="organisation", values=organisations_meant(visit, condition))
+        case "verdict":
+            return changed(condition, values=tuple(VERDICTS.get(each, each) for each in condition.values))
+        case "tactic":
+            known = load_attack().techniques
+            asked = {each.casefold() for each in condition.values}
+            found = tuple(id for id, each in known.items() if "." not in id and asked & set(each.tactics))
+            return changed(condition, field="technique", values=found)
+        case _:
+            return condition
+
+
+def organisations_meant(visit: Visit, condition: Condition) -> tuple[str, ...]:
+    """The numbers of the organisations whose name a condition means."""
+    return tuple(str(each.id) for each in visit.organisations() if fits(each.name, condition))
 
 
 def _moment(text: str, days: int = 0) -> int | None:
@@ -69,7 +138,7 @@ def _moment(text: str, days: int = 0) -> int | None:
     return found + (days * US_PER_DAY if is_day else 0)
 
 
-def row_of(visit: Visit, each: StoredDetection) -> Row:
+def row_of(visit: Visit, each: StoredDetection, verdict: DetectionVerdict | None = None) -> Row:
     """A detection as a row."""
     one = each.detection
     owner = next((org.public_id for org in visit.organisations() if org.id == each.organisation), "")
@@ -77,6 +146,7 @@ def row_of(visit: Visit, each: StoredDetection) -> Row:
         key=each.public_id,
         href=visit.address(f"/detections/{each.public_id}"),
         evidence=visit.address("/records", file=one.file, number=one.record, of=owner) if one.record >= 0 else "",
+        beneath="" if verdict is None else visit.texts(f"verdict.{verdict.resolution or verdict.state}"),
         values={
             "id": each.public_id,
             "time": one.time_us,
@@ -94,38 +164,92 @@ def row_of(visit: Visit, each: StoredDetection) -> Row:
             "matched": "; ".join(f"{name}: {value}" for name, value in one.matched.items()),
             "found": each.found_us,
             "found_by": each.found_by,
+            "verdict": "" if verdict is None else verdict.resolution or verdict.state,
         },
     )
 
 
 def fetch(visit: Visit, asked: Asked) -> Rows:
     """Detections, a page at a time."""
-    wanted = wanted_of(visit, asked.filters)
+    wanted = wanted_of(visit, asked.filters, asked.conditions)
     down, up = _ORDERS[asked.sort]
     order = down if asked.descending else up
     portion = browse(
         visit.workspace, visit.scope, wanted, order=order, after=asked.after, limit=asked.limit  # type: ignore[arg-type]  # of the table above
     )  # fmt: skip
-    total = None
-    if asked.counted and not asked.after:
+    verdicts = verdicts_on(visit.workspace, visit.scope, [each.id for each in portion.rows])
+    rows = [row_of(visit, each, verdicts.get(each.id)) for each in portion.rows]
+    total, is_bound = None, False
+    if asked.counted and not asked.after and portion.after is None:
+        total = len(rows)
+    elif asked.counted and not asked.after and not portion.is_cut:
         scope = visit.scope
-        total = visit.remember(
-            "count", 5.0, lambda: count_up_to(visit.workspace, scope, wanted, COUNTED_MAX + 1), wanted
+        key = (wanted.organisation, asked.filters.items(), asked.conditions)
+        total, is_bound = visit.remember(
+            "count", 5.0, lambda: counted(visit.workspace, scope, wanted, COUNTED_MAX), repr(key)
         )
     return Rows(
-        rows=[row_of(visit, each) for each in portion.rows],
+        rows=rows,
         after=portion.after,
-        total=None if total is None else min(total, COUNTED_MAX),
-        total_is_bound=total is not None and total > COUNTED_MAX,
+        total=total,
+        total_is_bound=is_bound,
+        is_cut=portion.is_cut,
+        looked_to_us=portion.looked_to_us,
     )
 
 
+_GROUPS: Final[Mapping[str, str]] = {
+    "rule": "rule", "level": "level", "host": "host", "account": "account", "organisation": "org", "kind": "kind",
+    "stream": "stream", "found_by": "found_by",
+}  # fmt: skip
+"""Column → the field of the filter that means one of its values."""
+
+
+def grouped(visit: Visit, asked: Asked) -> Grouped:
+    """Detections by what they have in a column."""
+    wanted = wanted_of(visit, asked.filters, asked.conditions)
+    scope, by = visit.scope, cast("GroupBy", asked.group)
+    if visit.asked("whole") == "1":
+        key = repr((wanted.organisation, asked.filters.items(), asked.conditions))
+        found = visit.remember("groups", WHOLE_AGE_S, lambda: groups(visit.workspace, scope, wanted, by), by, key)
+    else:
+        found = groups(visit.workspace, scope, wanted, by, bound=GROUPED_MAX)
+    labels: dict[str, str] = {}
+    if by == "organisation":
+        labels = {str(owner): name for owner, name in visit.names().items()}
+    return Grouped(
+        rows=[
+            GroupRow(
+                label=each.title or labels.get(each.value, each.value),
+                href=narrowed(visit, asked, _GROUPS[by], labels.get(each.value, each.value)),
+                count=each.count,
+                level=each.level,
+                last_us=each.last_us,
+                word=f"{by}.{each.value}" if by in ("level", "kind", "found_by") else "",
+            )
+            for each in found.groups
+        ],
+        several=found.several,
+        total=found.total,
+        looked_at_max=GROUPED_MAX if found.is_cut else None,
+        whole=visit.here(whole="1") if found.is_cut else "",
+    )
+
+
+def narrowed(visit: Visit, asked: Asked, field: str, value: str) -> str:
+    """The list without groups, narrowed down to one value of a field."""
+    condition = term(field, value) if value else f'{field}:""'
+    return visit.here(q=f"{asked.given('q')} {condition}".strip(), group=None, whole=None, after=None)
+
+
 def _lead(visit: Visit, rows: Rows) -> str:
-    if not rows.rows:
+    if not rows.rows and not rows.is_cut:
         return visit.texts("detections.lead-none")
+    if rows.is_cut and rows.looked_to_us is not None:
+        return visit.texts("detections.lead-cut", n=number(len(rows.rows)), day=stamp(rows.looked_to_us)[:10])
     if not any(visit.asked(each.name) for each in FILTERS):
         scope, organisation = visit.scope, visit.organisation()
-        counts = visit.remember(
+        counts = visit.lately(
             "levels", 5.0, lambda: counts_by_level(visit.workspace, scope, organisation=organisation), organisation
         )
         return visit.texts("detections.lead-all", **{level: number(count) for level, count in counts.items()})
@@ -155,6 +279,7 @@ PAGE: Final = ListPage(
         Column(name="host", kind="entity", entity="host"),
         Column(name="account", kind="entity", entity="account"),
         Column(name="techniques", kind="techniques"),
+        Column(name="verdict", kind="state", hidden=True),
         Column(name="matched", kind="code", hidden=True),
         Column(name="kind", kind="word", hidden=True),
         Column(name="rule", kind="code", hidden=True),
@@ -172,7 +297,60 @@ PAGE: Final = ListPage(
     above="queue_tabs.html.j2",
     context=lambda visit: {"tab": "detections"},
     live="detections",
+    actions=(
+        Action(name="take", path="/detections/act/take", key="w"),
+        Action(name="close-true", path="/detections/act/true", key="t"),
+        Action(name="close-false", path="/detections/act/false", key="f"),
+        Action(name="close-benign", path="/detections/act/benign", key="b"),
+        Action(name="reopen", path="/detections/act/open", key="o"),
+        Action(name="suppress", path="/detections/act/suppress", key="s", leaves=True),
+        Action(name="export-chosen", path="/detections/export", right="read", leaves=True),
+    ),
+    fields=FIELDS,
+    groups=tuple(_GROUPS),
+    group=grouped,
+    views=(
+        ("all", ""),
+        ("grave-week", "q=level%3E%3Dhigh+time%3E%3D7d"),
+        ("unjudged", "q=level%3E%3Dmedium+verdict%3Anone"),
+        ("by-rule", "group=rule"),
+        ("by-host", "group=host"),
+    ),
+    every_max=JUDGED_MAX,
 )
+VERBS: Final[Mapping[str, tuple[SituationState, Resolution]]] = {
+    "take": ("in_work", ""),
+    "open": ("open", ""),
+    "true": ("closed", "true_positive"),
+    "false": ("closed", "false_positive"),
+    "benign": ("closed", "benign"),
+}
+
+
+def act(visit: Visit) -> Response:
+    """Judge detections, or go on to suppress what is like one of them."""
+    verb = visit.request.path_params["verb"]
+    keys = lists.chosen(PAGE, visit)
+    if verb == "suppress":
+        return visit.redirect("/suppressions/new", detection=keys[0])
+    if verb not in VERBS:
+        raise SchemaError(f"nothing that can be done: {shown(verb)}", hint=", ".join((*VERBS, "suppress")))
+    state, resolution = VERBS[verb]
+    judge(visit.workspace, visit.scope, keys, state, resolution, reason=visit.given("reason")[:REASON_CHARACTERS_MAX])
+    return lists.back(PAGE, visit, done="saved", undo=() if verb == "open" else keys)
+
+
+def undo(visit: Visit) -> Response:
+    """Take back what was said of detections a moment ago: nobody has judged them."""
+    judge(visit.workspace, visit.scope, lists.chosen(PAGE, visit), "open", "")
+    return lists.back(PAGE, visit, done="undone")
+
+
+def export(visit: Visit) -> Response:
+    """The detections that are selected, as a file."""
+    keys = lists.chosen(PAGE, visit)
+    rows = [row_of(visit, detection_by_id(visit.workspace, visit.scope, key)) for key in keys]
+    return lists.export_chosen(PAGE, visit, rows)
 
 
 def show(visit: Visit) -> Response:
@@ -258,5 +436,8 @@ def record(visit: Visit) -> Response:
 ROUTES: Final = (
     list_route(PAGE),
     Route("GET", "/detections/{id}", show),
+    Route("POST", "/detections/act/{verb}", act, "write"),
+    Route("POST", "/detections/undo", undo, "write"),
+    Route("POST", "/detections/export", export),
     Route("GET", "/records", record),
 )

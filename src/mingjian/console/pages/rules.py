@@ -19,7 +19,7 @@ from mingjian.hunt.rulebook import Rulebook, load_rulebook
 from mingjian.hunt.rulecheck import CheckedRule
 from mingjian.hunt.rulecheck import check as check_book
 from mingjian.model.rules import LEVELS, AnyRule, Correlation, Rule
-from mingjian.store.browsing import Noise, noise
+from mingjian.store.browsing import Noise, Wanted, browse, noise
 from mingjian.store.coverage import segments_run
 from mingjian.store.rules import live_rules, live_versions, retire_rules, rule_versions
 
@@ -156,6 +156,7 @@ def show(visit: Visit) -> Response:
     """One rule: what it looks for, what feeds it, what it found."""
     rule = rule_named(visit, visit.request.path_params["id"])
     state = live(visit).states.get(rule.id)
+    latest = browse(visit.workspace, visit.scope, Wanted(rule_id=rule.id, organisation=visit.organisation()), limit=1)
     refused = {each.correlation_id: each.reason for each in plan_all(live(visit).correlations)[1]}
     return visit.page(
         "rule_part.html.j2" if visit.is_partial else "rule.html.j2",
@@ -168,6 +169,8 @@ def show(visit: Visit) -> Response:
         state=state,
         refused=refused.get(rule.id, ""),
         noise=noise_of(visit).get(rule.id),
+        latest=latest.rows[0].public_id if latest.rows and isinstance(rule, Rule) else "",
+        may_tune=visit.may("write"),
         may_write=visit.may("write") and not live(visit).is_starter,
     )
 

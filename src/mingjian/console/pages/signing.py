@@ -7,16 +7,19 @@ from typing import Final
 
 from starlette.responses import RedirectResponse, Response
 
+from mingjian.console import openid
+from mingjian.console.answers import headers_of, status_of
 from mingjian.console.gate import SECURE_COOKIE, cookie_name
 from mingjian.console.routes import Route
 from mingjian.console.site import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Visit
-from mingjian.errors import LimitExceeded, NotAuthenticated
+from mingjian.errors import NotAuthenticated, TooManyRequests
+from mingjian.store.passkeys import Site as PasskeySite
+from mingjian.store.passkeys import is_possible
 from mingjian.store.sessions import CodeNeeded, Opened, end_session, give_code, sign_in, use_link
 from mingjian.store.sessions import Session as StoredSession
 from mingjian.telemetry import Secret
 
 YEAR_S: Final = 31_536_000
-TOO_MANY: Final = 429
 
 
 def local(address: str) -> str:
@@ -35,30 +38,42 @@ def client_of(visit: Visit) -> dict[str, str]:
     return {"address": client.host if client else "", "agent": visit.request.headers.get("user-agent", "")}
 
 
+def passkey_site(visit: Visit) -> PasskeySite | None:
+    """At which console passkeys are made and used, as the browser sees it; None if it can have none here."""
+    host, is_secure = visit.request.url.hostname or "", visit.request.url.scheme == "https"
+    if not is_possible(host, is_secure=is_secure):
+        return None
+    return PasskeySite(host, str(visit.request.base_url).rstrip("/"))
+
+
 def sign_in_page(visit: Visit, *, problem: str = "", status: int = 200) -> Response:
     """Ask for name and password."""
     if visit.is_known and not problem:
         return RedirectResponse(local(visit.asked("next")), 303)
+    wanted = local(visit.asked("next") or visit.given("next"))
     return visit.page(
         "sign_in.html.j2",
         status=status,
         title=visit.texts("sign-in.title"),
         problem=problem and visit.texts(problem),
         name=visit.given("name"),
-        next=local(visit.asked("next") or visit.given("next")),
+        next=wanted,
+        back=visit.address("/sign-in", next=wanted, org=None),
+        has_passkeys=passkey_site(visit) is not None,
+        provider=openid.name_of(visit.site) if openid.is_set_up(visit.site) else "",
     )
 
 
 def enter(visit: Visit) -> Response:
     """Sign in with a password."""
     name, password = visit.given("name"), Secret(visit.given("password"))
-    return _entered(visit, lambda: sign_in(visit.workspace, name, password, **client_of(visit)), "sign-in.wrong")
+    return entered(visit, lambda: sign_in(visit.workspace, name, password, **client_of(visit)), "sign-in.wrong")
 
 
 def enter_code(visit: Visit) -> Response:
     """Go on signing in, with a one-time code."""
     ticket, code = visit.given("ticket"), visit.given("code")
-    return _entered(visit, lambda: give_code(visit.workspace, ticket, code, **client_of(visit)), "sign-in.wrong-code")
+    return entered(visit, lambda: give_code(visit.workspace, ticket, code, **client_of(visit)), "sign-in.wrong-code")
 
 
 def link_page(visit: Visit) -> Response:
@@ -72,24 +87,30 @@ def link_page(visit: Visit) -> Response:
 def enter_by_link(visit: Visit) -> Response:
     """Sign in with a one-time link."""
     token = visit.given("t")
-    return _entered(visit, lambda: use_link(visit.workspace, token, **client_of(visit)), "sign-in.wrong-link")
+    return entered(visit, lambda: use_link(visit.workspace, token, **client_of(visit)), "sign-in.wrong-link")
 
 
-def _entered(visit: Visit, way_in: Callable[[], Opened | CodeNeeded], wrong: str) -> Response:
+def entered(
+    visit: Visit, way_in: Callable[[], Opened | CodeNeeded], wrong: str, next_address: str | None = None
+) -> Response:
+    """Let somebody in by some way, ask for the code that is needed besides, or say what was wrong."""
+    wanted = visit.given("next") if next_address is None else next_address
     try:
         found = way_in()
     except NotAuthenticated:
         return sign_in_page(visit, problem=wrong, status=401)
-    except LimitExceeded:
-        return sign_in_page(visit, problem="sign-in.locked", status=TOO_MANY)
+    except TooManyRequests as error:
+        page = sign_in_page(visit, problem="sign-in.locked", status=status_of(error))
+        page.headers.update(headers_of(error))
+        return page
     if isinstance(found, CodeNeeded):
         return visit.page(
             "sign_in_code.html.j2",
             title=visit.texts("sign-in.code-title"),
             ticket=found.ticket.reveal(),
-            next=local(visit.given("next")),
+            next=local(wanted),
         )
-    return welcome(visit, found, visit.given("next"))
+    return welcome(visit, found, wanted)
 
 
 def welcome(visit: Visit, opened: Opened, next_address: str) -> Response:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.responses import Response
 
 from mingjian.console.blindness import blind_spots
-from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
+from mingjian.console.lists import Action, Asked, Column, Filter, ListPage, Row, Rows, among
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import day_text, number
 from mingjian.console.site import Visit
-from mingjian.errors import NotFound
+from mingjian.errors import InputError, NotFound
 from mingjian.hunt.answer import days_in_words
 from mingjian.hunt.holes import KINDS
 from mingjian.store.catalogue import quarantined
 from mingjian.store.inflow import inflow, unreadable
+from mingjian.store.quarantine import Retry, alike, ask_retry, retries
+from mingjian.store.scope import OrganisationId
 
 LATE_S: Final = 24 * 3600
 """A stream is late if nothing came in for so long while others did."""
@@ -187,38 +190,135 @@ QUARANTINE: Final = ListPage(
         Column(name="code", kind="code", sorts=True, hidden=True),
     ),
     filters=(Filter(name="q"),),
+    actions=(Action(name="retry-entries", path="/sources/quarantine/retry"),),
     sort="-received",
     fetch=_quarantine,
     lead=_quarantine_lead,
-    above="sources_tabs.html.j2",
-    context=lambda visit: {"tab": "quarantine"},
+    above="quarantine_above.html.j2",
+    context=lambda visit: {"tab": "quarantine", "may_write": visit.may("write")},
     live="events",
 )
+
+
+def _retried(visit: Visit, asked: Asked) -> Rows:
+    names = visit.names()
+    rows = [
+        Row(
+            key=f"{each.entry_id}:{each.at_us}",
+            href=visit.address(f"/sources/quarantine/{each.entry_id}"),
+            values={
+                "at": each.at_us,
+                "outcome": each.outcome,
+                "events": each.events,
+                "by": each.actor,
+                "reason": each.item.reason,
+                "file": each.item.file,
+                "record": each.item.record,
+                "organisation": names[each.organisation],
+            },
+        )
+        for each in retries(visit.workspace, visit.scope, organisation=visit.organisation())
+    ]
+    return among(rows, asked, texts=("file", "reason", "by"))
+
+
+def _retried_lead(visit: Visit, rows: Rows) -> str:
+    read = sum(row.values["outcome"] == "read" for row in rows.rows)
+    return visit.texts("retried.lead", n=number(rows.total or 0), read=number(read))
+
+
+RETRIED: Final = ListPage(
+    name="retried",
+    path="/sources/quarantine/retried",
+    place="sources",
+    columns=(
+        Column(name="at", kind="time", sorts=True),
+        Column(name="outcome", kind="word", sorts=True),
+        Column(name="events", kind="number", sorts=True),
+        Column(name="by", sorts=True),
+        Column(name="reason", kind="link", sorts=True),
+        Column(name="file", kind="code", sorts=True),
+        Column(name="record", kind="number"),
+        Column(name="organisation", sorts=True),
+    ),
+    filters=(Filter(name="q"), Filter(name="outcome", kind="choice", choices=("read", "unread", "file-needed"))),
+    sort="-at",
+    fetch=_retried,
+    lead=_retried_lead,
+    above="sources_tabs.html.j2",
+    context=lambda visit: {"tab": "quarantine"},
+    live="jobs",
+)
+
+
+def retry(visit: Visit) -> Response:
+    """Let pieces be read again: those that are selected with all of their file and kind, or everything."""
+    chosen: list[int] = []
+    keys = visit.given_all("key")
+    for key in keys:
+        if not key.isdecimal():
+            raise NotFound("there is no such piece in quarantine")
+        chosen += alike(visit.workspace, visit.scope, int(key))
+    if not keys and visit.given("all") != "1":
+        raise InputError("nothing is selected", hint="x selects a row")
+    organisation = visit.organisation() if not keys else None
+    reach = _owner_of(visit) if organisation is None else organisation
+    job = ask_retry(
+        visit.workspace,
+        visit.scope,
+        chosen,
+        organisation=reach,
+        title=visit.texts("quarantine.retry-title"),
+        by=visit.visitor.name,
+    )
+    return visit.redirect(f"/hunt/{job.public_id}", done="retry-asked")
+
+
+def _owner_of(visit: Visit) -> OrganisationId | None:
+    """Whose pieces a job may read again: of all, or of the one organisation that the scope reaches."""
+    writes = visit.scope.writes
+    return next(iter(writes)) if isinstance(writes, frozenset) and len(writes) == 1 else None
 
 
 def quarantined_piece(visit: Visit) -> Response:
     """One piece of input that could not be read, as it came in."""
     wanted = visit.request.path_params["id"]
+    tries = _tries_of(visit, wanted)
     rows = quarantined(visit.workspace, visit.scope, organisation=visit.organisation(), limit=QUARANTINE_LOOKED_AT)
     found = next((row for row in rows if str(row.id) == wanted), None)
-    if found is None:
+    came_through = next((each for each in tries if each.outcome == "read"), None)
+    if found is None and came_through is None:
         raise NotFound("there is no such piece in quarantine")
+    piece = found or came_through
+    assert piece is not None
     return visit.page(
         "quarantined_part.html.j2" if visit.is_partial else "quarantined.html.j2",
         place="sources",
-        title=found.item.reason,
+        title=piece.item.reason,
         lead="",
-        item=found.item,
-        received_us=found.received_us,
-        organisation=visit.names()[found.organisation],
-        data=found.item.data[:DATA_BYTES_SHOWN].decode("utf-8", "backslashreplace"),
-        cut=max(0, len(found.item.data) - DATA_BYTES_SHOWN),
+        item=piece.item,
+        key=wanted,
+        received_us=piece.received_us,
+        organisation=visit.names()[piece.organisation],
+        data=piece.item.data[:DATA_BYTES_SHOWN].decode("utf-8", "backslashreplace"),
+        cut=max(0, len(piece.item.data) - DATA_BYTES_SHOWN),
+        tries=tries,
+        is_there=found is not None,
+        may_write=visit.scope.may_write(piece.organisation),
     )
+
+
+def _tries_of(visit: Visit, entry_id: str) -> Sequence[Retry]:
+    if not entry_id.isdecimal():
+        raise NotFound("there is no such piece in quarantine")
+    return retries(visit.workspace, visit.scope, organisation=visit.organisation(), entry_id=int(entry_id))
 
 
 ROUTES: Final = (
     list_route(STREAMS),
     list_route(BLIND),
     list_route(QUARANTINE),
+    list_route(RETRIED),
+    Route("POST", "/sources/quarantine/retry", retry, "write"),
     Route("GET", "/sources/quarantine/{id}", quarantined_piece),
 )

@@ -5,6 +5,7 @@ import "./rows.js";
 import "./keyboard.js";
 import "./forms.js";
 import "./live.js";
+import "./passkeys.js";
 
 document.documentElement.classList.add("has-script");
 

@@ -48,3 +48,6 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   open(link.getAttribute("href"), link);
 });
+
+// A picture that was clicked on says what it wants to be opened.
+document.addEventListener("mingjian:open", (event) => open(event.detail));

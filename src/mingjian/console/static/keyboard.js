@@ -1,6 +1,6 @@
 // Everything can be done without a mouse. Keys do nothing while somebody types.
 import { close, open } from "./drawer.js";
-import { current, move, toggle } from "./rows.js";
+import { current, move, selectCurrentIfNone, toggle } from "./rows.js";
 
 const GO_MS = 1200;
 const places = new Map(
@@ -17,6 +17,7 @@ function isTyping(target) {
 
 const keys = {
   "/": () => document.getElementById("ask")?.focus(),
+  "\\": () => document.querySelector("[data-filter-box]")?.focus(),
   "?": () => document.getElementById("keys")?.showModal(),
   g: () => { goUntil = performance.now() + GO_MS; },
   j: () => move(1),
@@ -43,13 +44,17 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.key === "Enter" && event.target === document.body) {
-    const href = current()?.dataset.href;
-    if (href) open(href);
+    const row = current();
+    if (row?.dataset.goes) location.assign(row.dataset.goes);
+    else if (row?.dataset.href) open(row.dataset.href);
     return;
   }
-  const button = document.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
+  // What is open beside the page comes before the page.
+  const wanted = `button[data-key="${CSS.escape(event.key)}"]`;
+  const button = document.querySelector(`#drawer ${wanted}`) ?? document.querySelector(wanted);
   if (button) {
     event.preventDefault();
+    if (button.closest("[data-actions]")) selectCurrentIfNone(button.form);
     button.click();
     return;
   }

@@ -173,6 +173,24 @@ def _rows(file: str, block: Block, assumed: Assumed) -> Iterator[Entry]:
             )
 
 
+def read_records(file: str, block: Block, assumed: Assumed) -> Iterator[Entry]:
+    """Read records, each with its own names: those of columns, as in a feed. What cannot be read is quarantined."""
+    for row, number in enumerate(block.numbers):
+        record = block.record(row)
+        names = {name: _name(name) for name in record}
+        value_name = next((n for wanted in _VALUE_ORDER for n, folded in names.items() if folded == wanted), None)
+        cells = {name: text for name, value in record.items() if (text := _cell(_as_text(value)))}
+        try:
+            yield from _row(file, number, _Row(cells, names, value_name), assumed)
+        except InputError as error:
+            data = block.raw(row)[:65_536]
+            yield Quarantined(file=file, record=number, offset=-1, code=error.code, reason=error.what, data=data)
+
+
+def _as_text(value: Value) -> Value:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _cell(value: Value) -> str:
     """The text of a cell; nothing for what producers write where there is nothing."""
     text = value.strip() if isinstance(value, str) else ""

@@ -181,7 +181,11 @@ class Sightings(Sequence[Sighting]):
 
     def segments(self) -> list[int]:
         """The segments that have any of these events now, rising."""
-        return plain(np.unique(self._segments.ids))
+        return plain(self.segment_ids())
+
+    def segment_ids(self) -> Column:
+        """The same as a column."""
+        return np.unique(self._segments.ids)
 
     @property
     def is_partly_gone(self) -> bool:
@@ -255,20 +259,23 @@ def _together(columns: Sequence[Column]) -> Column:
 def segments_now(row: Column, ids: Column, rows: int, replaced: FindReplaced) -> RowSegments:
     """The segments of every row that have its events now, each once and in order, from parallel rows and segments."""
     known, which = np.unique(ids, return_inverse=True)
-    became = replaced([segment for segment in plain(known) if segment != GONE])
-    # What is gone stands at the first place.
-    now = [followed(became, segment) or GONE for segment in plain(known)]
-    live = sorted({GONE, *now})
-    number = {segment: number for number, segment in enumerate(live)}
-    place = np.array([number[segment] for segment in now], np.int64)
+    became = replaced(plain(known[known != GONE]))
+    now = known
+    if became:
+        # What is gone stands at the first place.
+        now = known.copy()
+        for segment in became:
+            at = int(np.searchsorted(known, segment))
+            if at < len(known) and known[at] == segment:
+                now[at] = followed(became, segment) or GONE
+    live = np.unique(np.append(now, GONE))
+    place = np.searchsorted(live, now)
     pairs = np.sort(row * len(live) + place[which])
     pair_row, pair_place = np.divmod(pairs[changes(pairs)], len(live))
     is_gone = np.zeros(rows, bool)
     is_gone[pair_row[pair_place == 0]] = True
     pair_row, pair_place = pair_row[pair_place > 0], pair_place[pair_place > 0]
-    return RowSegments(
-        np.array(live, np.int64)[pair_place], np.searchsorted(pair_row, np.arange(rows), side="right"), is_gone
-    )
+    return RowSegments(live[pair_place], np.searchsorted(pair_row, np.arange(rows), side="right"), is_gone)
 
 
 def summed(row: Column, group: Column, count: Column, first: Column, last: Column) -> tuple[Column, ...]:

@@ -272,13 +272,14 @@ class SightingsIndex:
     ) -> Iterator[Rows]:
         """The rows of some ranges; with segments only if it is said what became of these."""
         with_segments = replaced is not None
-        for stretch in sorted(stretches):
-            runs: list[Iterator[Rows]] = []
-            for reader in self.readers:
-                bounds = (reader.lower_bound(stretch.low), reader.lower_bound(stretch.high))
-                if bounds[0] < bounds[1]:
-                    runs.append(numbered(reader, tables, [bounds], replaced=replaced, with_segments=with_segments))
-            yield from streamed(runs)
+        in_order = sorted(stretches)
+        runs: list[Iterator[Rows]] = []
+        for reader in self.readers:
+            bounds = [(reader.lower_bound(stretch.low), reader.lower_bound(stretch.high)) for stretch in in_order]
+            bounds = [(start, stop) for start, stop in bounds if start < stop]
+            if bounds:
+                runs.append(numbered(reader, tables, bounds, replaced=replaced, with_segments=with_segments))
+        yield from streamed(runs)
 
     def scan(self, stretches: Sequence[KeyRange] | None = None) -> Iterator[pa.Table]:
         """All sightings, or those of some ranges, in the order of keys, as tables of ``SIGHTINGS_SCHEMA``.

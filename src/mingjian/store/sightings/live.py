@@ -54,6 +54,8 @@ from mingjian.store.workspace import Workspace
 
 OPENING_ATTEMPTS_MAX: Final = 10
 """So often the list of files is read anew if one was merged away before it could be opened."""
+REMEMBERED_MAX: Final = 10_000
+"""What became of more segments than that is not remembered one by one."""
 REPLACED_KEPT_MAX: Final = 1 << 18
 """So many segments an open index remembers to have looked up."""
 RETRY_S: Final = 600
@@ -173,7 +175,7 @@ def _replaced(workspace: Workspace) -> FindReplaced:
         new = [segment for segment in segments if segment not in known]
         if new:
             found = segments_replaced(workspace, new)
-            if len(known) + len(new) > REPLACED_KEPT_MAX:
+            if len(new) > REMEMBERED_MAX or len(known) + len(new) > REPLACED_KEPT_MAX:
                 known.clear()
                 return found
             known.update((segment, followed(found, segment)) for segment in new)

@@ -1,0 +1,88 @@
+"""Which segments are read for a story: a bounded number, those that tell most. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from mingjian.store.briefs import NO_DAY, Briefs
+from mingjian.store.sightings.columns import Column
+
+SEGMENTS_READ_MAX: Final = 24
+"""So many segments are read for the story …"""
+ROWS_READ_MAX: Final = 400_000
+"""… and no further one once they have so many records."""
+
+
+class At(NamedTuple):
+    """A place that matters: the segments of a stream of an organisation on a day."""
+
+    organisation: int
+    stream: int
+    day: int | None
+
+
+def are_few(briefs: Briefs) -> bool:
+    """Whether there are so few segments that all of them are read."""
+    return len(briefs.ids) <= SEGMENTS_READ_MAX and int(briefs.rows.sum()) <= ROWS_READ_MAX
+
+
+def choose(briefs: Briefs, places: Iterable[At]) -> list[int]:
+    """The numbers of the segments that matter most; all of them if they are few.
+
+    Those at ``places`` (the gravest first), the first and last of all and of each stream, and then some evenly spread.
+    """
+    if are_few(briefs):
+        return [int(number) for number in briefs.ids]
+    order = np.lexsort((briefs.ids, briefs.days))
+    by_day = briefs.taken(order)
+    wanted: dict[int, None] = {}
+
+    def want(some: Iterable[int], limit: int) -> None:
+        for place in some:
+            if len(wanted) >= limit:
+                return
+            wanted.setdefault(int(place))
+
+    for at in _there(by_day, list(places)):
+        if len(wanted) >= SEGMENTS_READ_MAX * 2 // 3:
+            break
+        want(_at(by_day, at), SEGMENTS_READ_MAX * 2 // 3)
+    last = len(order)
+    want((0, 1, last - 2, last - 1), SEGMENTS_READ_MAX)
+    _, firsts = np.unique(by_day.streams, return_index=True)
+    _, lasts = np.unique(by_day.streams[::-1], return_index=True)
+    want(np.sort(firsts).tolist(), SEGMENTS_READ_MAX)
+    want(np.sort(last - 1 - lasts).tolist(), SEGMENTS_READ_MAX)
+    want(range(0, last, max(1, last // SEGMENTS_READ_MAX)), SEGMENTS_READ_MAX)
+    chosen: list[int] = []
+    rows = 0
+    for place in wanted:
+        if rows < ROWS_READ_MAX:
+            chosen.append(int(by_day.ids[place]))
+            rows += int(by_day.rows[place])
+    return chosen
+
+
+def _there(by_day: Briefs, places: Sequence[At]) -> list[At]:
+    """The places that have segments, going by a hash: one that has none may be among them."""
+    if not places:
+        return []
+    days = [NO_DAY if at.day is None else at.day for at in places]
+    asked = _hash(*(np.array(cells, np.int64) for cells in (days, [at[0] for at in places], [at[1] for at in places])))
+    known = np.isin(asked, _hash(by_day.days, by_day.organisations, by_day.streams))
+    return [at for at, is_known in zip(places, known.tolist(), strict=True) if is_known]
+
+
+def _hash(days: Column, organisations: Column, streams: Column) -> Column:
+    return (days & 0xFF_FFFF) << 39 | (organisations & 0xF_FFFF) << 19 | (streams & 0x7_FFFF)
+
+
+def _at(by_day: Briefs, at: At) -> list[int]:
+    """Where the segments of a place are."""
+    day = NO_DAY if at.day is None else at.day
+    start, stop = (int(np.searchsorted(by_day.days, day, side=side)) for side in ("left", "right"))
+    fits = (by_day.streams[start:stop] == at.stream) & (by_day.organisations[start:stop] == at.organisation)
+    return (np.flatnonzero(fits) + start).tolist()

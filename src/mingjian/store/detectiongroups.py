@@ -1,0 +1,298 @@
+"""Detections about one entity, those of one rule on one host for one account together.
+
+Few are fetched one by one. Of many the database counts out of an index, without touching them, and only the first of
+each group is fetched: a server with a hundred thousand detections is answered about as soon as one with a hundred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from mingjian.model.rules import LEVELS, Level
+from mingjian.store import tables as t
+from mingjian.store.catalogue import within
+from mingjian.store.detections import StoredDetection, rows_as_detections
+from mingjian.store.entities import detections_of
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import US_PER_DAY
+from mingjian.store.workspace import Workspace
+
+ONE_BY_ONE_MAX: Final = 400
+"""Of an entity with so many detections each is fetched."""
+GROUPS_MAX: Final = 250
+"""Of one with more, the first of so many groups, the gravest."""
+NAMES_MAX: Final = 500
+"""So many hosts or accounts are asked about at once."""
+PLACES_MAX: Final = 4_000
+"""So many places with detections are looked at."""
+FIRSTS_AT_ONCE: Final = 100
+
+_table: Final = t.detections
+_GROUP: Final = (_table.c.host, _table.c.rule_id, _table.c.organisation_id, _table.c.account, _table.c.level)
+
+_DAY: Final = _table.c.time_us // sa.literal(US_PER_DAY, sa.BigInteger())
+
+
+class Several(msgspec.Struct, frozen=True, kw_only=True):
+    """Detections of one rule on one host for one account."""
+
+    first: StoredDetection
+    """The earliest."""
+    count: int
+    first_us: int | None
+    last_us: int | None
+    days: int
+    """On so many days (UTC) there were any."""
+    times_us: tuple[int, ...]
+    """When: of each of them if they were fetched, else of the first and the last."""
+
+    @property
+    def gravity(self) -> int:
+        """The higher, the graver."""
+        return LEVELS.index(self.first.detection.level)
+
+
+class Place(NamedTuple):
+    """Where a rule found something on a day."""
+
+    gravity: int
+    time_us: int
+    rule_id: str
+    organisation: OrganisationId
+    stream: str
+    day: int | None
+
+
+class Found(NamedTuple):
+    """What there is about an entity."""
+
+    groups: list[Several]
+    left_out: int
+    """So many detections are in groups that were left out, because there are too many."""
+
+
+def together(found: Iterable[StoredDetection]) -> list[Several]:
+    """Detections that were fetched, those of one rule on one host for one account together, the gravest first."""
+    groups: dict[tuple[object, ...], list[StoredDetection]] = {}
+    for each in found:
+        one = each.detection
+        groups.setdefault((each.organisation, one.rule_id, one.host, one.account), []).append(each)
+    made: list[Several] = []
+    for several in groups.values():
+        times = sorted(each.detection.time_us for each in several if each.detection.time_us is not None)
+        made.append(
+            Several(
+                first=min(several, key=_when),
+                count=len(several),
+                first_us=times[0] if times else None,
+                last_us=times[-1] if times else None,
+                days=len({each.day for each in several}),
+                times_us=tuple(times),
+            )
+        )
+    return sorted(made, key=_rank)
+
+
+def _when(each: StoredDetection) -> tuple[bool, int, str, int]:
+    one = each.detection
+    return one.time_us is None, one.time_us or 0, one.file, one.record
+
+
+def _rank(each: Several) -> tuple[int, bool, int, str, str, str, int]:
+    one = each.first.detection
+    return (-each.gravity, each.first_us is None, each.first_us or 0, one.rule_id, one.host, one.account, each.first.id)
+
+
+class _Counted(NamedTuple):
+    """What the index says of a group."""
+
+    host: str
+    rule_id: str
+    organisation: int
+    account: str
+    level: Level
+    number: int
+    first_us: int | None
+    last_us: int | None
+
+
+def detections_together(
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    hosts: Collection[str] = (),
+    accounts: Collection[str] = (),
+    rule_ids: Collection[str] = (),
+    organisation: OrganisationId | None = None,
+) -> Found:
+    """Detections that name one of some hosts or accounts (as they were written) or come from some rules.
+
+    Those that somebody has suppressed are left out. The gravest first, then the oldest.
+    """
+    conditions = _conditions(scope, hosts, accounts, rule_ids, organisation)
+    if not conditions:
+        return Found([], 0)
+    counts = (sa.func.count(), sa.func.min(_table.c.time_us), sa.func.max(_table.c.time_us))
+    query = sa.select(*_GROUP, *counts).where(*conditions).group_by(*_GROUP)
+    with workspace.read() as connection:
+        groups = [_Counted(*row) for row in connection.execute(query).all()]
+    if sum(each.number for each in groups) <= ONE_BY_ONE_MAX:
+        every = detections_of(
+            workspace, scope, hosts=hosts, accounts=accounts, rule_ids=rule_ids, organisation=organisation
+        )
+        return Found(together(every), 0)
+    groups.sort(key=lambda each: (-LEVELS.index(each.level), each.first_us is None, each.first_us or 0, each[:4]))
+    chosen = groups[:GROUPS_MAX]
+    made = _fetched(workspace, chosen, _days(workspace, conditions, chosen))
+    return Found(made, sum(each.number for each in groups[GROUPS_MAX:]))
+
+
+def _conditions(
+    scope: Scope,
+    hosts: Collection[str],
+    accounts: Collection[str],
+    rule_ids: Collection[str],
+    organisation: OrganisationId | None,
+) -> list[sa.ColumnElement[bool]]:
+    wanted = [
+        column.in_(some[:NAMES_MAX])
+        for column, values in ((_table.c.host, hosts), (_table.c.account, accounts), (_table.c.rule_id, rule_ids))
+        if (some := [t.storable(value) for value in values])
+    ]
+    if not wanted:
+        return []
+    owned = [] if organisation is None else [_table.c.organisation_id == organisation]
+    return [sa.or_(*wanted), within(scope, _table.c.organisation_id), _table.c.suppressed_by.is_(None), *owned]
+
+
+def _days(
+    workspace: Workspace, conditions: Sequence[sa.ColumnElement[bool]], groups: Sequence[_Counted]
+) -> Mapping[tuple[object, ...], int]:
+    """On how many days there were any of those groups that lasted for more than one."""
+    rules = sorted({each.rule_id for each in groups if ":" in each.rule_id})
+    query = (
+        sa.select(*_GROUP, sa.func.count(sa.distinct(_DAY)))
+        .where(*conditions, _table.c.rule_id.in_(rules[:NAMES_MAX]))
+        .group_by(*_GROUP)
+    )
+    if not rules:
+        return {}
+    with workspace.read() as connection:
+        return {tuple(row[:5]): int(row[5]) for row in connection.execute(query).all()}
+
+
+def _fetched(workspace: Workspace, groups: Sequence[_Counted], days: Mapping[tuple[object, ...], int]) -> list[Several]:
+    """Groups with the first detection of each."""
+    ids: dict[tuple[object, ...], int] = {}
+    with workspace.read() as connection:
+        for start in range(0, len(groups), FIRSTS_AT_ONCE):
+            some = groups[start : start + FIRSTS_AT_ONCE]
+            for each in (_firsts(some, are_dated=True), _firsts(some, are_dated=False)):
+                if each is not None:
+                    ids |= {tuple(row[:5]): row[5] for row in connection.execute(each).all()}
+        firsts = _by_id(connection, sorted(ids.values()))
+    made: list[Several] = []
+    for each in groups:
+        first = firsts.get(ids.get(tuple(each[:5]), 0))
+        # One that was there a moment ago may have been suppressed since.
+        if first is not None:
+            ends = dict.fromkeys(time_us for time_us in (each.first_us, each.last_us) if time_us is not None)
+            made.append(
+                Several(
+                    first=first,
+                    count=each.number,
+                    first_us=each.first_us,
+                    last_us=each.last_us,
+                    days=days.get(tuple(each[:5]), 1),
+                    times_us=tuple(ends),
+                )
+            )
+    return made
+
+
+def _firsts(groups: Sequence[_Counted], *, are_dated: bool) -> sa.Executable | None:
+    """The earliest detection of each group, of those that tell their time or of those that do not."""
+    rows = [(*each[:5], each.first_us) for each in groups if (each.first_us is not None) == are_dated]
+    if not rows:
+        return None
+    named = [sa.column(column.name, column.type) for column in (*_GROUP, _table.c.time_us)]
+    # Joined, and not compared as whole rows: SQLite would read all of the index for that.
+    wanted = sa.values(*named, name="wanted").data(rows).cte("wanted")
+    same = [column == wanted.c[column.name] for column in _GROUP]
+    same.append(_table.c.time_us == wanted.c.time_us if are_dated else _table.c.time_us.is_(None))
+    return (
+        sa.select(*_GROUP, sa.func.min(_table.c.id))
+        .select_from(wanted.join(_table, sa.and_(*same)))
+        .where(_table.c.suppressed_by.is_(None))
+        .group_by(*_GROUP)
+    )
+
+
+def _by_id(connection: sa.Connection, ids: Sequence[int]) -> dict[int, StoredDetection]:
+    found: dict[int, StoredDetection] = {}
+    for start in range(0, len(ids), NAMES_MAX):
+        query = (
+            sa.select(_table, t.streams.c.name.label("stream"))
+            .outerjoin(t.streams, t.streams.c.id == _table.c.stream_id)
+            .where(_table.c.id.in_(ids[start : start + NAMES_MAX]))
+        )
+        found |= {each.id: each for each in rows_as_detections(connection.execute(query).all())}
+    return found
+
+
+def detection_places(
+    workspace: Workspace,
+    scope: Scope,
+    hosts: Collection[str],
+    between_us: tuple[int, int],
+    levels: Collection[Level],
+    *,
+    organisation: OrganisationId | None = None,
+) -> list[Place]:
+    """Where rules of some levels found something on some hosts within some time, each stream and day once.
+
+    The gravest first, then the earliest.
+    """
+    conditions = _conditions(scope, hosts, (), (), organisation)
+    if not conditions:
+        return []
+    what = (_table.c.rule_id, _table.c.organisation_id, _table.c.level, _table.c.stream_id, _DAY)
+    query = (
+        sa.select(sa.func.min(_table.c.time_us), *what)
+        .where(*conditions, _table.c.level.in_(sorted(levels)), _table.c.time_us.between(*between_us))
+        .group_by(*what)
+        .limit(PLACES_MAX)
+    )
+    with workspace.read() as connection:
+        rows: Sequence[Any] = connection.execute(query).all()
+        names = {row.id: row.name for row in connection.execute(sa.select(t.streams.c.id, t.streams.c.name))}
+    found = [
+        Place(LEVELS.index(level), first_us, rule_id, OrganisationId(owner), names.get(stream, ""), int(on_day))
+        for first_us, rule_id, owner, level, stream, on_day in rows
+    ]
+    return sorted(found, key=lambda place: (-place.gravity, place[1:]))
+
+
+def techniques_found(
+    workspace: Workspace,
+    scope: Scope,
+    host: str,
+    levels: Collection[Level],
+    *,
+    organisation: OrganisationId | None = None,
+) -> set[str]:
+    """The techniques that rules of some levels found on a host."""
+    conditions = _conditions(scope, [host], (), (), organisation)
+    query = (
+        sa.select(sa.func.min(_table.c.id))
+        .where(*conditions, _table.c.level.in_(sorted(levels)))
+        .group_by(_table.c.rule_id)
+        .limit(GROUPS_MAX)
+    )
+    with workspace.read() as connection:
+        firsts = _by_id(connection, [int(row[0]) for row in connection.execute(query).all()])
+    return {technique for each in firsts.values() for technique in each.detection.attack}

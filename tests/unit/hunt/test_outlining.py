@@ -1,0 +1,92 @@
+"""With outlines a hunt finds and says the same, and opens less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lakes import OPERATOR, kept
+from mingjian.detect.engine import Engine
+from mingjian.hunt import history as history_module
+from mingjian.hunt.answer import Answer
+from mingjian.hunt.expressions import rule_of
+from mingjian.hunt.hunting import Hunt
+from mingjian.model.detections import Detection
+from mingjian.model.values import Record
+from mingjian.sources.definitions import load_sources
+from mingjian.store import outlines as outlines_module
+from mingjian.store.blocks import Segment
+from mingjian.store.catalogue import organisation_named
+from mingjian.store.outlines import Outliner
+from mingjian.store.workspace import Workspace, create
+
+SYSMON = {"Channel": "Microsoft-Windows-Sysmon/Operational", "EventID": 1, "Computer": "dc01"}
+COMMANDS = ("whoami /all", "ipconfig", "net use")
+DAYS = 12
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.setattr(outlines_module, "SEGMENTS_MAX", 4)
+    with create(tmp_path / "workspace") as workspace:
+        organisation = organisation_named(workspace, OPERATOR, "Ours", make=True)
+        for day in range(DAYS):
+            command = COMMANDS[day // 4]
+            events: list[Record] = [{**SYSMON, "CommandLine": command}]
+            kept(workspace, organisation, events, day=100 + day, stream="windows/sysmon/1", layout="flat")
+        yield workspace
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The segments that hunts open."""
+    paths: list[Path] = []
+
+    class Watched(Segment):
+        def __init__(self, path: Path, content_hash: bytes | None = None, *, checks: bytes | None = None) -> None:
+            paths.append(path)
+            super().__init__(path, content_hash, checks=checks)
+
+    monkeypatch.setattr(history_module, "Segment", Watched)
+    return paths
+
+
+def hunted(workspace: Workspace, text: str) -> tuple[list[Detection], Answer, int]:
+    rule = rule_of([text])
+    hunt = Hunt(workspace, OPERATOR, [rule], (), Engine([rule]), load_sources())
+    try:
+        hunt.execute()
+        return list(hunt.detections()), hunt.answer(), hunt.summary.events
+    finally:
+        hunt.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "matches", "opens"),
+    [
+        ("CommandLine|contains=WhoAmI", 4, 4),
+        ("CommandLine|contains=mimikatz", 0, 0),
+        ("CommandLine|contains=who", 4, DAYS),
+        ("CommandLine|re=who.mi", 4, DAYS),
+        ("NoSuchField|contains=whoami", 0, 0),
+        ("whoami", 4, 4),
+        ("mimikatz", 0, 0),
+        ("EventID=1", DAYS, DAYS),
+    ],
+)
+def test_segments_that_cannot_match_are_not_opened(
+    lake: Workspace, opened: list[Path], text: str, matches: int, opens: int
+) -> None:
+    before = hunted(lake, text)
+    assert len(opened) == DAYS
+    outliner = Outliner(lake, OPERATOR)
+    while outliner.step():
+        pass
+    opened.clear()
+    after = hunted(lake, text)
+    assert after == before
+    assert len(after[0]) == matches
+    # The first of a stream is opened in any case: it shows how its records are looked at.
+    assert opens <= len(opened) <= opens + 1

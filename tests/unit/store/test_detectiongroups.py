@@ -1,0 +1,129 @@
+"""Detections of one rule on one host for one account together: many are told as few are."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from lakes import DAY_US, OPERATOR, an_input
+from mingjian.model.detections import Detection
+from mingjian.model.rules import LEVELS
+from mingjian.store import detectiongroups as module
+from mingjian.store.catalogue import Organisation
+from mingjian.store.detectiongroups import (
+    Several,
+    detection_places,
+    detections_together,
+    techniques_found,
+)
+from mingjian.store.detections import FoundDetection, add, detections
+from mingjian.store.evidence import hide
+from mingjian.store.scope import Scope
+from mingjian.store.workspace import Workspace
+
+
+def fill(workspace: Workspace, organisation: Organisation, count: int = 300) -> None:
+    chance = random.Random(5)
+    number = an_input(workspace, organisation)
+    found: list[FoundDetection] = []
+    for record in range(count):
+        rule = chance.randrange(6)
+        detection = Detection(
+            time_us=None if chance.random() < 0.1 or rule == 5 else chance.randrange(40) * DAY_US // 4,
+            level=LEVELS[rule % len(LEVELS)],
+            rule_id=f"ip:{rule}" if rule == 4 else f"r{rule}",
+            rule_title=f"R{rule}",
+            host=chance.choice(["Pc-1", "pc-2", ""]),
+            account=chance.choice(["", "corp\\alice"]),
+            stream=f"s/{rule % 2}",
+            file="f",
+            record=record,
+            attack=(f"T100{rule}",),
+        )
+        found.append(FoundDetection(detection=detection, content="x", input_id=number, day=0))
+    with workspace.begin() as connection:
+        add(organisation.id, found, "arrival", 7)(connection)
+
+
+def told(groups: list[Several], *, days: bool = True) -> list[tuple[object, ...]]:
+    """What a group says, but for how many of its times were fetched."""
+    return sorted(
+        (
+            *(each.first.detection.rule_id, each.first.detection.host, each.first.detection.account),
+            *(each.first.detection.time_us or -1, each.count, each.first_us or -1, each.last_us or -1),
+        )
+        for each in groups
+    )
+
+
+@pytest.mark.parametrize(
+    "asked", [{"hosts": ["Pc-1", "no"]}, {"accounts": ["corp\\alice"]}, {"rule_ids": ["ip:4", "r5"]}]
+)
+def test_many_are_told_as_few_are(
+    asked: dict[str, list[str]], workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace, organisation)
+    few = detections_together(workspace, OPERATOR, **asked)
+    monkeypatch.setattr(module, "ONE_BY_ONE_MAX", 0)
+    monkeypatch.setattr(module, "FIRSTS_AT_ONCE", 3)
+    many = detections_together(workspace, OPERATOR, **asked)
+    assert len(few.groups) > 3
+    assert told(few.groups) == told(many.groups)
+    assert (few.left_out, many.left_out) == (0, 0)
+    assert all(set(each.times_us) <= {each.first_us, each.last_us} for each in many.groups)
+    days = {each.first.id: each.days for each in many.groups if ":" in each.first.detection.rule_id}
+    assert all(
+        days[each.first.id] == len({t // DAY_US for t in each.times_us}) for each in few.groups if each.first.id in days
+    )
+
+
+def test_the_gravest_are_told_and_the_rest_is_counted(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace, organisation)
+    every = detections_together(workspace, OPERATOR, hosts=["Pc-1"])
+    monkeypatch.setattr(module, "ONE_BY_ONE_MAX", 0)
+    monkeypatch.setattr(module, "GROUPS_MAX", 2)
+    found, left_out = detections_together(workspace, OPERATOR, hosts=["Pc-1"])
+    assert {each.first.detection.level for each in found} == {"critical"}
+    assert sum(each.count for each in found) + left_out == sum(each.count for each in every.groups)
+
+
+def test_what_is_suppressed_or_of_others_is_not_there(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace, organisation)
+    nobody = Scope.of_roles("nobody", ())
+    assert detections_together(workspace, nobody, hosts=["Pc-1"]).groups == []
+    assert detections_together(workspace, OPERATOR).groups == []
+    ids = [each.id for each in detections(workspace, OPERATOR) if each.detection.rule_id == "r4" or each.id % 2]
+    with workspace.begin() as connection:
+        hide(connection, {1: ids})
+    few = detections_together(workspace, OPERATOR, hosts=["Pc-1", "pc-2", ""])
+    monkeypatch.setattr(module, "ONE_BY_ONE_MAX", 0)
+    assert told(detections_together(workspace, OPERATOR, hosts=["Pc-1", "pc-2", ""]).groups) == told(few.groups)
+    assert sum(each.count for each in few.groups) == len(detections(workspace, OPERATOR))
+
+
+def test_places_are_streams_and_days_with_something_grave(workspace: Workspace, organisation: Organisation) -> None:
+    fill(workspace, organisation)
+    every = [each.detection for each in detections(workspace, OPERATOR)]
+    between = (2 * DAY_US, 5 * DAY_US)
+    expected = {
+        (one.rule_id, one.stream, one.time_us // DAY_US)
+        for one in every
+        if one.host == "pc-2" and one.level in ("high", "critical")
+        and one.time_us is not None and between[0] <= one.time_us <= between[1]
+    }  # fmt: skip
+    found = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"))
+    assert len(found) == len(expected) > 5
+    assert {(each.rule_id, each.stream, each.day) for each in found} == expected
+    assert [each.gravity for each in found] == sorted((each.gravity for each in found), reverse=True)
+    assert detection_places(workspace, OPERATOR, [], between, LEVELS) == []
+
+
+def test_techniques_are_those_of_rules_of_some_levels(workspace: Workspace, organisation: Organisation) -> None:
+    fill(workspace, organisation)
+    assert techniques_found(workspace, OPERATOR, "pc-2", ("critical",)) == {"T1004"}
+    assert techniques_found(workspace, OPERATOR, "none", LEVELS) == set()

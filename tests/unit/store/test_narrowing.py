@@ -1,0 +1,174 @@
+"""Conditions on detections: every one against the plain meaning of it, row by row, in any combination and order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from lakes import OPERATOR
+from mingjian.model.rules import LEVELS
+from mingjian.situations.deciding import judge
+from mingjian.store import browsing
+from mingjian.store.browsing import Wanted, browse, counted, groups
+from mingjian.store.catalogue import organisation_named
+from mingjian.store.detections import StoredDetection
+from mingjian.store.narrowing import FIELDS, Condition, Names, fits, names_of, of_technique
+from mingjian.store.scope import Scope
+from mingjian.store.workspace import Workspace, create
+from situated import MINUTE_US, START_US, Seen, put
+
+SEVERAL = 150
+TECHNIQUES = ([], ["T1059"], ["T1059.001", "T1027"])
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    chance = random.Random(3)
+    with create(tmp_path_factory.mktemp("narrowing") / "workspace") as made:
+        for name in ("ours", "theirs"):
+            rules = [chance.randrange(9) for _ in range(SEVERAL)]
+            found = [
+                Seen(
+                    minute=chance.choice([None, *range(200)]),
+                    rule=f"Rule-{rule}",
+                    level=chance.choice(LEVELS),
+                    host=chance.choice(["", "pc-1", "PC-1", "pc-2", "Srv_9", "a%b"]),
+                    account=chance.choice(["", "ann", "bo"]),
+                    attack=TECHNIQUES[rule % 3],
+                )
+                for rule in rules
+            ]
+            put(made, organisation_named(made, OPERATOR, name, make=True), found)
+        some = browse(made, OPERATOR, Wanted(), limit=1000).rows
+        judge(made, OPERATOR, [each.public_id for each in some[:30]], "closed", "false_positive")
+        yield made
+
+
+CASES: tuple[tuple[Condition, ...], ...] = (
+    (),
+    (Condition(field="level", values=("high",), how="from"),),
+    (Condition(field="host", values=("PC-1",)),),
+    (Condition(field="host", values=("pc-*",)), Condition(field="level", values=("low", "medium"))),
+    (Condition(field="host", values=("a%b", "Srv_9")),),
+    (Condition(field="title", values=("of rule-3",), how="like"),),
+    (Condition(field="title", values=("*RULE-1",)), Condition(field="account", values=("ann",), negated=True)),
+    (Condition(field="rule", values=("Rule-2", "Rule-3")),),
+    (Condition(field="technique", values=("t1059",)),),
+    (Condition(field="technique", values=("T1027",), negated=True),),
+    (Condition(field="word", values=("rule-7",), how="like"),),
+    (Condition(field="word", values=("srv",), how="like"), Condition(field="word", values=("bo",), how="like")),
+    (Condition(field="time", values=(str(START_US + 50 * MINUTE_US),), how="from"),),
+    (Condition(field="time", values=(str(START_US), str(START_US + 9 * MINUTE_US)), how="within"),),
+    (Condition(field="value", values=("T1027",), how="like"),),
+    (Condition(field="host", values=("nobody",)),),
+)
+
+
+def holds(one: StoredDetection, condition: Condition) -> bool:
+    """The plain meaning of a condition."""
+    found = one.detection
+    texts = {"host": found.host, "account": found.account, "title": found.rule_title, "rule": found.rule_id}
+    match condition.field:
+        case "level":
+            place = LEVELS.index(condition.values[0])  # type: ignore[arg-type]  # of the cases above
+            is_from = LEVELS.index(found.level) >= place
+            holding = is_from if condition.how == "from" else found.level in condition.values
+        case "technique":
+            holding = of_technique(found.attack, condition.values)
+        case "word":
+            holding = any(fits(text, condition) for text in (found.rule_title, found.host, found.account))
+        case "value":
+            holding = condition.values[0] in found.attack
+        case "time":
+            low = int(condition.values[0])
+            high = int(condition.values[-1]) if condition.how == "within" else 1 << 62
+            if found.time_us is None:
+                return False
+            holding = low <= found.time_us <= high
+        case field:
+            holding = fits(texts[field], condition)
+    return holding != condition.negated
+
+
+@pytest.mark.parametrize("knows_names", [True, False])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(each.field for each in case) or "all")
+@pytest.mark.parametrize("bound", [(20_000, 2_000), (60, 20)], ids=["whole", "in small looks"])
+def test_pages_hold_what_the_conditions_mean(
+    workspace: Workspace,
+    case: tuple[Condition, ...],
+    knows_names: bool,
+    bound: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = browse(workspace, OPERATOR, Wanted(), limit=1000).rows
+    assert len(every) == 2 * SEVERAL
+    monkeypatch.setattr(browsing, "LOOKED_AT_MAX", bound[0])
+    monkeypatch.setattr(browsing, "LOOKED_AT_MIN", bound[1])
+    names = names_of(workspace) if knows_names else Names(is_whole=False)
+    expected = [each.id for each in every if all(holds(each, condition) for condition in case)]
+    for order in ("newest", "oldest", "found"):
+        seen: list[int] = []
+        after: str | None = ""
+        while after is not None:
+            wanted = Wanted(conditions=case, names=names)
+            portion = browse(workspace, OPERATOR, wanted, order=order, after=after, limit=23)
+            assert portion.after != after
+            seen += [each.id for each in portion.rows]
+            after = portion.after
+        assert sorted(seen) == sorted(expected)
+        if order == "newest":
+            assert seen == expected
+
+
+def test_names_are_those_of_the_rows(workspace: Workspace) -> None:
+    names = names_of(workspace)
+    every = [each.detection for each in browse(workspace, OPERATOR, Wanted(), limit=1000).rows]
+    assert set(names.hosts) == {each.host for each in every if each.host}
+    assert set(names.accounts) == {each.account for each in every if each.account}
+    assert {each.id for each in names.rules} == {each.rule_id for each in every}
+    assert names.is_whole
+
+
+def test_somebody_of_one_organisation_finds_and_counts_only_its_own(workspace: Workspace) -> None:
+    ours = organisation_named(workspace, OPERATOR, "ours")
+    scope = Scope.of_member("ann", [ours.id])
+    wanted = Wanted(conditions=(Condition(field="host", values=("pc-1",)),), names=names_of(workspace))
+    rows = browse(workspace, scope, wanted, limit=1000).rows
+    assert rows
+    assert {each.organisation for each in rows} == {ours.id}
+    assert counted(workspace, scope, wanted, 1000).several == len(rows)
+    assert groups(workspace, scope, wanted, "rule").total == len(rows)
+    assert groups(workspace, scope, wanted, "rule", bound=1000).total == len(rows)
+
+
+def test_groups_count_what_is_there(workspace: Workspace) -> None:
+    every = browse(workspace, OPERATOR, Wanted(), limit=1000).rows
+    found = groups(workspace, OPERATOR, Wanted(), "host")
+    assert {each.value: each.count for each in found.groups} == {
+        host: sum(each.detection.host == host for each in every) for host in {each.detection.host for each in every}
+    }
+    assert [each.count for each in found.groups] == sorted((each.count for each in found.groups), reverse=True)
+    assert groups(workspace, OPERATOR, Wanted(), "host", bound=10).is_cut
+
+
+def test_a_count_stops_at_its_bound_and_says_so(workspace: Workspace) -> None:
+    assert counted(workspace, OPERATOR, Wanted(), 100) == (100, True)
+    assert counted(workspace, OPERATOR, Wanted(), 10_000) == (2 * SEVERAL, False)
+
+
+def test_what_people_said_can_be_asked_for(workspace: Workspace) -> None:
+    def several(value: str) -> int:
+        conditions = (Condition(field="verdict", values=(value,)),)
+        return len(browse(workspace, OPERATOR, Wanted(conditions=conditions), limit=1000).rows)
+
+    assert (several("false_positive"), several("none"), several("in_work")) == (30, 2 * SEVERAL - 30, 0)
+
+
+@pytest.mark.parametrize("field", sorted(FIELDS))
+def test_every_field_is_a_condition(workspace: Workspace, field: str) -> None:
+    value = {"time": "1", "found": "1", "organisation": "1", "level": "high", "situation": "no"}.get(field, "x")
+    for negated in (False, True):
+        condition = Condition(field=field, values=(value,), negated=negated)
+        browse(workspace, OPERATOR, Wanted(conditions=(condition,)))
