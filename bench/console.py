@@ -258,8 +258,15 @@ def entities(opened: Workspace) -> list[str]:
 def fetch(connection: http.client.HTTPConnection, path: str, token: str) -> Answer:
     """Ask for a page, and wait for all of it."""
     started = time.perf_counter()
-    connection.request("GET", path, headers={"cookie": f"mingjian={token}", "accept": "text/html"})
-    answer = connection.getresponse()
+    try:
+        connection.request("GET", path, headers={"cookie": f"mingjian={token}", "accept": "text/html"})
+        answer = connection.getresponse()
+    except (ConnectionError, http.client.RemoteDisconnected):
+        # It was not used for as long as the server waits.
+        connection.close()
+        started = time.perf_counter()
+        connection.request("GET", path, headers={"cookie": f"mingjian={token}", "accept": "text/html"})
+        answer = connection.getresponse()
     size = len(answer.read())
     return Answer(answer.status, time.perf_counter() - started, size)
 
@@ -338,7 +345,7 @@ def looked_at(browser: object, address: str, path: str, token: str) -> tuple[lis
     weights: list[int] = []
     paints: list[float] = []
     for _ in range(6):
-        context = browser.new_context()  # type: ignore[attr-defined]  # of Playwright, which is there only if it is used
+        context = browser.new_context()  # type: ignore[attr-defined]  # of Playwright
         context.add_cookies([{"name": "mingjian", "value": token, "url": address}])
         page = context.new_page()
         sizes: dict[str, int] = {}
@@ -352,7 +359,7 @@ def looked_at(browser: object, address: str, path: str, token: str) -> tuple[lis
 
 
 def weight_of(answer: object) -> int:
-    headers: Mapping[str, str] = answer.headers  # type: ignore[attr-defined]  # as above
+    headers: Mapping[str, str] = answer.headers  # type: ignore[attr-defined]  # of Playwright
     return int(headers.get("content-length", 0))
 
 

@@ -7,7 +7,7 @@ longer number in a column with many different values are others, so that distinc
 do in life. (``System32`` stays what it is: else every rule about unusual places would fire.) Then, in one process:
 
 ``one rule``    every rule of a sample by itself, as a new rule would be run; the slowest and the middle one are told
-``expression``  a value that is nowhere, and a keyword that is nowhere
+``expression``  a value that is nowhere, a keyword that is nowhere, and one that is there; without and with outlines
 ``all rules``   all Windows rules of SigmaHQ at once
 ``detect``      the same rules over the JSON that the events came from, in one process too
 """
@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from bench.detect import ROOT, unpack
 from mingjian.detect.engine import Engine
@@ -39,6 +40,7 @@ from mingjian.model.blocks import Piece, Quarantined
 from mingjian.model.rules import Rule
 from mingjian.sources.definitions import load_sources
 from mingjian.sources.router import Router
+from mingjian.store import tables
 from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import (
     Batch,
@@ -49,6 +51,7 @@ from mingjian.store.catalogue import (
     register_input,
     reserve_segments,
 )
+from mingjian.store.outlines import Outliner
 from mingjian.store.scope import Scope
 from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, StoredPart
 from mingjian.store.workspace import Workspace, create
@@ -146,7 +149,24 @@ def hunted(workspace: Workspace, rules: list[Rule], engine: Engine) -> tuple[flo
     return wall, used, sum(summary.hits_by_level.values())
 
 
+def expressions(workspace: Workspace, how: str) -> None:
+    """Ask for values and keywords that are nowhere, and for some that are in many events."""
+    for expression in EXPRESSIONS:
+        rule = rule_of([expression])
+        wall, used, found = hunted(workspace, [rule], Engine([rule]))
+        print(f"expression, {how}: {used:.2f} s of processor, {wall:.2f} s, {found} results: {expression}")
+
+
+def outlines_size(workspace: Workspace) -> int:
+    """How many bytes all outlines have."""
+    table = tables.outlines
+    sizes = [sa.func.length(column) for column in (table.c.segments, table.c.columns, table.c.grams)]
+    with workspace.read() as connection:
+        return connection.execute(sa.select(sa.func.sum(sizes[0] + sizes[1] + sizes[2]))).scalar_one() or 0
+
+
 SOURCES = load_sources()
+EXPRESSIONS = ("CommandLine|contains=no-such-thing", "no-such-keyword", "mimikatz")
 
 
 def main() -> None:
@@ -181,10 +201,15 @@ def main() -> None:
             used, wall, found, title = spent[-1]
             print(f"one rule: median {statistics.median(each[0] for each in spent):.2f} s of processor")
             print(f"one rule: slowest {used:.2f} s of processor, {wall:.2f} s, {found} results: {title}")
-            for expression in ("CommandLine|contains=no-such-thing", "no-such-keyword"):
-                rule = rule_of([expression])
-                wall, used, found = hunted(workspace, [rule], Engine([rule]))
-                print(f"expression: {used:.2f} s of processor, {wall:.2f} s, {found} results: {expression}")
+            expressions(workspace, "without outlines")
+            used = time.process_time()
+            outliner = Outliner(workspace, OPERATOR, wait_us=0)
+            while outliner.step():
+                pass
+            print(
+                f"outlines: made in {time.process_time() - used:.1f} s of processor, {outlines_size(workspace):,} bytes"
+            )
+            expressions(workspace, "with outlines")
             engine = engine_for(rules, Path(work) / "cache")
             wall, used, found = hunted(workspace, rules, engine)
             history = events / used

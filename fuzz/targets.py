@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import pyarrow as pa
 import zstandard
 
 from mingjian.errors import InputError
-from mingjian.formats import bounded, containers, registry
+from mingjian.formats import arrowstream, bounded, containers, registry
 from mingjian.formats.indicators import documents
 from mingjian.formats.indicators.stixpatterns import reduced
 from mingjian.model.blocks import Block, Piece, Quarantined
@@ -207,6 +208,27 @@ def _reduce_pattern(data: bytes) -> object:
     return reduced(data.decode("utf-8", "surrogateescape"))
 
 
+def _arrow_streams() -> list[bytes]:
+    """Streams of every kind of column that is taken."""
+    tables = [
+        pa.table({"n": [1, None, 3], "t": ["a", "日志", None], "b": [True, None, False], "f": [1.5, None, 2.0]}),
+        pa.table({"d": pa.array(["x", "y", "x"]).dictionary_encode(), "z": pa.nulls(3)}),
+        pa.table({"s": [{"a": [1, 2], "b": {"c": "d"}}] * 3, "l": [["x"], [], None]}),
+        pa.table({"m": pa.array([0, 1, None], pa.timestamp("ns", "UTC")), "y": pa.array([1, 2, 3], pa.date32())}),
+    ]
+    found: list[bytes] = []
+    for table in tables:
+        buffer = io.BytesIO()
+        with pa.ipc.new_stream(buffer, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+        found.append(buffer.getvalue())
+    return found
+
+
+def _read_arrow(data: bytes) -> object:
+    return [line for batch in arrowstream.read_stream(io.BytesIO(data)) for line in arrowstream.json_lines(batch)]
+
+
 def targets() -> dict[str, Target]:
     """All targets by name."""
     samples = _format_samples()
@@ -228,5 +250,6 @@ def targets() -> dict[str, Target]:
         Target("stix", [_STIX], _read_indicators),
         Target("misp", [_MISP], _read_indicators),
         Target("indicator-lists", _FEEDS, _read_indicators),
+        Target("arrow-stream", _arrow_streams(), partial(_refusing, _read_arrow)),
     ]
     return {target.name: target for target in made}

@@ -20,7 +20,7 @@ from mingjian.console.site import Site, Visitor
 from mingjian.errors import NotAuthenticated
 from mingjian.hunt.rulebook import load_rulebook
 from mingjian.model.indicators import Indicator
-from mingjian.settings import Settings
+from mingjian.settings import DATABASE_FILE, Settings
 from mingjian.sources.definitions import load_sources
 from mingjian.store.catalogue import organisation_named
 from mingjian.store.indicators import add_set
@@ -72,9 +72,9 @@ class TokenGate:
         return Visitor(name=said, scope=Scope.of_roles(said, [member]))
 
 
-def filled(folder: Path) -> Workspace:
+def filled(folder: Path, database: str = DATABASE_FILE) -> Workspace:
     """A workspace in which every list has something to show, of two organisations."""
-    workspace = create(folder / "workspace")
+    workspace = create(folder / "workspace", database)
     ours, theirs = folder / "ours.jsonl", folder / "theirs.jsonl"
     odd = sysmon(700, "C:\\Windows\\whoami.exe", host="pc-odd") | {"CommandLine": HOSTILE, "User": HOSTILE[:40]}
     ours.write_bytes(lines([*some(200), odd]) + b"{broken\n")

@@ -28,6 +28,8 @@ function numbersOf(table) {
 
 const SYMBOLS = { critical: "diamond", high: "triangle", medium: "rect", low: "circle", informational: "emptyCircle" };
 const ROW = 26; // pixels between nodes of a layer
+const ROWS_MAX = 40;
+const WIDTH_MIN = 520; // on a narrower page the table tells more than the picture
 const LABEL = 46; // characters of a label that are drawn; the whole of it is in the table
 
 function layersOf(table) {
@@ -65,12 +67,16 @@ function arrange(layers) {
   }
 }
 
+// The style sheet gives the place of a graph its height by the number of its rows.
+function rowsOf(table) {
+  const most = Math.max(1, ...layersOf(table).layers.map((layer) => layer.length));
+  return String(Math.min(ROWS_MAX, Math.max(5, most + 1)));
+}
+
 function graphOf(place, table, colour, font) {
   const { layers, links } = layersOf(table);
   arrange(layers);
-  const most = Math.max(1, ...layers.map((layer) => layer.length));
-  const height = Math.max(120, most * ROW + 16);
-  place.dataset.rows = String(Math.min(40, Math.ceil(height / ROW)));
+  const height = place.clientHeight;
   const wide = place.clientWidth;
   const beside = Math.min(340, wide * 0.36); // room for the labels of the outer layers
   const x = (at) => layers.length < 2 ? wide / 2 : beside + ((wide - 2 * beside) * at) / (layers.length - 1);
@@ -207,16 +213,18 @@ function draw(root) {
     const place = figure.querySelector(".chart");
     if (!table || !place) continue;
     place.hidden = false;
-    if (figure.dataset.chart === "graph" && place.clientWidth < 520) {
-      place.hidden = true; // on a narrow page the table tells more
+    const isGraph = figure.dataset.chart === "graph";
+    if (isGraph) place.dataset.rows = rowsOf(table);
+    if (isGraph && place.clientWidth < WIDTH_MIN) {
+      place.hidden = true;
       continue;
     }
     let chart = drawn.get(place);
     if (!chart) {
       chart = init(place, null, { renderer: "canvas" });
       drawn.set(place, chart);
-      const isGraph = figure.dataset.chart === "graph";
       new ResizeObserver(() => {
+        if (!place.clientWidth || !place.clientHeight) return;
         chart.resize();
         if (isGraph) chart.setOption(optionsOf(figure, table), true);
       }).observe(place);

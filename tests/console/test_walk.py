@@ -118,7 +118,9 @@ def test_a_newcomer_finds_the_intruder_and_does_the_work_of_a_day(
 ) -> None:
     page.goto(demo.link)
     page.locator("main button, form button").first.click()
-    page.wait_for_selector("main h1")
+    page.wait_for_selector("html.has-script nav.rail")
+    page.locator("nav.rail a.brand").click()
+    page.wait_for_selector("#picture")
     shot("picture")
     situation = find_the_intrusion(demo, page, shot)
     see_what_it_did(demo, page, shot)
@@ -133,7 +135,7 @@ def find_the_intrusion(demo: Demo, page: Any, shot: Callable[[str], None]) -> st
     page.keyboard.press("g")
     page.keyboard.press("q")
     page.wait_for_url("**/queue")
-    page.wait_for_selector("tr[data-row]")
+    page.wait_for_selector("html.has-script tr[data-row]")
     shot("queue")
     rows = page.locator("tr[data-row]", has_text=demo.indicator)
     assert rows.count() >= 1

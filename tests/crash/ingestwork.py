@@ -40,7 +40,7 @@ ZEEK = (
 SMALL = (
     (contents, "UNIT_BYTES", 20_000),
     (ingest, "EPOCH_BYTES", 60_000),
-    (gathering, "LOOK_ROWS", 50),
+    (gathering, "LOOK_ROWS_MAX", 50),
 )
 """Bounds that make many epochs of little input."""
 

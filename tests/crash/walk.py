@@ -40,8 +40,8 @@ OCCUR = 2_000
 """So many values of a feed occur …"""
 DO_NOT_OCCUR = 100_000
 """… and so many do not."""
-LIFE_SHARE = 0.12
-"""A process that is to be killed lives at most so much of the time that an undisturbed one takes."""
+SPARED = 3
+"""So much is left in the end as that many of the processes that are killed would do."""
 EXPRESSION = "CommandLine|contains=whoami"
 OPERATOR = Scope.of_operator()
 
@@ -96,26 +96,27 @@ def prepared(folder: Path, name: str, data: Path) -> Path:
     return workspace
 
 
-def killed(workspace: Path, paths: Sequence[str], *, kills: int, life_s: float, chance: Random) -> None:
-    """Ingest, killed so many times, and then to its end."""
-    stored: list[int] = []
-    early = 0
-    while len(stored) < kills:
+def killed(workspace: Path, paths: Sequence[str], *, kills: int, events: int, seconds: float, chance: Random) -> None:
+    """Ingest, killed so many times, and then to its end.
+
+    ``events`` is what an undisturbed one comes to, ``seconds`` the time that it takes. A process lives about so long
+    that its share of what is left gets done, so that there is still something to do for the last one.
+    """
+    stored = [0]
+    while len(stored) <= kills:
+        left = 1 - stored[-1] / events
+        life_s = chance.uniform(0, 2 * seconds * left / (kills + 1 - len(stored) + SPARED))
         with tempfile.TemporaryFile() as sink:
             process = start(workspace, "ingest", "--org", "Ours", *paths, out=sink.fileno(), err=sink.fileno())
             try:
-                process.wait(chance.uniform(0, life_s))
+                process.wait(life_s)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                stored.append(events_in(workspace))
-                continue
-        # It was through before its time had come: the next one has less to do, and so it goes on to be killed.
-        early += 1
-        life_s /= 2
-    say(f"killed {kills} times; events that were committed each time: {', '.join(map(str, stored))}")
-    if early:
-        say(f"{early} times it was through before")
+        stored.append(events_in(workspace))
+    unfinished = sum(each < events for each in stored[1:])
+    say(f"killed {kills} times, {unfinished} of them with work left; events that were committed each time: "
+        f"{', '.join(map(str, stored[1:]))}")  # fmt: skip
     last = resumed(workspace, paths)
     say(f"the last one: {last_line(last)}")
 
@@ -224,7 +225,7 @@ def walk(data: Path, folder: Path, logs: Sequence[str], *, kills: int, seed: int
     for line in ended.said.strip().splitlines()[:5]:
         say(f"alone: {line}")
     disturbed = prepared(folder, "disturbed", data)
-    killed(disturbed, paths, kills=kills, life_s=max(2.0, LIFE_SHARE * ended.seconds), chance=chance)
+    killed(disturbed, paths, kills=kills, events=events_in(alone), seconds=ended.seconds, chance=chance)
     feed = folder / "feed.txt"
     say(f"a feed of {feed_of(alone, feed, chance):,} values")
     rule = next(iter(sorted((data / "sigma" / "rules" / "windows").rglob("proc_creation_win_whoami*.yml"))))

@@ -198,22 +198,25 @@ def batches(draw: st.DrawFn) -> list[list[Seen]]:
     kinds = ("hash", "domain", "ip", "file", "account")
     made: list[list[Seen]] = []
     for _ in range(draw(st.integers(1, 4))):
-        made.append(
-            [
+        batch: list[Seen] = []
+        for _ in range(draw(st.integers(0, 12))):
+            rule = draw(st.integers(0, 5))
+            untimed = st.none() if days == 1 else st.integers(0, 90)
+            batch.append(
                 Seen(
-                    minute=draw(st.one_of(st.integers(0, days * 1440), st.none() if days == 1 else st.integers(0, 90))),
-                    rule=f"rule {draw(st.integers(0, 4))}",
+                    minute=draw(st.one_of(st.integers(0, days * 1440), untimed)),
+                    rule=f"rule {rule}",
                     level=draw(st.sampled_from(("low", "medium", "medium", "high", "critical"))),
                     host=draw(st.sampled_from(("", *(f"pc-{number}" for number in range(hosts))))),
                     account=draw(st.sampled_from(("", "ann", "bob", "system"))),
                     things={draw(st.sampled_from(kinds)): f"10.0.0.{draw(st.integers(0, 6))}"},
                     hosts=draw(st.integers(1, 4)),
-                    is_indicator=draw(st.integers(0, 9)) == 0,
+                    # What kind a rule is of never changes; what it is about may.
+                    is_indicator=rule == 5,
                     attack=draw(st.sampled_from(((), ("T1059",), ("T1059", "T1003")))),
                 )
-                for _ in range(draw(st.integers(0, 12)))
-            ]
-        )
+            )
+        made.append(batch)
     return made
 
 

@@ -28,6 +28,7 @@ from mingjian.store.catalogue import organisation_named
 from mingjian.store.scope import Membership
 from mingjian.store.workspace import Workspace, create
 from openidserver import CLIENT, CLIENT_SECRET, Hostile, a_key, approved, encoded, hostile_provider, provider_process
+from serving import served
 
 HTTPS = "https://console.test"
 BACK = "/sign-in/openid/back"
@@ -211,6 +212,36 @@ def test_without_the_setting_there_is_nothing(workspace: Workspace) -> None:
     assert "openid" not in console.browser.get("/sign-in").text
     assert console.browser.get("/sign-in/openid").status_code == 404
     assert console.browser.get(BACK, params={"state": "x", "code": "y"}).status_code == 401
+
+
+def test_in_a_browser_one_goes_there_and_comes_back(browser: Any, workspace: Workspace, issuer: str) -> None:
+    settings = Settings(
+        openid_issuer=issuer, openid_client=CLIENT, openid_secret=CLIENT_SECRET, openid_organisation="*"
+    )
+    problems: list[str] = []
+    with served(Site(workspace, settings, load_sources(), AccountGate(workspace))) as address:
+        context = browser.new_context()
+        page = context.new_page()
+        # What the pages of the provider complain about is the provider's.
+        ours = lambda said: said.type == "error" and said.location["url"].startswith(address)  # noqa: E731 # read once
+        page.on("console", lambda said: problems.append(said.text) if ours(said) else None)
+        page.goto(f"{address}/queue")
+        page.click(f"text=Sign in with {urlsplit(issuer).netloc}")
+        page.fill("input[name=sub]", "erin@id")
+        page.locator("button[type=submit]").first.click()
+        page.wait_for_url(f"{address}/queue")
+        assert page.locator("a.who").inner_text() == "erin@id"
+        assert problems == []
+        # From the account page the way begins with a form of ours and goes on by a link.
+        page.goto(f"{address}/account")
+        page.click("form[action='/account/identities'] button")
+        page.click("a.button.main")
+        page.fill("input[name=sub]", "erin-again@id")
+        page.locator("button[type=submit]").first.click()
+        page.wait_for_url("**/account?done=saved")
+        assert page.locator("form[action='/account/identities/remove']").count() == 2
+        context.close()
+    assert problems == []
 
 
 # --- with one that lies ----------------------------------------------------------------------------------------------
@@ -414,6 +445,19 @@ def test_whatever_a_provider_answers_there_is_a_page(
     liar.answers[path], liar.statuses[path] = body, status
     assert console.browser.get(BACK, params={"state": asked["state"], "code": "c"}).status_code == 502
     assert not console.is_in()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [(400, b'{"error": "invalid_grant"}', 401), (401, b'{"error": "invalid_client"}', 502), (400, b"{}", 502)],
+)
+def test_a_code_that_is_refused_is_told_apart_from_a_console_that_is_not_known_there(
+    workspace: Workspace, liar: Hostile, status: int, body: bytes, told: int
+) -> None:
+    console = console_of(workspace, liar.issuer, openid_organisation="*")
+    asked = answer_of(console.go())
+    liar.answers["/token"], liar.statuses["/token"] = body, status
+    assert console.browser.get(BACK, params={"state": asked["state"], "code": "c"}).status_code == told
 
 
 def test_an_answer_in_the_name_of_another_provider_is_not_taken(workspace: Workspace, liar: Hostile) -> None:

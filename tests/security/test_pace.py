@@ -48,7 +48,7 @@ class Console(NamedTuple):
 def console(tmp_path: Path) -> Iterator[Console]:
     with create(tmp_path / "workspace") as workspace:
         accounts.make_user(workspace, OPERATOR, "ann", memberships=[Membership(EVERYONE, "administrator")])
-        settings = Settings(**LIMITS)  # type: ignore[arg-type] # numbers
+        settings = Settings(**LIMITS)  # type: ignore[arg-type]  # the limits are numbers
         site = Site(workspace, settings, load_sources(), AccountGate(workspace))
         site.pace._clock_s = lambda: 0.0
         yield Console(create_app(site), workspace)

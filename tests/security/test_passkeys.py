@@ -263,6 +263,13 @@ def desk(browser: Any, workspace: Workspace) -> Iterator[Desk]:
         yield Desk(page, address, workspace, problems)
 
 
+def grave(page: Any) -> list[str]:
+    """What whoever cannot see or use a mouse would stumble over."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    found = axe.Axe().run(page).response["violations"]
+    return [each["id"] for each in found if each["impact"] in ("serious", "critical")]
+
+
 def test_in_a_browser_a_passkey_is_made_and_opens_the_console_without_a_password(desk: Desk) -> None:
     user = accounts.user_named(desk.workspace, OPERATOR, "ann")
     link = accounts.make_link(desk.workspace, OPERATOR, user.public_id).reveal()
@@ -274,8 +281,12 @@ def test_in_a_browser_a_passkey_is_made_and_opens_the_console_without_a_password
     form.locator("button").click()
     desk.page.wait_for_url("**/account?done=saved")
     assert desk.page.locator("input[value='test device']").count() == 1
+    desk.page.click("form[action='/account/codes'] button")
+    desk.page.wait_for_selector("img.qr")
+    assert grave(desk.page) == []
     desk.page.locator("form[action='/sign-out'] button").click()
     desk.page.wait_for_url("**/sign-in")
+    assert grave(desk.page) == []
     desk.page.click("text=Sign in with a passkey")
     desk.page.wait_for_url(f"{desk.address}/")
     assert desk.page.locator("a.who").inner_text() == "ann"

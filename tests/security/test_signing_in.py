@@ -297,7 +297,11 @@ def test_an_account_is_made_and_managed_on_its_page(console: Console) -> None:
     here = f"/admin/users/{user.public_id}"
     assert bob.browser.get(here).status_code == 403
     assert console.post(f"{here}/role", place="*", role="auditor").status_code == 303
-    assert bob.browser.get("/admin/audit").status_code == 200
+    audited = bob.browser.get("/admin/audit")
+    assert audited.status_code == 200
+    assert '<a href="/admin/audit" aria-current="page" title="审计 (g a)">' in audited.text, "it is in the rail"
+    assert "(g a)" in (rail := console.browser.get("/admin/audit").text)
+    assert "Audit (g a)" not in rail, "for an administrator it is a part of administration"
     assert console.post(f"{here}/role", place="*", role="king").status_code == 422
     assert console.post(f"{here}/link").status_code == 200
     assert console.post(f"{here}/factors").status_code == 303

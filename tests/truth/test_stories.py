@@ -1,14 +1,10 @@
-"""The cards of the entities of every campaign tell its planted steps, or it is known why not."""
+"""The cards of the entities of every campaign tell its planted steps."""
 
 from pathlib import Path
 
 import pytest
 
 from truth.stories import small, taken_in, told
-
-ORDINARY = {("insider", "collection")}
-"""A person copies files from a server that the person uses every day: logons and flows like all others. They are
-counted on the card, and nothing sets them apart."""
 
 
 @pytest.mark.slow
@@ -18,5 +14,5 @@ def test_every_planted_step_is_told(seed: int, tmp_path: Path) -> None:
         found = told(workspace, tmp_path / "sector").by
     untold = {(campaign, step) for (campaign, _, step), way in found.items() if way == "untold"}
     assert len(found) >= 37
-    assert untold <= ORDINARY
+    assert not untold
     assert sum(way in ("detection", "behaviour") for way in found.values()) >= 32

@@ -37,7 +37,8 @@ def behaviours(
     language: Annotated[Language | None, typer.Option(help="Language of the titles.")] = None,
 ) -> Exit:
     """Look over all that is kept for what no rule describes, and list what was found, the highest score first."""
-    from mingjian.hunt.behaviourbook import RULE_PREFIX, told_again
+    from mingjian.hunt.behaviourbook import RULE_PREFIX
+    from mingjian.hunt.vocabulary import title_in
     from mingjian.sources.definitions import load_sources
     from mingjian.store.behaviours import stored_behaviours
     from mingjian.store.catalogue import organisation_named, organisations
@@ -65,7 +66,7 @@ def behaviours(
                 "last": one.matched.get("last", ""),
                 "score": int(one.matched.get("score", "0")),
                 "behaviour": one.rule_id.removeprefix(RULE_PREFIX),
-                "title": told_again(one, chosen),
+                "title": title_in(one, chosen),
                 "level": one.level,
                 "organisation": names[each.organisation],
                 "host": one.host,

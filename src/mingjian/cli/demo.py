@@ -28,6 +28,7 @@ from mingjian.console.story import CARD_FILE, Told, how_found, months_between, w
 from mingjian.console.wording import WORDS as REPORT_WORDS
 from mingjian.errors import ConfigError
 from mingjian.hunt.answer import sentence
+from mingjian.hunt.vocabulary import title_in
 from mingjian.model.indicators import Indicator
 from mingjian.model.rules import LEVELS, Level
 from mingjian.sample.campaigns import known
@@ -171,7 +172,9 @@ def _notice(teller: _Teller, walk: Walk) -> None:
     """What rules saw on the way, and what behaves oddly."""
     found = walk.noticed()
     teller.chapter("noticed", count=len(found))
-    rules: Counter[tuple[Level, str]] = Counter((each.detection.level, each.detection.rule_title) for each in found)
+    rules: Counter[tuple[Level, str]] = Counter(
+        (each.detection.level, title_in(each.detection, teller.language)) for each in found
+    )
     ranked = sorted(rules.items(), key=lambda item: (-LEVELS.index(item[0][0]), -item[1], item[0][1]))
     for (level, title), count in ranked[:RULES_NAMED_MAX]:
         teller.line(f"  {count:5} × {teller.level(level)}: {title}")

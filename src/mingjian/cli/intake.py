@@ -35,13 +35,18 @@ def add(
 ) -> Exit:
     """Let a sender deliver over HTTP: prints its token, which is not kept and cannot be shown again."""
     from mingjian.sources.tokens import add_token
+    from mingjian.store.audit import act
     from mingjian.store.catalogue import organisation_named
     from mingjian.store.scope import Scope
     from mingjian.store.workspace import open_here
 
     with open_here(context.ensure_object(Settings)) as workspace:
-        found = organisation_named(workspace, Scope.of_operator(), organisation, make=True)
-        secret = add_token(workspace.intake, name=name, intake=intake, organisation=found.name)
+        scope = Scope.of_operator()
+        found = organisation_named(workspace, scope, organisation, make=True)
+        with workspace.begin() as connection:
+            after = {"intake": intake, "organisation": found.name}
+            act(workspace, connection, scope, "intake.token-made", about=name, organisation=found.id, after=after)
+            secret = add_token(workspace.intake, name=name, intake=intake, organisation=found.name)
     terminal.say(secret.reveal())
     terminal.note(f"{name} may send to POST /intake/{intake} with the header: Authorization: Bearer …")
     return Exit.DONE
@@ -51,9 +56,12 @@ def add(
 def remove(context: typer.Context, name: Name) -> Exit:
     """Take the right to deliver away from a sender; listeners that run notice within a second or two."""
     from mingjian.sources.tokens import remove_token
+    from mingjian.store.audit import act
+    from mingjian.store.scope import Scope
     from mingjian.store.workspace import open_here
 
-    with open_here(context.ensure_object(Settings)) as workspace:
+    with open_here(context.ensure_object(Settings)) as workspace, workspace.begin() as connection:
+        act(workspace, connection, Scope.of_operator(), "intake.token-removed", about=name)
         remove_token(workspace.intake, name)
     return Exit.DONE
 

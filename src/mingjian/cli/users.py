@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Who may sign in, and what they may do.")
 
-COLUMNS = ("name", "title", "state", "roles", "password", "codes", "signed_in")
+COLUMNS = ("name", "title", "state", "roles", "password", "codes", "passkeys", "signed_in")
 LINK_PATH = "/sign-in/link?t="
 
 Name = Annotated[str, typer.Argument(help="The name with which the user signs in.")]
@@ -56,6 +56,7 @@ def list_users(context: typer.Context, how: How = None) -> Exit:
                 },
                 "password": each.has_password,
                 "codes": each.has_totp,
+                "passkeys": each.passkeys,
                 "signed_in": time_text(each.signed_in_us),
             }
             for each in found
@@ -141,7 +142,7 @@ def enable(context: typer.Context, name: Name) -> Exit:
 
 @app.command("reset-factors")
 def reset_factors(context: typer.Context, name: Name) -> Exit:
-    """Take the one-time codes of a user away who has lost them, and end the user's sessions."""
+    """Take the one-time codes and passkeys of a user away who has lost them, and end the user's sessions."""
     from mingjian.store.accounts import remove_second_factor
     from mingjian.store.scope import Scope
     from mingjian.store.workspace import open_here

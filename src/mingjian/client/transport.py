@@ -56,7 +56,7 @@ def _codes(kind: type[MingjianError]) -> Iterator[tuple[str, type[MingjianError]
 _BY_CODE: Final = dict(_codes(errors.MingjianError))
 
 
-def error_of(status: int, body: bytes, retry_after: str) -> MingjianError:
+def error_of(status: int, body: bytes) -> MingjianError:
     """The error that an answer tells of, as an error of ours."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
@@ -64,11 +64,9 @@ def error_of(status: int, body: bytes, retry_after: str) -> MingjianError:
         problem = _Problem(detail=f"the server answered with {status}")
     kind = _BY_CODE.get(problem.code, DeliveryError)
     where, hint = problem.where or "", problem.hint or ""
-    if kind is TooManyRequests:
-        return TooManyRequests(problem.detail, retry_after_s=int(retry_after) if retry_after.isdecimal() else 1)
     if kind is LimitExceeded:
         return InputError(problem.detail, where=where, hint=hint)
-    if kind is DeliveryError:
+    if kind in (DeliveryError, TooManyRequests):
         return DeliveryError(problem.detail, may_retry=status in (429, 503), where=where, hint=hint)
     return kind(problem.detail, where=where, hint=hint)
 
@@ -96,6 +94,8 @@ class Transport:
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._connection: http.client.HTTPConnection | None = None
+        self._wait_s = 0.0
+        """So long the server wants to be left alone."""
 
     def close(self) -> None:
         """Give the connection back. May be repeated."""
@@ -128,12 +128,11 @@ class Transport:
             try:
                 response = self._send(method, self._url(path, parameters), data, sent)
                 return Answer(self._read(response), response.headers.get("etag", ""))
-            except (DeliveryError, TooManyRequests, errors.StorageError) as error:
+            except (DeliveryError, errors.StorageError) as error:
                 self.close()
                 if not left or (isinstance(error, DeliveryError) and not error.may_retry):
                     raise
-                waits_s = error.retry_after_s if isinstance(error, TooManyRequests) else WAIT_S * 2 ** (TRIES - left)
-                self._sleep(min(waits_s, WAIT_S_MAX))
+                self._sleep(min(max(self._wait_s, WAIT_S * 2 ** (TRIES - left)), WAIT_S_MAX))
         raise AssertionError("the last try gives an answer or raises")
 
     def upload(self, path: str, parameters: Parameters, file: BinaryIO, media_type: str) -> Answer:
@@ -189,7 +188,9 @@ class Transport:
             with suppress(OSError, http.client.HTTPException):
                 data = response.read(READ_BYTES)
             self.close()
-            raise error_of(response.status, data, response.headers.get("retry-after", ""))
+            later = response.headers.get("retry-after", "")
+            self._wait_s = float(later) if later.isdecimal() else 0.0
+            raise error_of(response.status, data)
         return response
 
     def _connected(self) -> http.client.HTTPConnection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from typing import TextIO
 
 from markupsafe import Markup
@@ -10,9 +11,10 @@ from markupsafe import Markup
 from mingjian.console import wording
 from mingjian.console.page import environment, outside, part, policy, write
 from mingjian.console.wording import WORDS as REPORT_WORDS
+from mingjian.hunt.vocabulary import role_in
 from mingjian.settings import Language
 from mingjian.situations.card import VerdictCard
-from mingjian.situations.telling import WORDS, joined_lines, sentence, shown_steps, to_second
+from mingjian.situations.telling import WORDS, has_foreign_titles, joined_lines, sentence, shown_steps, to_second
 
 NAMES_MAX = 200
 """So many hosts, and so many accounts, are on the page."""
@@ -42,6 +44,8 @@ def write_card(
         "edges": [edge for edge in card.graph.edges if edge.start == 0],
         "further": [edge for edge in card.graph.edges if edge.start],
         "names_max": NAMES_MAX,
+        "role_of": partial(role_in, language=language),
+        "has_foreign_titles": has_foreign_titles(card, language),
         "number": wording.number,
         "outside": outside,
         "to_second": to_second,

@@ -20,7 +20,7 @@ from mingjian.telemetry import visible, visible_json
 BATCH_ROWS: Final = 500
 XLSX_CELL_CHARACTERS_MAX: Final = 32_767
 """A longer text is cut: no spreadsheet takes it."""
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 Cell: TypeAlias = "str | int | float | bool | Sequence[str] | None"
 

@@ -14,7 +14,6 @@ from mingjian.situations.showing import Member, ShownJoin
 NODES_MAX: Final = 60
 """So many nodes are drawn; rarity decides which."""
 LINKS_MAX: Final = 120
-LABEL_CHARACTERS_MAX: Final = 60
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +80,7 @@ def of_situation(
         counts[key] = counts.get(key, 0) + 1
         known = nodes.get(key)
         if known is None or LEVELS.index(one.level) > LEVELS.index(known.level or LEVELS[0]):
-            label = one.rule_title + (f" @ {one.host}" if one.host else "")
+            label = (f"{one.host}: " if one.host else "") + one.rule_title
             href = known.href if known is not None else address(each.detection.public_id)
             nodes[key] = Node(
                 id=f"d{list(nodes).index(key) if key in nodes else len(nodes)}", layer=0, kind="detection", label=label,

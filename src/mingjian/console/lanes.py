@@ -38,6 +38,10 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
+SAID_MAX: Final = 4
+"""So many holes of a lane are told in words; all are drawn."""
+
+
 class Wanting(msgspec.Struct, frozen=True, kw_only=True):
     """Days on which nothing could be seen; without a first day from the beginning, without a last to this day."""
 
@@ -96,6 +100,12 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     width: int = WIDTH
     lane_height: int = HEIGHT
+
+
+def said(wanting: Sequence[Wanting]) -> str:
+    """The first of some holes in words, and how many more there are."""
+    more = len(wanting) - SAID_MAX
+    return "; ".join([each.says for each in wanting[:SAID_MAX]] + ([f"+ {more}"] if more > 0 else []))
 
 
 def lay_out(tracks: Sequence[Track]) -> Picture | None:

@@ -52,8 +52,8 @@ Kind: TypeAlias = Literal[
     "word",
     "days",
 ]
-"""How the values of a column look. ``entity`` opens a card, ``link`` the row, ``download`` gives it as a file, ``word`` is
-a key of our texts."""
+"""How the values of a column look. ``entity`` opens a card, ``link`` the row, ``download`` gives it as a file, ``word``
+is a key of our texts."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):

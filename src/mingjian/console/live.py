@@ -21,7 +21,7 @@ from mingjian.console.site import Site
 from mingjian.errors import NotAuthenticated, StorageError
 from mingjian.store.browsing import last_detection
 from mingjian.store.inflow import last_received_us
-from mingjian.store.jobs import jobs
+from mingjian.store.jobs import jobs, last_ended_us
 from mingjian.store.scope import Scope
 
 LOOK_S: Final = 2.0
@@ -39,10 +39,11 @@ def marks(site: Site, scope: Scope) -> Marks:
     def look() -> Marks:
         workspace = site.workspace
         working = jobs(workspace, scope, states=["waiting", "running"])
+        under_way = " ".join(f"{job.id}:{job.state}:{job.segments_done}" for job in working)
         return {
             "detections": str(last_detection(workspace, scope)),
             "events": str(last_received_us(workspace, scope)),
-            "jobs": " ".join(f"{job.id}:{job.state}:{job.segments_done}" for job in working),
+            "jobs": f"{under_way} {last_ended_us(workspace, scope)}",
         }
 
     return site.memory.recall(("marks", scope.readable()), LOOK_S * 0.9, look)

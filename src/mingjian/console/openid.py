@@ -24,6 +24,8 @@ KEPT_S: Final = 600.0
 KEYS_AGAIN_S: Final = 60.0
 """A token with an unknown key makes us ask for the keys again, at most so often."""
 TIMEOUT_S: Final = 5.0
+CODE_REFUSED: Final = b"invalid_grant"
+"""Source: RFC 6749, section 5.2."""
 AT_ONCE_MAX: Final = 4
 """More than this do not wait for a provider at the same time: the others have their pages to be answered."""
 
@@ -75,7 +77,8 @@ def person_of_code(site: Site, provider: Provider, begun: UnderWay, code: str) -
         verifier=begun.verifier,
     )
     answer = _ask(issuer, provider.token_endpoint, headers=headers, body=body)
-    if answer.status in (400, 401):
+    # Whatever else it refuses is not the doing of this person: a wrong secret, a console that is not known there.
+    if answer.status == 400 and CODE_REFUSED in answer.body:
         raise NotAuthenticated("the identity provider does not take the code", hint="begin again")
     token = openid.parse_token_answer(_body(answer))
 

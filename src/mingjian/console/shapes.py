@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mingjian.console.page import outside
 from mingjian.console.texts import Texts
 from mingjian.console.wording import number, size
 from mingjian.telemetry import visible
 
-__all__ = ["ago", "day_text", "duration", "moment", "number", "outside", "plain", "size", "stamp"]
+__all__ = ["ago", "day_text", "duration", "editable", "moment", "number", "outside", "plain", "size", "stamp"]
 
 _TIME = Markup('<time datetime="{}" title="{}">{}</time>')
 _STEPS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -22,6 +22,17 @@ US_PER_DAY: Final = 86_400_000_000
 def plain(value: object) -> str:
     """A value from outside for an attribute: escaped by the template, and nothing in it invisible."""
     return visible(str(value))
+
+
+def editable(text: str) -> Markup:
+    r"""A text for a box in which it is edited: its lines and tabs stay; else nothing in it is invisible.
+
+    >>> print(editable("a: <b>\n  c: 1\u202e"))
+    a: &lt;b&gt;
+      c: 1\u202e
+    """
+    lines = ("\t".join(map(visible, line.split("\t"))) for line in text.split("\n"))
+    return escape("\n".join(lines))
 
 
 def stamp(time_us: int | None) -> str:

@@ -141,6 +141,8 @@ class Place(NamedTuple):
     key: str
     """With ``g`` before it, the keyboard goes there."""
     right: Right
+    within: str = ""
+    """It is a part of this one, and shown only to whom that one is not."""
 
 
 RAIL: Final = (
@@ -150,6 +152,7 @@ RAIL: Final = (
     Place("rules", "/rules", "r", "read"),
     Place("sources", "/sources", "s", "read"),
     Place("admin", "/admin", "a", "administer"),
+    Place("audit", "/admin/audit", "a", "audit", within="admin"),
 )
 """The pages that are always in view."""
 
@@ -271,12 +274,17 @@ class Visit:
             "language": self.language,
             "theme": self._theme(),
             "assets": assets.known(),
-            "rail": [place for place in RAIL if self._may(place.right)],
+            "rail": self._rail(),
             "shapes": shapes,
             "now_us": self.now_us,
             "number": shapes.number,
         }
         return environment().get_template(f"pages/{template}").render(everywhere | context)
+
+    def _rail(self) -> list[Place]:
+        shown = [place for place in RAIL if self._may(place.right)]
+        names = {place.name for place in shown}
+        return [place for place in shown if place.within not in names]
 
     def redirect(self, path: str, /, **parameters: str | int | None) -> Response:
         """Send on to another address, after something was done."""
@@ -301,7 +309,7 @@ class Visit:
         return self._may(right)
 
     def act(self, what: str, *, about: str = "", after: Mapping[str, str] | None = None) -> None:
-        """Log that something was done."""
+        """Log something that changes nothing in the store; what does is logged there, in the same transaction."""
         with self.workspace.begin() as connection:
             audit.act(self.workspace, connection, self.scope, what, about=about, after=after)
 

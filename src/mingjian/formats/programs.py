@@ -3,15 +3,16 @@ r"""What well-known programs say in syslog, taken apart into fields.
 In: the name of the program and its message. Out: fields, added to the record of the line. A message that is not
 known adds nothing; the text is in ``message`` in any case. Names are those of Sigma's Linux rules where there are any
 (sudo: ``TTY``, ``PWD``, ``USER``, ``COMMAND``; name servers: ``query``, ``record_type``, ``answer``; Netfilter: the
-kernel's own ``SRC``, ``DST``, ``DPT`` …), else ``action``, ``user``, ``target_user``, ``src_ip`` (``src_host`` if it
-is a name), ``src_port``, ``method``, ``command``, ``reason``.
+kernel's own ``SRC``, ``DST``, ``DPT`` …; Postfix: its own ``from``, ``to``, ``status`` …), else ``action``, ``user``,
+``target_user``, ``src_ip`` (``src_host`` if it is a name), ``src_port``, ``method``, ``command``, ``reason``.
 
 Messages hold text that attackers choose, user names above all. A user name ends at the *last* `` from ADDRESS``, so
 that a name that imitates an address stays a name. Every pattern is linear in the length of the message: a repetition
 is possessive, or it is a single ``.*`` before a literal, each try of which ends within the next few words.
 
 Source: OpenSSH 9 (``auth.c``, ``auth2.c``, ``packet.c``, ``sshd.c``), sudo 1.9 (``eventlog.c``), Linux-PAM
-(``pam_unix``), shadow 4, cronie and Debian cron, polkit (``pkexec.c``), BIND 9, dnsmasq, vsftpd,
+(``pam_unix``), shadow 4, cronie and Debian cron, polkit (``pkexec.c``), BIND 9, dnsmasq, vsftpd, Postfix 3 (``smtpd``,
+``cleanup``, ``qmgr``, ``log_adhoc.c``),
 ``nf_log_syslog.c``.
 """
 
@@ -130,6 +131,33 @@ _FTP = tuple(
          r'Client "(?P<src_ip>[^"]*+)"(?:, "(?P<path>[^"]*+)".*)?'),
     )
 )  # fmt: skip
+_MAIL_PEER = r"(?P<src_host>[^\s\[]++)\[(?P<src_ip>[^\]]++)\](?::[0-9]++)?"
+_MAIL_TO = r"to=<(?P<to>[^>]*+)>"
+_POSTFIX = tuple(
+    (action, re.compile(pattern, re.ASCII | re.DOTALL))
+    for action, pattern in (
+        ("connect", rf"connect from {_MAIL_PEER}"),
+        ("disconnect", rf"disconnect from {_MAIL_PEER}(?: .*)?"),
+        ("lost", rf"(?:lost connection|timeout) after (?P<after>\S++)(?: \([^)]*+\))? from {_MAIL_PEER}"),
+        ("received", rf"client={_MAIL_PEER}(?:, sasl_method=(?P<sasl_method>[^\s,]++))?"
+         r"(?:, sasl_username=(?P<user>[^\s,]++))?(?:, .*)?"),
+        ("authentication_failure", rf"warning: {_MAIL_PEER}: SASL (?P<sasl_method>\S++) authentication "
+         r"(?:failed|failure)(?:: (?P<reason>.*))?"),
+        ("message", r"(?:resent-)?message-id=<?(?P<message_id>[^>\s]*+)>?"),
+        ("queued", r"from=<(?P<from>[^>]*+)>(?:, size=(?P<size>[0-9]++), nrcpt=(?P<nrcpt>[0-9]++))?(?: .*)?"),
+        ("queued", r"uid=(?P<uid>[0-9]++) from=<(?P<from>[^>]*+)>(?: .*)?"),
+        ("delivery", rf"{_MAIL_TO}(?:, orig_to=<(?P<orig_to>[^>]*+)>)?, relay=(?:(?P<dst_host>[^\s\[,]++)"
+         r"\[(?P<dst_ip>[^\]]++)\](?::(?P<dst_port>[0-9]++))?|(?P<relay>[^\s,]++)), "
+         r"(?:(?!status=)[a-z_]++=[^\s,]++, )*+status=(?P<status>\S++)(?: \((?P<reason>.*)\))?"),
+        ("", r"(?P<action>CONNECT|DISCONNECT|PASS NEW|PASS OLD)(?: from)? \[(?P<src_ip>[^\]]++)\]:(?P<src_port>[0-9]++)"
+         r"(?: .*)?"),
+    )
+)  # fmt: skip
+_POSTFIX_QUEUE = re.compile(r"(?!warning:|fatal:|error:|panic:)(?P<queue_id>[0-9A-Za-z]{5,20}+): ", re.ASCII)
+_POSTFIX_REFUSED = re.compile(rf"(?P<action>reject|hold|discard|redirect|warn): [A-Z]++ from {_MAIL_PEER}: ", re.ASCII)
+_POSTFIX_BETWEEN = re.compile(
+    rf"(?P<from>[^>]*+)>(?: {_MAIL_TO})?(?: proto=(?P<proto>\S++))?(?: helo=<(?P<helo>[^>]*+)>)?.*", re.DOTALL
+)
 _LOGIN = re.compile(
     r"FAILED LOGIN \(?[0-9]++\)? (?:on '(?P<tty>[^']*+)' )?(?:FROM '?(?P<src_ip>[^\s']++)'? )?FOR '?"
     r"(?P<user>[^',]*+)'?.*"
@@ -162,6 +190,8 @@ def add_program_fields(program: str, message: str, record: Record) -> bool:
 
 @lru_cache(maxsize=1024)
 def _reader(program: str) -> Callable[[str, Record], None] | None:
+    if program.startswith("postfix") and "/" in program:
+        return _add_postfix
     name = program.rpartition("/")[2].lower()
     if name.endswith("(pam_unix)"):
         return partial(_add_pam, {"pam_module": "pam_unix", "pam_service": name[:-10]})
@@ -295,6 +325,25 @@ def _add_login(message: str, record: Record) -> None:
     if found := _LOGIN.fullmatch(message):
         record["action"] = "failed"
         _add_groups(found, record)
+
+
+def _add_postfix(message: str, record: Record) -> None:
+    if queue := _POSTFIX_QUEUE.match(message):
+        if queue["queue_id"] != "NOQUEUE":
+            record["queue_id"] = queue["queue_id"]
+        message = message[queue.end() :]
+    if refused := _POSTFIX_REFUSED.match(message):
+        _add_groups(refused, record)
+        reason, mark, rest = message[refused.end() :].partition("; from=<")
+        record["reason"] = reason
+        if mark and (between := _POSTFIX_BETWEEN.fullmatch(rest)):
+            _add_groups(between, record)
+    else:
+        _add_first(_POSTFIX, message, record)
+    # What has no name in the name service.
+    for name in ("src_host", "dst_host"):
+        if record.get(name) == "unknown":
+            del record[name]
 
 
 def _first(rows: tuple[tuple[str, re.Pattern[str]], ...]) -> Callable[[str, Record], None]:

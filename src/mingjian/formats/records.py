@@ -56,6 +56,10 @@ class RecordBlock:
         """One whole record."""
         return self._records[row]
 
+    def records(self, rows: Sequence[int]) -> list[Record]:
+        """Several whole records."""
+        return [self._records[row] for row in rows]
+
     def raw(self, row: int) -> bytes:
         """The bytes the record was made of, or its compact JSON."""
         return self._raws[row] if self._raws is not None else json_bytes(self._records[row])

@@ -14,13 +14,14 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mingjian.errors import LimitExceeded, ParseError, shown
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HASH_BYTES: Final = 32
 TILE_WIDTH: Final = 256
@@ -300,6 +301,10 @@ def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
 
 
 def _is_signed(line: str, text: bytes, key: VerifierKey) -> bool:
+    # Loaded where it is needed: most commands that know of the log never verify it.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
     try:
         signature = base64.b64decode(encoded, validate=True)

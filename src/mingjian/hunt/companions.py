@@ -110,12 +110,11 @@ def upkeep(
 
     signal.signal(signal.SIGTERM, end)
     os.nice(NICENESS)
-    outliner = Outliner(workspace, Scope.of_operator())
+    merging, outliner = _Merging(workspace), Outliner(workspace, Scope.of_operator())
     with Upkeep(workspace) as sightings:
         chores: list[Callable[[], bool]] = [
             sightings.step,
-            _Merging(workspace).step,
-            outliner.step,
+            lambda: merging.step() or outliner.step(),
             lambda: _hunt(workspace, sources, cache_folder, lambda: ended),
             lambda: also(lambda: ended),
             lambda: _behaviours(workspace, sources, lambda: ended),

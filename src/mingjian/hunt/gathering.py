@@ -1,8 +1,9 @@
 """One process's share of an ingest: units in; segments, sightings, detections and what goes with them out.
 
-Records are collected per view until there are enough of them to be worth a look. Each look runs the rules, reads times,
-hosts and observables column by column, and puts the records into the segments that grow in memory. A flush writes all
-of it to the disk and hands it over; it counts when somebody commits it.
+Records are taken apart into columns the moment they are read, while they are at hand, and each distinct text is kept
+once. When enough of a view are together, or at a flush, these columns are looked at: rules, times, hosts and
+observables ask each distinct value once. Then they are cut by day and written as segments. A flush hands everything
+over; it counts when somebody commits it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 import numpy as np
 import pyarrow as pa
 
+from mingjian.detect.encoded import EncodedEngine, EvidenceFinder
 from mingjian.detect.engine import Reading
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
 from mingjian.formats import registry
 from mingjian.formats.records import RecordBlock
 from mingjian.hunt.arrival import Watch
-from mingjian.hunt.decoded import DecodedBlock, read
+from mingjian.hunt.decoded import read
+from mingjian.hunt.matched import matched_records
 from mingjian.hunt.parts import Counted, Part, Unit
 from mingjian.hunt.patience import Say, insist
 from mingjian.hunt.recognising import Occurrences, Place, recognised
@@ -35,13 +38,14 @@ from mingjian.sources.router import Router
 from mingjian.store.arrow import with_dictionary
 from mingjian.store.catalogue import HostDay
 from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
+from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
-from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, by_day
+from mingjian.store.segments import US_PER_DAY, FinishedSegment, Rows, SegmentBuilder, SegmentKey
 from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.tables import storable
-from mingjian.store.writing import Together, write_segment
+from mingjian.store.writing import Together, write_finished
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,20 +53,14 @@ if TYPE_CHECKING:
 Numbers: TypeAlias = "npt.NDArray[np.int64]"
 Mask: TypeAlias = "npt.NDArray[np.bool_]"
 
-LOOK_ROWS: Final = 4096
-"""A view is looked at when so many of its records are waiting …"""
-WAITING_ROWS_MAX: Final = 12_288
-"""… or when so many of all views are: then the fullest views, until half of them is gone."""
-WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
-"""… or when about so many bytes are: the fullest views, until half of the records is gone."""
+LOOK_ROWS_MAX: Final = 65_536
+"""A view is looked at when so many of its records wait, or at a flush."""
 BUILDERS_MAX: Final = 4096
-"""So many segments grow at the same time; then all of them are written."""
+"""Records of so many views wait at the same time; then all of them are looked at."""
 BUILDER_BYTES_MAX: Final = 128 * 1024 * 1024
-"""All growing segments together take about so much memory; then they are written."""
+"""All that wait together take about so much memory; then they are looked at."""
 WEIGHED_ROWS: Final = 50_000
 """After so many records it is looked how much memory they take."""
-SEGMENT_ROWS_MAX: Final = 500_000
-"""A segment that has so many records is written."""
 OBSERVABLES_MAX: Final = 400_000
 """So many different observables are collected; then they are written."""
 OBSERVATIONS_MAX: Final = 4_000_000
@@ -71,6 +69,8 @@ COMPANIONS_MAX: Final = 800_000
 HOSTS_MAX: Final = 50_000
 """So many hosts by stream and day are counted by name between two flushes; the others together, as ``HOST_OTHERS``."""
 HOST_OTHERS: Final = "*"
+NO_DAY: Final = -(2**31)
+"""Stands for the day of records without a time, among days since 1970."""
 NUMBER_MAX: Final = 2**63 - 1
 """Record numbers beyond (EVTX has unsigned ones) lose their first bit."""
 
@@ -84,27 +84,6 @@ class Home(NamedTuple):
     organisation: OrganisationId
     owner: str
     """The public id of the organisation."""
-
-
-class _Origin(NamedTuple):
-    """Where a block is from."""
-
-    input_id: int
-    file: str
-
-
-class _Waiting:
-    """Blocks of one view that have not been looked at."""
-
-    def __init__(self) -> None:
-        self.origins: list[_Origin] = []
-        self.blocks: list[Block] = []
-        self.rows = 0
-
-    def add(self, origin: _Origin, block: Block) -> None:
-        self.origins.append(origin)
-        self.blocks.append(block)
-        self.rows += len(block.numbers)
 
 
 class Observations:
@@ -138,6 +117,14 @@ class Observations:
         self.companions.add(rows, found.observables, about.hosts, about.accounts)
         self.count += len(rows)
         self.events += len(block.numbers)
+
+    def are_many(self) -> bool:
+        """Whether it is time to write them."""
+        return (
+            len(self.observer.values) > OBSERVABLES_MAX
+            or self.count > OBSERVATIONS_MAX
+            or self.companions.count > COMPANIONS_MAX
+        )
 
     def occurrences(self) -> Occurrences:
         """What is in which event."""
@@ -185,15 +172,15 @@ class _Look(NamedTuple):
 
     first_event: int
     stream: str
-    origin_of: _OriginOf
     numbers: Sequence[int]
+    inputs: Numbers
     about: Envelopes
 
 
 class _Growing(NamedTuple):
-    """A segment that grows, and its number."""
+    """Records of one view that wait to be looked at, taken apart into columns already."""
 
-    id: int
+    view: View
     builder: SegmentBuilder
 
 
@@ -204,14 +191,16 @@ class Gatherer:
         """``reserve`` numbers a new segment, ``say`` hears of trouble."""
         self._home = home
         self._watch = watch
+        self._encoded = EncodedEngine(watch.engine)
+        self._evidence = EvidenceFinder(watch.engine)
         self._matcher = watch.matcher(home.organisation)
         self._router = router
         self._reserve = reserve
         self._say = say
-        self._waiting: dict[View, _Waiting] = {}
-        self._waiting_rows = 0
-        self._waiting_bytes = 0
-        self._growing: dict[SegmentKey, _Growing] = {}
+        self._growing: dict[tuple[View, str], _Growing] = {}
+        """By view and format."""
+        self._files: dict[int, str] = {}
+        """The name of each input."""
         self._together = Together()
         self._rows_since_weighed = 0
         self._observations = Observations()
@@ -229,10 +218,10 @@ class Gatherer:
             StorageError: something cannot be kept, and waiting does not help.
         """
         format_ = next(each for each in registry.FORMATS if each.name == unit.format)
-        origin = _Origin(unit.input_id, unit.file)
+        self._files[unit.input_id] = unit.file
         piece = Piece(
             file=unit.file,
-            chunks=self._weighed(chunks),
+            chunks=chunks,
             first_number=unit.first_number,
             first_offset=unit.first_offset,
             modified_at_s=unit.modified_at_s,
@@ -252,92 +241,76 @@ class Gatherer:
                 skip = min(max(0, unit.skip_records - records), count)
                 records += count
                 if skip < count:
-                    self._take(origin, found.take(range(skip, count)) if skip else found)
+                    self._take(unit.input_id, found.take(range(skip, count)) if skip else found)
             if unit.counts:
                 self._counted[unit.input_id] = Counted(records, unplaced)
 
-    def _weighed(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._waiting_bytes += len(chunk)
-            yield chunk
-
-    def _take(self, origin: _Origin, block: Block) -> None:
+    def _take(self, input_id: int, block: Block) -> None:
+        """Take records apart while they are at hand: each is gone through once, and not kept."""
         if isinstance(block, RecordBlock) and block.numbers and max(block.numbers) > NUMBER_MAX:
             block.numbers = [number & NUMBER_MAX for number in block.numbers]
-        self._part.events += len(block.numbers)
+        count = len(block.numbers)
+        self._part.events += count
+        self._rows_since_weighed += count
         for portion in self._router.route(block):
-            waiting = self._waiting.setdefault(portion.view, _Waiting())
-            taken = block if portion.rows is None else block.take(portion.rows)
-            waiting.add(origin, taken)
-            self._waiting_rows += len(taken.numbers)
-            if waiting.rows >= LOOK_ROWS:
-                self._look(portion.view)
-        if self._waiting_bytes > WAITING_BYTES_MAX:
-            self._look_at_fullest(self._waiting_rows // 2)
-            self._waiting_bytes //= 2
-        if self._waiting_rows > WAITING_ROWS_MAX:
-            self._look_at_fullest(WAITING_ROWS_MAX // 2)
-
-    # --- looking
-
-    def _look_at_fullest(self, rows_left: int) -> None:
-        """Look at the views of which most is waiting: what is rare may wait until there is more of it."""
-        for view in sorted(self._waiting, key=lambda view: -self._waiting[view].rows):
-            if self._waiting_rows <= rows_left:
-                return
-            self._look(view)
-
-    def _look_at_all(self) -> None:
-        for view in list(self._waiting):
-            self._look(view)
-        self._waiting_bytes = 0
-
-    def _look(self, view: View) -> None:
-        waiting = self._waiting.pop(view)
-        self._waiting_rows -= waiting.rows
-        block = DecodedBlock.joined(waiting.blocks)
-        about = envelopes(view, block)
-        segments = self._build(view, block, waiting.origins, about)
-        untimed = np.array([time_us is None for time_us in about.times_us], np.bool_)
-        times = np.array([0 if time_us is None else time_us for time_us in about.times_us], np.int64)
-        origin_of = _OriginOf(waiting.origins, block.shares())
-        if self._matcher is not None:
-            events = self._observations.events
-            self._looks.append(_Look(events, view.stream.name, origin_of, block.numbers, about))
-        self._observations.add(view, block, about, times, untimed, segments)
-        self._count_hosts(view, about.hosts, times, untimed)
-        self._match(view, block, origin_of, about, segments)
-        self._rows_since_weighed += len(block.numbers)
+            growing = self._growing_of(portion.view, block.format)
+            rows = range(count) if portion.rows is None else portion.rows
+            growing.builder.add(Rows(block, rows, None, input_id))
+            if growing.builder.rows >= LOOK_ROWS_MAX:
+                self._look(growing)
         if self._is_full():
             self._write()
 
-    def _build(self, view: View, block: DecodedBlock, origins: Sequence[_Origin], about: Envelopes) -> Numbers:
-        """Put the records into segments; give the number of the segment of each."""
-        segments = np.empty(len(block.numbers), np.int64)
-        for origin, rows in zip(origins, block.shares(), strict=True):
-            whole = Rows(block, rows, about.times_us[rows.start : rows.stop], origin.input_id)
-            for day, part in by_day(whole).items():
-                growing = self._growing_segment(
-                    SegmentKey(
-                        organisation=self._home.organisation,
-                        stream=view.stream.name,
-                        layout=view.layout.name,
-                        format=block.format,
-                        day=day,
-                    )
-                )
-                growing.builder.add(part)
-                segments[np.asarray(part.rows)] = growing.id
-                if growing.builder.rows >= SEGMENT_ROWS_MAX:
-                    self._write_segment(growing)
-        return segments
-
-    def _growing_segment(self, key: SegmentKey) -> _Growing:
-        growing = self._growing.get(key)
+    def _growing_of(self, view: View, format_: str) -> _Growing:
+        growing = self._growing.get((view, format_))
         if growing is None:
-            builder = SegmentBuilder(key, keep_raw=self._home.keep_raw)
-            growing = self._growing[key] = _Growing(self._reserve(), builder)
+            key = SegmentKey(
+                organisation=self._home.organisation,
+                stream=view.stream.name,
+                layout=view.layout.name,
+                format=format_,
+                day=None,
+            )
+            growing = self._growing[view, format_] = _Growing(view, SegmentBuilder(key, keep_raw=self._home.keep_raw))
         return growing
+
+    # --- looking
+
+    def _look(self, growing: _Growing) -> None:
+        """Look at all that waits of one view, and write it."""
+        view = growing.view
+        del self._growing[view, growing.builder.key.format]
+        finished = growing.builder.finished()
+        block = GrownBlock(GrownSegment(finished))
+        about = envelopes(view, block)
+        untimed = np.array([time_us is None for time_us in about.times_us], np.bool_)
+        times = np.array([0 if time_us is None else time_us for time_us in about.times_us], np.int64)
+        finished = finished._replace(times=pa.array(times, pa.timestamp("us", "UTC"), mask=untimed))
+        segments = self._keep(finished, times, untimed)
+        if self._matcher is not None:
+            look = _Look(self._observations.events, view.stream.name, block.numbers, finished.inputs, about)
+            self._looks.append(look)
+        self._observations.add(view, block, about, times, untimed, segments)
+        self._count_hosts(view, about.hosts, times, untimed)
+        self._match(view, block, about, segments)
+        if self._observations.are_many():
+            self._write_observations()
+
+    def _keep(self, finished: FinishedSegment, times: Numbers, untimed: Mask) -> Numbers:
+        """Write records into segments by their day; give the number of the segment of each."""
+        home = self._home
+        days = np.where(untimed, NO_DAY, times // US_PER_DAY)
+        segments = np.empty(len(days), np.int64)
+        for day in np.unique(days).tolist():
+            rows = np.flatnonzero(days == day)
+            number = self._reserve()
+            part = finished.of_rows(rows, None if day == NO_DAY else day)
+            written = insist(
+                partial(write_finished, home.lake, home.owner, part, number, together=self._together), self._say
+            )
+            self._part.segments.append(written)
+            segments[rows] = number
+        return segments
 
     def _count_hosts(self, view: View, hosts: Sequence[str], times: Numbers, untimed: Mask) -> None:
         codes = {host: code for code, host in enumerate(dict.fromkeys(hosts))}
@@ -367,26 +340,25 @@ class Gatherer:
 
     # --- matching
 
-    def _match(
-        self, view: View, block: DecodedBlock, origin_of: _OriginOf, about: Envelopes, segments: Numbers
-    ) -> None:
-        engine = self._watch.engine
-        readings: dict[int, Reading] = {}
-        for index, row in engine.match(view, block):
-            record = block.record(row)
-            reading = readings.get(row)
-            if reading is None:
-                reading = readings[row] = Reading(engine, view, record)
-            rule = engine.rules[index]
-            origin = origin_of(row)
-            wanted = self._watch.wanted_fields.get(rule.id)
+    def _match(self, view: View, block: GrownBlock, about: Envelopes, segments: Numbers) -> None:
+        if not self._encoded.can_match(view, block.is_there):
+            return
+        engine, wanted_fields = self._watch.engine, self._watch.wanted_fields
+        matches = self._encoded.match(view, block)
+        records = matched_records(engine, view, block, matches, wanted_fields) if matches else {}
+        readings = {row: Reading(engine, view, record) for row, record in records.items()}
+        inputs = block.inputs
+        for index, row in matches:
+            record, rule = records[row], engine.rules[index]
+            input_id, time_us = int(inputs[row]), about.times_us[row]
+            wanted = wanted_fields.get(rule.id)
             if wanted is not None:
                 values = {field: tuple(map(text_of, leaves(view.value(record, field)))) for field in wanted}
                 self._part.matches.append(
                     CountedMatch(
                         version_id=self._watch.rule_set.versions[rule.id],
-                        time_us=about.times_us[row],
-                        input_id=origin.input_id,
+                        time_us=time_us,
+                        input_id=input_id,
                         record=block.numbers[row],
                         host=storable(about.hosts[row]),
                         account=storable(about.accounts[row]),
@@ -397,13 +369,13 @@ class Gatherer:
                 continue
             segment = int(segments[row])
             self._part.results[segment] = self._part.results.get(segment, 0) + 1
-            evidence = engine.evidence(index, reading)
+            evidence = self._evidence.evidence(index, view, record, readings[row])
             self._part.detections.append(
                 FoundDetection(
                     content=self._watch.contents[rule.id],
                     version_id=self._watch.rule_set.versions[rule.id],
-                    input_id=origin.input_id,
-                    day=None if (time_us := about.times_us[row]) is None else time_us // US_PER_DAY,
+                    input_id=input_id,
+                    day=None if time_us is None else time_us // US_PER_DAY,
                     detection=Detection(
                         time_us=time_us,
                         level=rule.level,
@@ -413,7 +385,7 @@ class Gatherer:
                         host=storable(about.hosts[row]),
                         account=storable(about.accounts[row]),
                         stream=view.stream.name,
-                        file=storable(origin.file),
+                        file=storable(self._files[input_id]),
                         record=block.numbers[row],
                         matched={
                             storable(field): storable(text[:MATCHED_CHARACTERS_MAX])
@@ -427,9 +399,6 @@ class Gatherer:
     # --- writing
 
     def _is_full(self) -> bool:
-        seen = self._observations
-        if len(seen.observer.values) > OBSERVABLES_MAX or seen.count > OBSERVATIONS_MAX:
-            return True
         if len(self._growing) > BUILDERS_MAX:
             return True
         if self._rows_since_weighed < WEIGHED_ROWS:
@@ -443,7 +412,6 @@ class Gatherer:
         Raises:
             StorageError: as ``read``.
         """
-        self._look_at_all()
         self._write()
         insist(self._together.settle, self._say)
         part, self._part = self._part, Part(organisation=self._home.organisation)
@@ -454,12 +422,16 @@ class Gatherer:
         part.counted = dict(self._counted)
         self._hosts.clear()
         self._counted.clear()
+        self._files = dict(list(self._files.items())[-1:])  # the unit may go on
         return part
 
     def _write(self) -> None:
-        """Write all segments that grow, and the observations in them."""
+        """Look at everything that waits, and write it."""
         for growing in list(self._growing.values()):
-            self._write_segment(growing)
+            self._look(growing)
+        self._write_observations()
+
+    def _write_observations(self) -> None:
         if self._observations.count:
             folder = DiskFolder(self._home.sightings)
             organisation = int(self._home.organisation)
@@ -481,11 +453,11 @@ class Gatherer:
         def place_of(event: int) -> Place:
             look = self._looks[bisect_right(firsts, event) - 1]
             row = event - look.first_event
-            origin, about = look.origin_of(row), look.about
+            input_id, about = int(look.inputs[row]), look.about
             return Place(
                 look.stream,
-                origin.input_id,
-                origin.file,
+                input_id,
+                self._files[input_id],
                 look.numbers[row],
                 about.times_us[row],
                 about.hosts[row],
@@ -497,23 +469,3 @@ class Gatherer:
             self._part.detections.append(each.found)
             counts = results.setdefault(each.set_id, {})
             counts[each.segment] = counts.get(each.segment, 0) + 1
-
-    def _write_segment(self, growing: _Growing) -> None:
-        home = self._home
-        owner = home.owner
-        written = insist(
-            lambda: write_segment(home.lake, owner, growing.builder, growing.id, together=self._together), self._say
-        )
-        self._part.segments.append(written)
-        del self._growing[growing.builder.key]
-
-
-class _OriginOf:
-    """Where a row is from."""
-
-    def __init__(self, origins: Sequence[_Origin], shares: Sequence[range]) -> None:
-        self._origins = origins
-        self._starts = [share.start for share in shares]
-
-    def __call__(self, row: int) -> _Origin:
-        return self._origins[bisect_right(self._starts, row) - 1]

@@ -20,12 +20,13 @@ from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.matcher import Glob
 from mingjian.detect.words import atom_in_words
 from mingjian.errors import NotFound
+from mingjian.hunt.matched import matched_records
 from mingjian.hunt.outlining import Outlook, Prospect
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
 from mingjian.model.detections import Detection
 from mingjian.model.rules import ANY, LogSource, Rule
 from mingjian.model.sources import View
-from mingjian.model.values import MISSING, Missing, Record, Value
+from mingjian.model.values import Missing, Record, Value
 from mingjian.sources.columnwise import envelopes
 from mingjian.sources.definitions import PLACEHOLDER, SourceBook
 from mingjian.sources.envelope import Envelope
@@ -208,33 +209,19 @@ class History:
 
     def _events(self, view: View, block: SegmentBlock, matches: Sequence[tuple[int, int]]) -> dict[int, _Event]:
         """The events of all matches, as far as their rules look at them: read column by column."""
-        rows = sorted({place for _, place in matches})
-        rules = {index for index, _ in matches}
-        facts = [self._engine.compiled.facts[index] for index in rules]
+        records = matched_records(self._engine, view, block, matches, self._wanted_fields)
+        rows = list(records)
         about = envelopes(view, _Chosen(block, rows))
-        fields = dict.fromkeys(field for fact in facts for field in fact.fields)
-        for index in rules:
-            fields.update(dict.fromkeys(self._wanted_fields.get(self._engine.rules[index].id, ())))
-        paths = list(dict.fromkeys(path for field in fields for path in view.paths(field)))
-        searched = {place for index, place in matches if self._engine.compiled.facts[index].keywords}
-        columns = zip(*block.columns(paths, rows), strict=True) if paths else iter([()] * len(rows))
-        # Under its whole path a value is found as it would be in the record itself; keywords need all of that.
-        records: list[Record] = [
-            block.record(row)
-            if row in searched
-            else {path: value for path, value in zip(paths, values, strict=True) if value is not MISSING}
-            for row, values in zip(rows, columns, strict=True)
-        ]
         numbers, inputs = block.numbers, block.inputs
         return {
             row: _Event(
-                records[place],
+                record,
                 Envelope(time_us=about.times_us[place], host=about.hosts[place], account=about.accounts[place]),
-                Reading(self._engine, view, records[place]),
+                Reading(self._engine, view, record),
                 int(inputs[row]),
                 numbers[row],
             )
-            for place, row in enumerate(rows)
+            for place, (row, record) in enumerate(records.items())
         }
 
     def _report(self, findings: Findings, view: View, rule: Rule, index: int, event: _Event) -> None:

@@ -106,8 +106,11 @@ def look_for(
     *,
     organisation: OrganisationId | None = None,
     lists: WarningLists | None = None,
+    with_events: bool = True,
 ) -> tuple[Indicated, Answer]:
     """Look for indicators that are not kept, and say what was out of sight. ``lists`` are the warning lists to ask.
+
+    Without events the sums are there at once: they come from the index alone.
 
     Raises:
         LimitExceeded: there are more than ``indicators.INDICATORS_MAX``.
@@ -120,7 +123,9 @@ def look_for(
     history = History(workspace, scope, Engine(()), sources)
     matcher = IndicatorMatcher(numbered(rows), lists)
     with closing(open_index(workspace, scope)) as index:
-        outcome = Lookout(workspace, scope, index, matcher, history, organisation=organisation).look()
+        outcome = Lookout(workspace, scope, index, matcher, history, organisation=organisation).look(
+            with_events=with_events
+        )
     kinds: set[ObservableKind] = {each.kind for each in indicators}
     question = question_about(workspace, scope, kinds, sources, organisation)
     question = msgspec.structs.replace(question, damaged=tuple(outcome.damaged))

@@ -21,8 +21,9 @@ from mingjian.detect.engine import Engine
 from mingjian.errors import ConfigError, LimitExceeded, StorageError
 from mingjian.hunt.answer import sentence
 from mingjian.hunt.attack import Attack, load_attack
-from mingjian.hunt.behaviourbook import RULE_PREFIX, told_again
+from mingjian.hunt.behaviourbook import RULE_PREFIX
 from mingjian.hunt.history import History
+from mingjian.hunt.vocabulary import kind_in, title_in
 from mingjian.model.indicators import VERDICTS
 from mingjian.model.observables import canonical
 from mingjian.model.rules import LEVELS, Level
@@ -31,7 +32,7 @@ from mingjian.settings import Language
 from mingjian.situations import story
 from mingjian.situations.card import Graph, Joined, Node, Role, Step, Term, VerdictCard
 from mingjian.situations.choosing import At, are_few, choose
-from mingjian.situations.naming import OtherName, label_of, other_names
+from mingjian.situations.naming import OtherName, label_of, other_accounts, other_names
 from mingjian.situations.outlook import About, Outlook, outlook
 from mingjian.situations.reading import Read, read_segment, united
 from mingjian.situations.story import Weighed, time_text
@@ -200,7 +201,7 @@ class _Asking:
         usual = background(question.workspace, question.scope, {each.first.detection.rule_id for each in found})
         judged = judge(self._facts(known, said, found, usual, weighed, behaved, looked_at), question.language)
         steps = [
-            *story.detection_steps(found, self._names, self._tactics),
+            *story.detection_steps(found, self._names, self._tactics, question.language),
             *story.behaviour_steps(behaved, self._names, self._tactics, question.language),
         ]
 
@@ -301,10 +302,20 @@ class _Asking:
 
     def _joined(self, totals: Totals | None) -> list[OtherName]:
         question = self._question
-        if question.kind != "host":
+        if question.kind not in OWN:
             return []
         seen_in = question.owners if totals is None else [each.organisation for each in totals.by_role]
         owners = dict.fromkeys(OrganisationId(int(each)) for each in (self._names if seen_in is None else seen_in))
+        if question.kind == "account":
+            found, undecided = other_accounts(self._index, question.value, owners if totals is not None else ())
+            if undecided:
+                self._unknown.append(
+                    self._says(
+                        f"several accounts are called {question.value} with different domains: ask for each in full",
+                        f"有多个账号同名 {question.value} 而所属域不同：请用完整名称逐一查询",
+                    )
+                )
+            return found
         domains = {OrganisationId(owner): names for owner, names in self._outlook.domains.items()}
         found, undecided = other_names(self._index, question.value, owners, domains)
         if undecided:
@@ -344,6 +355,7 @@ class _Asking:
         """Detections about a host or an account: they name it."""
         question = self._question
         names = {question.value, *known.also, *(each.value for each in known.joined)}
+        names |= {written for each in known.joined for written in each.written}
         listed = known.seen_with.hosts if question.kind == "host" else known.seen_with.accounts
         names |= {name for name in listed if canonical(question.kind, name) == question.value}
         found, left_out = detections_together(
@@ -435,7 +447,8 @@ class _Asking:
             return [], True, ()
         places = [self._index.lookup(question.kind, question.value, organisations=question.owners)]
         places += [
-            self._index.lookup("host", each.value, organisations=[int(each.organisation)]) for each in known.joined
+            self._index.lookup(question.kind, each.value, organisations=[int(each.organisation)])
+            for each in known.joined
         ]
         of_name: dict[str, list[Column]] = {question.value: [places[0].segment_ids()]}
         for each, sightings in zip(known.joined, places[1:], strict=True):
@@ -461,7 +474,8 @@ class _Asking:
                     self._says(f"a segment cannot be read: {row.path}", f"有数据段无法读取：{row.path}")
                 )
         own = np.unique(briefs.streams[np.isin(briefs.ids, segments[question.value])])
-        return reads, is_all and len(chosen) == len(briefs.ids), tuple(sorted(streams[int(each)] for each in own))
+        is_all = is_all and len(chosen) == len(briefs.ids) and all(read.is_all for read in reads)
+        return reads, is_all, tuple(sorted(streams[int(each)] for each in own))
 
     def _where(
         self,
@@ -566,13 +580,13 @@ class _Asking:
             first_day=None if totals is None or totals.first_us is None else totals.first_us // US_PER_DAY,
             history=None if history is None else (history.first_day, history.last_day),
             detections=facts,
-            contacts=[*self._contacts(found, usual), *_contacts_in(weighed)],
+            contacts=[*self._contacts(found, usual), *_contacts_in(weighed, question.language)],
             company=self._company(known),
             behaviours=[
                 BehaviourFact(
                     behaviour=each.stored.detection.rule_id.removeprefix(RULE_PREFIX),
                     score=each.score,
-                    title=told_again(each.stored.detection, question.language),
+                    title=title_in(each.stored.detection, question.language),
                 )
                 for each in behaved
                 if each.role == "actor"
@@ -588,7 +602,7 @@ class _Asking:
         return [
             DetectionFact(
                 rule_id=rule_id,
-                title=several[0].first.detection.rule_title,
+                title=title_in(several[0].first.detection, self._question.language),
                 level=LEVELS[max(each.gravity for each in several)],
                 tactics=self._tactics(several[0].first.detection.attack),
                 count=sum(each.count for each in several),
@@ -651,7 +665,7 @@ class _Asking:
                 worst[rule_id] = each
         return [
             Contact(
-                what=each.first.detection.rule_title,
+                what=title_in(each.first.detection, self._question.language),
                 opinion="malicious" if each.first.detection.level in ("high", "critical") else "suspicious",
                 hosts=usual[rule_id].hosts if rule_id in usual else 1,
                 # Behind one address there may be a thousand names, and each is visited again and again.
@@ -708,9 +722,9 @@ def _and(found: Sequence[Several], more: Sequence[StoredDetection]) -> list[Seve
     return [*found, *together(each for each in more if each.detection.rule_id not in known)]
 
 
-def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed]) -> list[Contact]:
+def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed], language: Language) -> list[Contact]:
     return [
-        Contact(what=f"{kind} {value}", opinion="malicious", hosts=max(1, what.hosts_count))
+        Contact(what=f"{kind_in(kind, language)} {value}", opinion="malicious", hosts=max(1, what.hosts_count))
         for (kind, value), what in weighed.items()
         if what.is_bad
     ]

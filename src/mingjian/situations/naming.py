@@ -1,19 +1,28 @@
-"""One host under two names: with its domain and without it.
+"""One host or account under two names: with its domain and without it.
 
 Some logs call a host ``ws-07``, others ``ws-07.corp.example``: two observables. They are told together where the data
 shows that they are one: in that organisation the name without a domain can be completed in one way only, by a domain
-that hosts of the organisation report themselves with.
+that hosts of the organisation report themselves with. So it is with an account and its domain: there it must be the
+only account of that name on the hosts on which the one without a domain was seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 from mingjian.model.observables import canonical
+from mingjian.model.sources import ObservableKind
 from mingjian.store.scope import OrganisationId
 from mingjian.store.sightings.answers import Totals
+from mingjian.store.sightings.companions import companions, companions_of_each
 from mingjian.store.sightings.index import SightingsIndex
+
+OWNERS_MAX: Final = 32
+"""In so many organisations it is looked what an account is called …"""
+HOSTS_MAX: Final = 8
+"""… and on so many hosts of each, those with most of its events."""
 
 
 class OtherName(NamedTuple):
@@ -22,6 +31,8 @@ class OtherName(NamedTuple):
     value: str
     organisation: OrganisationId
     totals: Totals
+    written: tuple[str, ...] = ()
+    """How events spell it, if that is known."""
 
 
 def label_of(name: str) -> str:
@@ -63,6 +74,41 @@ def other_names(
             if totals is not None:
                 found.append(OtherName(label, owner, totals))
     return found, undecided
+
+
+def other_accounts(index: SightingsIndex, value: str, owners: Iterable[OrganisationId]) -> tuple[list[OtherName], bool]:
+    """The other name of an account in some organisations; and whether some could not be decided."""
+    login = value.rpartition("\\")[2]
+    found: list[OtherName] = []
+    undecided = False
+    for owner in islice(owners, OWNERS_MAX):
+        short = index.totals("account", login, organisations=[owner])
+        if short is None:
+            continue
+        full = _completions(index, login, owner)
+        if value == login:
+            undecided |= len(full) > 1
+            for name, written in full.items() if len(full) == 1 else ():
+                totals = index.totals("account", name, organisations=[owner])
+                if totals is not None:
+                    found.append(OtherName(name, owner, totals, tuple(sorted(written))))
+        elif list(full) == [value]:
+            found.append(OtherName(login, owner, short, (login,)))
+    return found, undecided
+
+
+def _completions(index: SightingsIndex, login: str, owner: OrganisationId) -> dict[str, set[str]]:
+    """The accounts of that name with a domain, on the hosts on which the one without was seen, as they are written."""
+    there = companions(index, "account", login, organisations=[owner])
+    names = (canonical("host", host) for host in list(there.hosts)[:HOSTS_MAX])
+    hosts: list[tuple[ObservableKind, str]] = [("host", name) for name in names if name is not None]
+    found: dict[str, set[str]] = {}
+    for each in companions_of_each(index, hosts, organisations=[owner]) if hosts else ():
+        for written in each.accounts:
+            name = canonical("account", written)
+            if name is not None and "\\" in name and name.rpartition("\\")[2] == login:
+                found.setdefault(name, set()).add(written)
+    return found
 
 
 def _is_address(name: str) -> bool:

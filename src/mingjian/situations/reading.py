@@ -55,6 +55,8 @@ class Read(NamedTuple):
     """Events in which the observable is."""
     pointers: set[tuple[int, int]]
     """Input and number of each of them."""
+    is_all: bool
+    """Whether all groups were read: if not, one that is in other segments too may have more events."""
 
 
 def needle_of(kind: ObservableKind, value: str) -> str | None:
@@ -110,7 +112,7 @@ def read_segment(
                 groups += _groups(
                     _Where(row, history.file_of), view, part, places, Observed(kind, value, ""), groups_max
                 )
-    return Read(groups, rows, pointers)
+    return Read(groups, rows, pointers, sum(each.count for each in groups) == rows)
 
 
 def rows_with(view: View, block: SegmentBlock, kind: ObservableKind, value: str) -> Column:

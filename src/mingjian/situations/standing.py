@@ -360,6 +360,7 @@ class Standing:
             self._moments, moments - policy.routine_window_days
         )
         special = (self._flags.all[rows] & (BAD | BEHAVIOUR)) != 0
+        special |= self._levels.all[rows] >= LEVELS.index(policy.routine_below)
         points = np.where(~special & (before >= policy.routine_days), points * policy.routine_factor, points)
         return (points >= policy.core) & ~self._excluded.all[rows]
 

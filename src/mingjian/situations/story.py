@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from mingjian.hunt.attack import Attack
-from mingjian.hunt.behaviourbook import told_again
+from mingjian.hunt.vocabulary import role_in, term_in, title_in
 from mingjian.model.rules import LEVELS
 from mingjian.model.sources import ObservableKind
 from mingjian.model.times import parse_time_us
@@ -80,7 +80,10 @@ def pointer(organisation: str, file: str, record: int) -> Pointer:
 
 
 def detection_steps(
-    found: Sequence[Several], names: Mapping[int, str], tactics_of: Callable[[Sequence[str]], tuple[str, ...]]
+    found: Sequence[Several],
+    names: Mapping[int, str],
+    tactics_of: Callable[[Sequence[str]], tuple[str, ...]],
+    language: Language,
 ) -> list[Step]:
     """Detections, those of one rule on one host for one account in one line; the gravest first."""
     steps: list[Step] = []
@@ -93,7 +96,7 @@ def detection_steps(
                 last=time_text(several.last_us),
                 count=several.count,
                 is_exact=True,
-                says=one.rule_title,
+                says=title_in(one, language),
                 stream=one.stream,
                 roles=(),
                 host=one.host,
@@ -128,7 +131,7 @@ def behaviour_steps(
                 last=_last_of(one.matched.get("last", "")) or time_text(one.time_us),
                 count=int(count) if count.isdecimal() else 1,
                 is_exact=True,
-                says=told_again(one, language),
+                says=title_in(one, language),
                 stream=one.stream,
                 roles=(each.role,),
                 host=one.host,
@@ -138,7 +141,7 @@ def behaviour_steps(
                 rule=one.rule_id,
                 techniques=one.attack,
                 tactics=tactics_of(one.attack),
-                terms=one.atoms,
+                terms=tuple(term_in(atom, language) for atom in one.atoms),
             )
         )
     return sorted(steps, key=lambda step: step.time or "~")
@@ -214,9 +217,9 @@ def _sentence(each: Alike, weight: Callable[[Observed], int], language: Language
     # A hash says nothing to the eye: it is named where there is nothing else.
     named = sorted(each.others, key=lambda other: (other.kind in _UNREADABLE, weight(other), other.role, other.value))
     named = named[:NAMED_MAX]
-    beside = [f"{other.role} {other.value[:VALUE_CHARACTERS_MAX]}" for other in named]
+    beside = [f"{role_in(other.role, language)} {other.value[:VALUE_CHARACTERS_MAX]}" for other in named]
     left = len(each.others) - len(named)
-    roles = (", " if language == "en" else "、").join(each.roles)
+    roles = role_in(", ".join(each.roles), language)
     if language == "zh":
         more = f"，另有 {left} 项" if left else ""
         return f"作为 {roles}" + (f"，同现：{'、'.join(beside)}{more}" if beside else "")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from mingjian.hunt.vocabulary import role_in
 from mingjian.settings import Language
 from mingjian.situations.card import ChainStep, Step, VerdictCard
 
@@ -14,6 +16,7 @@ STEPS_SHOWN: Final = 40
 """So many lines of the timeline are printed; JSON and HTML have all."""
 NAMES_SHOWN: Final = 12
 NODES_SHOWN: Final = 12
+_CHINESE: Final = re.compile("[\u4e00-\u9fff]")
 _MARKS: Final = {"critical": "◆", "high": "▲", "medium": "■", "low": "●", "informational": "○"}
 
 
@@ -21,6 +24,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     """One language. What is in braces is filled in."""
 
     tag: str
+    language: Language
     title: str
     kinds: Mapping[str, str]
     verdicts: Mapping[str, str]
@@ -53,6 +57,8 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     times: str
     of_read: str
     left_out: str
+    as_written: str
+    """Said where titles of rules stand that others wrote in another language."""
     touched: str
     on_hosts: str
     bad: str
@@ -77,6 +83,12 @@ def sentence(card: VerdictCard, words: Words) -> str:
     return words.verdict.format(
         kind=kind, observable=card.observable, verdict=verdict, percent=round(100 * card.probability), score=card.score
     )
+
+
+def has_foreign_titles(card: VerdictCard, language: Language) -> bool:
+    """Whether titles of rules are in another language than the card: others wrote them, and they stay as they are."""
+    titles = [step.says for step in card.timeline if step.kind == "detection"]
+    return language == "zh" and any(not _CHINESE.search(title) for title in titles)
 
 
 def to_second(time: str | None) -> str:
@@ -113,6 +125,8 @@ def lines(card: VerdictCard, language: Language) -> Iterator[str]:
         left = len(card.timeline) - STEPS_SHOWN
         if left > 0:
             yield "  " + words.rest.format(count=left)
+        if has_foreign_titles(card, language):
+            yield "  " + words.as_written
         if card.timeline_left_out:
             yield "  " + words.left_out.format(count=f"{card.timeline_left_out:,}")
     yield from _touched(card, words)
@@ -147,7 +161,8 @@ def _who(card: VerdictCard, words: Words) -> Iterator[str]:
     yield from _names(words.accounts, card.accounts, words)
     if card.lists_cut:
         yield "  " + words.cut
-    yield from _names(words.roles, list(dict.fromkeys(f"{role.source}/{role.role}" for role in card.roles)), words)
+    roles = dict.fromkeys(f"{role.source}/{role_in(role.role, words.language)}" for role in card.roles)
+    yield from _names(words.roles, list(roles), words)
 
 
 def joined_lines(card: VerdictCard, words: Words) -> list[str]:
@@ -207,7 +222,7 @@ def _touched(card: VerdictCard, words: Words) -> Iterator[str]:
         node = card.graph.nodes[edge.end]
         bad = f"  {words.bad}" if node.is_bad else ""
         on_hosts = words.on_hosts.format(hosts=node.hosts, count=f"{node.count:,}")
-        yield f"  {words.kinds[node.kind]} {node.value}  ({edge.role}; {on_hosts}){bad}"
+        yield f"  {words.kinds[node.kind]} {node.value}  ({role_in(edge.role, words.language)}; {on_hosts}){bad}"
     left = len(edges) - NODES_SHOWN + card.graph.left_out
     if left > 0:
         yield "  " + words.rest.format(count=left)
@@ -216,6 +231,7 @@ def _touched(card: VerdictCard, words: Words) -> Iterator[str]:
 WORDS: Final[Mapping[Language, Words]] = {
     "en": Words(
         tag="en",
+        language="en",
         title="Verdict card",
         kinds={
             "ip": "address",
@@ -266,6 +282,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         times="times",
         of_read="among the events read",
         left_out="{count} events are counted above, and no line stands for them",
+        as_written="rules that others wrote keep the titles that they gave them",
         touched="What it touched, the rarest first",
         on_hosts="hosts: {hosts}, events ever: {count}",
         bad="an indicator calls it malicious",
@@ -284,6 +301,7 @@ WORDS: Final[Mapping[Language, Words]] = {
     ),
     "zh": Words(
         tag="zh-CN",
+        language="zh",
         title="研判卡片",
         kinds={
             "ip": "地址",
@@ -329,6 +347,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         times="次",
         of_read="（仅计已读取的日志事件）",
         left_out="另有 {count} 条日志事件已计入总数，但未逐条列出",
+        as_written="他人编写的规则，标题保留原文",
         touched="接触了什么（稀有者在前）",
         on_hosts="共见于 {hosts} 台主机、{count} 条日志事件",
         bad="有指标称其为恶意",

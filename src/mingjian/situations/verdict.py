@@ -14,6 +14,7 @@ import msgspec
 
 from mingjian.data import DATA_FOLDER
 from mingjian.formats.bounded import parse_yaml
+from mingjian.hunt.vocabulary import behaviour_in
 from mingjian.model.indicators import Verdict as Opinion
 from mingjian.model.indicators import confidence_band
 from mingjian.model.rules import LEVELS, Level
@@ -54,6 +55,9 @@ _LEVELS: Final[Mapping[Language, Mapping[str, str]]] = {
 }
 _NEVER_USUAL: Final = ("high", "critical")
 """Whatever is that grave counts on many hosts too: an intrusion may be everywhere."""
+
+
+_OPINIONS: Final = {"malicious": "恶意", "suspicious": "可疑", "benign": "无害", "unknown": "未明"}
 
 
 class IndicatorFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,7 +285,8 @@ class _Bench:
     def _named(self, fact: IndicatorFact) -> dict[str, object]:
         unsaid = "无可信度" if self._language == "zh" else "no confidence given"
         sure = unsaid if fact.confidence is None else str(fact.confidence)
-        return {"source": fact.source or "—", "verdict": fact.opinion, "confidence": sure}
+        opinion = _OPINIONS.get(fact.opinion, fact.opinion) if self._language == "zh" else fact.opinion
+        return {"source": fact.source or "—", "verdict": opinion, "confidence": sure}
 
     # --- how usual it is
 
@@ -375,6 +380,7 @@ class _Bench:
         for fact in sorted(best.values(), key=lambda fact: fact.behaviour):
             points = known.get(fact.behaviour, 0) * min(100, max(0, fact.score)) // 100
             if points:
-                said = {"title": fact.title or fact.behaviour, "behaviour": fact.behaviour}
+                name = behaviour_in(fact.behaviour, self._language)
+                said = {"title": fact.title or name, "behaviour": name}
                 self._add("behaviour", key=fact.behaviour, said=said, score=fact.score)
                 self.terms[-1] = msgspec.structs.replace(self.terms[-1], points=points)

@@ -6,9 +6,9 @@ times are mostly new. A property test compares with the record-by-record functio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +40,8 @@ REMEMBERED_CHARACTERS_MAX: Final = 2_048
 
 Column: TypeAlias = "Sequence[Value | Missing]"
 Numbers: TypeAlias = "npt.NDArray[np.int64]"
+Places: TypeAlias = "npt.NDArray[np.intp]"
+_T = TypeVar("_T")
 
 _ISO_CHARACTERS: Final = len("2026-01-31T12:00:00.000000")
 _ISO: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?"
@@ -47,6 +49,33 @@ _ISO_BARE: Final = rf"{_ISO}$"
 _ISO_UTC: Final = rf"{_ISO}Z$"
 _ABSENT: Final = frozenset({type(None), Missing, Empty})
 _TEXTS: Final = _ABSENT | {str}
+
+
+class EncodedBlock(Protocol):
+    """A block that knows the distinct values of its columns: those are looked at, not its rows."""
+
+    def encoded(self, path: str) -> tuple[Places, list[Value | Missing]]:
+        """The distinct values at a dotted path, and for each record which of them it has."""
+        ...
+
+    def prepare(self, paths: Iterable[str]) -> None:
+        """Read some columns at once, because they will be asked for."""
+        ...
+
+
+class _Coded(NamedTuple):
+    """A column: its values, and for each record which of them it has. Without codes, a value for each record."""
+
+    values: Column
+    codes: Places | None = None
+
+    def by_record(self) -> Column:
+        """A value for each record."""
+        return self.values if self.codes is None else self.spread(self.values)
+
+    def spread(self, answers: Sequence[_T]) -> Sequence[_T]:
+        """What was found for each value, for each record."""
+        return answers if self.codes is None else list(map(answers.__getitem__, self.codes.tolist()))
 
 
 class Envelopes(NamedTuple):
@@ -136,7 +165,9 @@ class Observer:
         if answers is None:
             answers = self._answers[asked.kind, asked.split] = _Answers(self, asked.kind, asked.split)
         answers.forget_if_full()
-        found = np.array(answers.of_column(columns.texts(asked.field)), np.int64)
+        column = columns.texts(asked.field)
+        found = np.array(answers.of_column(column.values), np.int64)
+        found = found if column.codes is None else found[column.codes]
         rows = np.flatnonzero(found)
         numbers, rows = answers.spread(found[rows], rows)
         return Observed(rows, numbers, np.full(len(rows), self._role(asked.role), np.int64))
@@ -247,25 +278,25 @@ class _Fields:
         self.size = len(block.numbers)
         parts = dict.fromkeys(part for name in names for part in _parts(name))
         paths = list(dict.fromkeys(path for part in parts for path in view.paths(part)))
-        self._columns = dict(zip(paths, block.columns(paths), strict=True)) if paths else {}
-        self._values: dict[str, Column] = {}
+        self._columns = _columns(block, paths) if paths else {}
+        self._values: dict[str, _Coded] = {}
 
-    def values(self, name: str) -> Column:
+    def values(self, name: str) -> _Coded:
         """The value of a name in every record, as ``View.value`` gives it."""
         known = self._values.get(name)
         if known is None:
             columns = [self._columns[path] for path in self._view.paths(name)]
-            known = self._values[name] = _first_held(columns) if columns else [MISSING] * self.size
+            known = self._values[name] = _first_held(columns) if columns else _Coded([MISSING] * self.size)
         return known
 
-    def texts(self, name: str) -> Column:
+    def texts(self, name: str) -> _Coded:
         """The value of a name in every record, or the text of several names joined."""
-        return self.joined(name) if "{" in name else self.values(name)
+        return _Coded(self.joined(name)) if "{" in name else self.values(name)
 
     def joined(self, name: str) -> list[Value | Missing]:
         """Several names joined, as ``envelope.texts`` does; ``MISSING`` where the last one is not there."""
         pieces = TEMPLATE_PART.findall(name)
-        columns = [_texts_or_none(self.values(part)) if part else repeat("") for part, _ in pieces]
+        columns = [self._part(part) if part else repeat("") for part, _ in pieces]
         if not any(part for part, _ in pieces):
             return [MISSING] * self.size
         known: dict[tuple[str, ...], str | Missing] = {}
@@ -276,6 +307,19 @@ class _Fields:
                 text = known[texts] = _joined(pieces, texts)
             found.append(text)
         return found
+
+    def _part(self, name: str) -> Sequence[str]:
+        column = self.values(name)
+        return column.spread(_texts_or_none(column.values))
+
+
+def _columns(block: Block, paths: Sequence[str]) -> dict[str, _Coded]:
+    if not hasattr(block, "encoded"):
+        return {path: _Coded(column) for path, column in zip(paths, block.columns(paths), strict=True)}
+    encoded = cast("EncodedBlock", block)
+    encoded.prepare(paths)
+    found = {path: encoded.encoded(path) for path in paths}
+    return {path: _Coded(values, codes) for path, (codes, values) in found.items()}
 
 
 def _joined(pieces: Sequence[tuple[str, str]], texts: Sequence[str]) -> str | Missing:
@@ -293,19 +337,25 @@ def _parts(name: str) -> list[str]:
     return [part for part, _ in TEMPLATE_PART.findall(name) if part] if "{" in name else [name]
 
 
-def _first_held(columns: Sequence[Column]) -> Column:
-    values = columns[0]
+def _first_held(columns: Sequence[_Coded]) -> _Coded:
+    first = columns[0]
+    if len(columns) == 1 or not any(map(_is_hollow, first.values)):
+        return first
+    values = first.by_record()
     for later in columns[1:]:
-        holes = [place for place, value in enumerate(values) if value is MISSING or value is None or value is EMPTY]
+        holes = [place for place, value in enumerate(values) if _is_hollow(value)]
         if not holes:
             break
-        filled = list(values)
+        filled, others = list(values), later.by_record()
         for place in holes:
-            value = later[place]
-            if filled[place] is MISSING or not (value is MISSING or value is None or value is EMPTY):
-                filled[place] = value
+            if filled[place] is MISSING or not _is_hollow(others[place]):
+                filled[place] = others[place]
         values = filled
-    return values
+    return _Coded(values)
+
+
+def _is_hollow(value: Value | Missing) -> bool:
+    return value is MISSING or value is None or value is EMPTY
 
 
 def _first_text(value: Value | Missing) -> str:
@@ -328,9 +378,10 @@ def _texts_or_none(column: Column) -> list[str]:
 
 def _first_texts(columns: _Fields, names: Sequence[str]) -> list[str]:
     """For every record the first text of the first name that has one."""
-    found: list[str] | None = None
+    found: Sequence[str] | None = None
     for name in names:
-        texts = _texts_or_none(columns.texts(name))
+        column = columns.texts(name)
+        texts = column.spread(_texts_or_none(column.values))
         found = texts if found is None else [one or other for one, other in zip(found, texts, strict=True)]
         if "" not in found:
             break
@@ -341,22 +392,21 @@ def _first_texts(columns: _Fields, names: Sequence[str]) -> list[str]:
 
 
 def _times(columns: _Fields, names: Sequence[str]) -> list[int | None]:
-    found: list[int | None] = []
+    found: Sequence[int | None] = []
     for name in names:
         plain, only_zoned, zone_offset_s = time_name(name)
-        values = columns.values(plain)
-        if not found:
-            found = _iso_times(values, only_zoned, zone_offset_s) or [
-                _time_us(value, only_zoned, zone_offset_s) for value in values
-            ]
-        else:
-            found = [
-                _time_us(value, only_zoned, zone_offset_s) if time_us is None else time_us
-                for value, time_us in zip(values, found, strict=True)
-            ]
+        column = columns.values(plain)
+        times = column.spread(_read_times(column.values, only_zoned, zone_offset_s))
+        found = [one if one is not None else other for one, other in zip(found, times, strict=True)] if found else times
         if None not in found:
             break
-    return found or [None] * columns.size
+    return list(found) or [None] * columns.size
+
+
+def _read_times(values: Column, only_zoned: bool, zone_offset_s: int) -> list[int | None]:
+    return _iso_times(values, only_zoned, zone_offset_s) or [
+        _time_us(value, only_zoned, zone_offset_s) for value in values
+    ]
 
 
 def _iso_times(values: Column, only_zoned: bool, zone_offset_s: int) -> list[int | None]:

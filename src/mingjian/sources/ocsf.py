@@ -182,7 +182,7 @@ def _complete(tree: Tree) -> None:
         if isinstance(inner, dict) and name != "unmapped":
             _complete(inner)  # pyright: ignore[reportUnknownArgumentType] - objects in objects
             finish = _OBJECTS.get(name)
-            if finish is not None and not finish(inner):  # pyright: ignore[reportUnknownArgumentType] - see above
+            if finish is not None and not finish(inner):  # pyright: ignore[reportUnknownArgumentType] - objects in objects
                 del tree[name]
 
 

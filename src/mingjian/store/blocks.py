@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from mingjian.errors import ParseError, StorageError
 from mingjian.formats.json import sieve_for
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import MISSING, Missing, Record, Value, find
-from mingjian.store.arrow import Array, Ints, Mask, Places, coded, is_text, one_array, picked, texts_of
+from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_text, one_array, picked, texts_of
 from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, value_of
 from mingjian.store.columns import KeyPath
 from mingjian.store.searching import may_hold
@@ -32,11 +33,60 @@ from mingjian.store.verified import VerifiedFile
 FEW_OF: Final = 8
 """Of so many records one is few: it takes less time to pick cells than to decode the whole column."""
 _NESTED_KINDS: Final = frozenset("jt")
+_TEXT_OR_NOTHING: Final = {CODE_OF_KIND["s"], CODE_OF_KIND["-"]}
 _OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
 """What numbers and truth values are written with: such a needle could be in one of them."""
 
 
-class Segment:
+class SegmentColumns(ABC):
+    """What a block asks of the segment that it is of."""
+
+    path: Path
+    format: str
+    paths: Sequence[KeyPath]
+    """Of the native columns."""
+    raw_name: str | None
+    """Of the column with the bytes that the records were made of, if they were kept."""
+
+    @abstractmethod
+    def rows_of(self, row_group: int) -> int:
+        """How many records a row group has."""
+
+    @abstractmethod
+    def field_place(self, place: int) -> int:
+        """Where a native column stands among all columns."""
+
+    @abstractmethod
+    def own_place(self, name: str) -> int | None:
+        """Where one of our own columns stands; None if the segment does without it."""
+
+    @abstractmethod
+    def read(self, row_group: int, places: Sequence[int]) -> list[Array]:
+        """Columns of one row group; texts come with their dictionary.
+
+        Raises:
+            StorageError: the file is damaged.
+        """
+
+    @cached_property
+    def by_name(self) -> dict[str, list[int]]:
+        """Native columns by their dotted path."""
+        found: dict[str, list[int]] = {}
+        for place, path in enumerate(self.paths):
+            found.setdefault(".".join(path), []).append(place)
+        return found
+
+    @cached_property
+    def below(self) -> dict[str, list[int]]:
+        """For each dotted path that leads to objects: the native columns of what is in them."""
+        found: dict[str, list[int]] = {}
+        for place, path in enumerate(self.paths):
+            for length in range(1, len(path)):
+                found.setdefault(".".join(path[:length]), []).append(place)
+        return found
+
+
+class Segment(SegmentColumns):
     """One segment file, open. Cheap to open: only its footer is read. Close it, or use it as a context manager."""
 
     def __init__(self, path: Path, content_hash: bytes | None = None, *, checks: bytes | None = None) -> None:
@@ -131,23 +181,6 @@ class Segment:
             raise StorageError("a segment is damaged", where=str(self.path)) from error
         return [self._kept[place] for place in places]
 
-    @cached_property
-    def by_name(self) -> dict[str, list[int]]:
-        """Native columns by their dotted path."""
-        found: dict[str, list[int]] = {}
-        for place, path in enumerate(self.paths):
-            found.setdefault(".".join(path), []).append(place)
-        return found
-
-    @cached_property
-    def below(self) -> dict[str, list[int]]:
-        """For each dotted path that leads to objects: the native columns of what is in them."""
-        found: dict[str, list[int]] = {}
-        for place, path in enumerate(self.paths):
-            for length in range(1, len(path)):
-                found.setdefault(".".join(path[:length]), []).append(place)
-        return found
-
 
 def _written_with_dictionary(
     metadata: pq.FileMetaData, names: Sequence[str], types: Sequence[pa.DataType]
@@ -187,7 +220,7 @@ def _paths(names: Sequence[str], about: dict[str, object]) -> list[KeyPath]:
 class SegmentBlock:
     """The records of one row group of a segment. Columns are read when they are asked for, and kept."""
 
-    def __init__(self, segment: Segment, row_group: int, chosen: Places | None = None) -> None:
+    def __init__(self, segment: SegmentColumns, row_group: int, chosen: Places | None = None) -> None:
         self.segment = segment
         self.format = segment.format
         self._row_group = row_group
@@ -407,6 +440,10 @@ class SegmentBlock:
 
     @cached_property
     def _shape_column(self) -> tuple[Places, list[Shape | None]]:
+        return self._read_shapes()
+
+    def _read_shapes(self) -> tuple[Places, list[Shape | None]]:
+        """The shape of each record: its place among all shapes, and those."""
         codes, texts = coded(self._own("_shape"))
         width = len(self.segment.paths)
         try:
@@ -460,13 +497,15 @@ class SegmentBlock:
 
     def _encoded_simply(self, place: int) -> tuple[Places, list[Value | Missing]]:
         """Encode a column that alone decides: its cells, and their kinds where those differ."""
-        array = self._array(place)
-        if is_text(array):
-            cell_codes, texts = texts_of(array)
-            cells = cast("list[Cell]", texts.to_pylist())
-        else:
-            cell_codes, cells = coded(array)
-        kinds = self._kinds_of_shapes(place)[self._shape_codes]
+        cell_codes, cells = self._cells(place)
+        of_shapes = self._kinds_of_shapes(place)
+        if self._chosen is None and set(cast("list[int]", of_shapes.tolist())) <= _TEXT_OR_NOTHING:
+            # As most columns of most segments are: what stands there is the value.
+            values = cast("list[Value | Missing]", list(cells))
+            if of_shapes.all():
+                return cell_codes.astype(np.intp), values
+            return np.where(cell_codes < 0, len(cells), cell_codes).astype(np.intp), [*values, MISSING]
+        kinds = of_shapes[self._shape_codes]
         # One number for each pair of kind and cell (no cell: the last), then only those that occur.
         width = len(cells) + 1
         pairs = kinds * width + np.where(cell_codes < 0, width - 1, cell_codes)
@@ -475,6 +514,14 @@ class SegmentBlock:
         used = np.flatnonzero(present)
         codes = (np.cumsum(present) - 1)[pairs]
         return codes, [_decoded(KINDS[pair // width], cells, pair % width) for pair in used.tolist()]
+
+    def _cells(self, place: int) -> tuple[Codes, Sequence[Cell]]:
+        """The cells of a native column, and for each row which of them it has; −1 for none."""
+        array = self._array(place)
+        if not is_text(array):
+            return coded(array)
+        codes, texts = texts_of(array)
+        return codes, cast("list[Cell]", texts.to_pylist())
 
     def _picked_simply(self, place: int, rows: Places) -> list[Value | Missing]:
         """The values of a few records in a column that alone decides."""

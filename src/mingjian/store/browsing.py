@@ -27,13 +27,13 @@ from mingjian.store.workspace import Workspace
 
 PAGE_ROWS_MAX: Final = 1_000
 """So many are given at once."""
-LOOKED_AT_MAX: Final = 20_000
+LOOKED_AT_MAX: Final = 10_000
 """So many rows a page looks at, over all indexes by which it reads; if they are not enough it says how far it came."""
-LOOKED_AT_MIN: Final = 2_000
+LOOKED_AT_MIN: Final = 1_000
 """So many of each index at least."""
 STEP_GROWTH: Final = 4
 """They are looked at in steps, each so many times as large as the one before: what is frequent is found at once."""
-GROUPS_MAX: Final = 500
+GROUPS_MAX: Final = 200
 """So many groups are listed."""
 
 Order: TypeAlias = Literal["newest", "oldest", "found"]
@@ -417,7 +417,10 @@ class _Reading(NamedTuple):
         if readable is not None:
             conditions.append(Condition(field="organisation", values=tuple(str(each) for each in readable)))
         found = parts_of(wanted.names, conditions)
-        return tuple(Part("level", each) for each in wanted.levels) if found is None else found
+        if found is not None:
+            return found
+        is_every = set(wanted.levels) == set(LEVELS)
+        return (EVERY,) if is_every else tuple(Part("level", each) for each in wanted.levels)
 
 
 def _own_conditions(wanted: Wanted) -> list[Condition]:

@@ -224,6 +224,20 @@ class Finished(NamedTuple):
     distinct: Sequence[str]
     values: Array | None
 
+    def of_rows(self, rows: Places | slice) -> Finished:
+        """The same column for some rows, with only those texts that are in it."""
+        if self.codes is None:
+            assert self.values is not None
+            if isinstance(rows, slice):
+                return self._replace(values=self.values[rows])
+            return self._replace(values=picked(self.values, rows))
+        codes = self.codes[rows]
+        present = np.zeros(len(self.distinct) + 1, dtype=np.bool_)
+        present[codes] = True  # a missing text (−1) marks the last place
+        renumbered = np.cumsum(present, dtype=np.int32) - 1
+        texts = [self.distinct[place] for place in np.flatnonzero(present[:-1]).tolist()]
+        return Finished(np.where(codes < 0, np.int32(-1), renumbered[codes]), texts, None)
+
 
 def _kinds_by_type(values: Values, types: set[type]) -> int | Kinds:
     if len(types) == 1:

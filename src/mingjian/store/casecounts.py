@@ -21,7 +21,7 @@ _GROUPS: Final[dict[GroupBy, str]] = {
     "organisation": "organisation_id",
     "resolution": "resolution",
 }
-GROUPS_MAX: Final = 500
+GROUPS_MAX: Final = 200
 """So many groups are listed."""
 
 

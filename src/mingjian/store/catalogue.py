@@ -113,7 +113,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     hosts: Sequence[HostDay] = ()
 
 
-class SegmentRow(msgspec.Struct, frozen=True, kw_only=True):
+class SegmentRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A segment as the catalogue knows it."""
 
     id: int

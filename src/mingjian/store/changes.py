@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
@@ -28,7 +28,7 @@ class Change(NamedTuple):
     kind: ChangeKind
     name: str
     """Of the feed or the suppression; of rules nothing."""
-    count: int
+    several: int
 
 
 class NewRule(NamedTuple):
@@ -37,7 +37,7 @@ class NewRule(NamedTuple):
     rule_id: str
     title: str
     level: Level
-    count: int
+    several: int
     first_us: int
 
 
@@ -94,7 +94,7 @@ def changes(workspace: Workspace, scope: Scope, first_day: int, last_day: int) -
 
     rules, sets, series, hidden = t.rule_versions, t.indicator_sets, t.indicator_series, s.suppressions
     shared_or_seen = sa.or_(series.c.organisation_id.is_(None), within(scope, series.c.organisation_id))
-    queries: dict[ChangeKind, sa.Select[tuple[int, str]]] = {
+    queries: dict[ChangeKind, sa.Select[Any, Any]] = {
         "rules": sa.select(rules.c.added_us, sa.literal("")).where(of(rules.c.added_us)),
         "retired": sa.select(rules.c.retired_us, sa.literal("")).where(of(rules.c.retired_us)),
         "indicators": sa.select(sets.c.added_us, series.c.name)
@@ -110,4 +110,4 @@ def changes(workspace: Workspace, scope: Scope, first_day: int, last_day: int) -
             for when, name in connection.execute(query):
                 key = (when // US_PER_DAY, kind, name)
                 counts[key] = counts.get(key, 0) + 1
-    return [Change(*key, count) for key, count in sorted(counts.items())][-CHANGES_MAX:]
+    return [Change(*key, several) for key, several in sorted(counts.items())][-CHANGES_MAX:]

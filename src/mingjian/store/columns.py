@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias, cast
 
 from mingjian.formats.json import JsonBlock
+from mingjian.formats.records import RecordBlock
 from mingjian.model.blocks import Block
 from mingjian.model.values import MISSING, Missing, Record, Value
 
@@ -26,7 +27,7 @@ Values: TypeAlias = "Sequence[Value | Missing]"
 
 def decoded(block: Block, rows: Sequence[int]) -> list[Record]:
     """The whole records of some rows."""
-    if isinstance(block, JsonBlock):
+    if isinstance(block, JsonBlock | RecordBlock):
         return block.records(rows)
     return [block.record(row) for row in rows]
 

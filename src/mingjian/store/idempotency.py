@@ -1,5 +1,8 @@
 """Answers to requests with an idempotency key: sent again, a request gets the answer that it got, and does nothing.
 
+At most once: if a process is killed between doing something and noting its answer, nobody knows whether it was done;
+then the same key is refused for as long as it is remembered, and whoever asks has to look.
+
 Source: IETF draft-ietf-httpapi-idempotency-key-header, section 2.
 """
 
@@ -20,7 +23,7 @@ from mingjian.store.workspace import Workspace
 KEPT_S: Final = 86_400
 """A key is remembered for so long."""
 UNDER_WAY_S: Final = 600
-"""A request that has no answer after so long was cut off: it may be sent again."""
+"""A request that has no answer after so long was cut off."""
 
 
 class Answered(NamedTuple):
@@ -41,11 +44,7 @@ def answer_once(workspace: Workspace, scope: Scope, key: str, request: str, act:
     said = hashlib.blake2b(request.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     now = workspace.clock_us()
     with workspace.begin() as connection:
-        old = sa.or_(
-            table.c.created_us < now - KEPT_S * 1_000_000,
-            sa.and_(table.c.status == 0, table.c.created_us < now - UNDER_WAY_S * 1_000_000),
-        )
-        connection.execute(sa.delete(table).where(old))
+        connection.execute(sa.delete(table).where(table.c.created_us < now - KEPT_S * 1_000_000))
         row = connection.execute(sa.select(table).where(table.c.digest == digest)).one_or_none()
         if row is None:
             values = {"digest": digest, "request": said, "status": 0, "body": b"", "created_us": now}
@@ -53,6 +52,9 @@ def answer_once(workspace: Workspace, scope: Scope, key: str, request: str, act:
     if row is not None:
         if row.request != said:
             raise StateError("this idempotency key was used for another request", hint="take a new key")
+        if not row.status and row.created_us < now - UNDER_WAY_S * 1_000_000:
+            hint = "look whether it took effect, and take a new key if it did not"
+            raise StateError("the first request with this idempotency key was cut off", hint=hint)
         if not row.status:
             raise StateError("the first request with this idempotency key is still under way", hint="ask again later")
         return Answered(row.status, row.body)

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
 from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from mingjian.errors import LimitExceeded, NotAuthenticated, NotFound, StateError
 from mingjian.store import seals
@@ -118,11 +121,12 @@ def sign_in_as(
 
     Raises:
         NotAuthenticated: nobody here is known by this identity, or the account is disabled.
-        LimitExceeded: too many tries.
+        StateError: somebody else of this name, or the same one, came at the same moment.
+        TooManyRequests: too many tries.
     """
     account = f"identity {known.issuer} {known.subject}"
     count_try(workspace, account=account, address=address)
-    with workspace.begin() as connection:
+    with _alone(workspace) as connection:
         row = _row(connection, known)
         if row is not None:
             user = read_users(connection, t.users.c.id == row.user_id)[0]
@@ -156,7 +160,7 @@ def link(workspace: Workspace, session: Session, known: Known) -> None:
         LimitExceeded: the user has ``IDENTITIES_PER_USER_MAX``.
     """
     check_fresh(session)
-    with workspace.begin() as connection:
+    with _alone(workspace) as connection:
         if _row(connection, known) is not None:
             raise StateError("this identity is linked to an account already", hint="unlink it there first")
         mine = sa.select(sa.func.count()).where(t.identities.c.user_id == session.user.id)
@@ -203,6 +207,16 @@ def identities_of(workspace: Workspace, session: Session) -> list[Identity]:
         )
         for row in rows
     ]
+
+
+@contextmanager
+def _alone(workspace: Workspace) -> Generator[sa.Connection]:
+    """A transaction that may find at its end that another one has just done the same."""
+    try:
+        with workspace.begin() as connection:
+            yield connection
+    except IntegrityError:
+        raise StateError("somebody else has just done this", hint="try again") from None
 
 
 def _row(connection: sa.Connection, known: Known) -> sa.Row[Any] | None:

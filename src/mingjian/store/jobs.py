@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from mingjian.errors import NotFound, NotPermitted
 from mingjian.store import tables as t
 from mingjian.store.audit import act
-from mingjian.store.catalogue import Extra
+from mingjian.store.catalogue import Extra, within
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
 from mingjian.store.workspace import Workspace, new_id
 
@@ -173,6 +173,13 @@ def jobs(workspace: Workspace, scope: Scope, *, states: Iterable[JobState] | Non
         query = query.where(t.jobs.c.state.in_(list(states)))
     with workspace.read() as connection:
         return [_job(row) for row in connection.execute(query) if _may(scope, row.organisation_id)]
+
+
+def last_ended_us(workspace: Workspace, scope: Scope) -> int:
+    """When a job that may be seen ended last; 0 if none did. What is over between two looks shows in it."""
+    query = sa.select(sa.func.max(t.jobs.c.finished_us)).where(within(scope, t.jobs.c.organisation_id))
+    with workspace.read() as connection:
+        return connection.execute(query).scalar_one() or 0
 
 
 def _may(scope: Scope, organisation: int | None) -> bool:

@@ -11,14 +11,15 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING, Final
 
 from mingjian.errors import ConfigError, StorageError
 from mingjian.store.workspace import sync_folder
+
+# Loaded where it is needed: most commands that can log something never do.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FOLDER: Final = "keys"
 SIGNING_FILE: Final = "audit.key"
@@ -33,6 +34,8 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
 
     Raises: ConfigError, StorageError: as ``_key``.
     """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     return Ed25519PrivateKey.from_private_bytes(_key(folder / FOLDER / SIGNING_FILE))
 
 
@@ -52,6 +55,8 @@ def decrypted(folder: Path, sealed: bytes, purpose: str) -> bytes:
         StorageError: it is not what was stored, or the key is another one.
         ConfigError: as ``_key``.
     """
+    from cryptography.exceptions import InvalidTag
+
     try:
         return _cipher(folder).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode())
     except InvalidTag:
@@ -61,6 +66,8 @@ def decrypted(folder: Path, sealed: bytes, purpose: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _cipher(folder: Path) -> AESGCM:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     return AESGCM(_key(folder / FOLDER / SEALING_FILE))
 
 

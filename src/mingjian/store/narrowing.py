@@ -66,7 +66,7 @@ class Part(NamedTuple):
 
 
 EVERY: Final = Part("", None)
-"""All rows, in the order in which they were found."""
+"""All rows, by the time of the event or in the order in which they were found."""
 
 
 def names_of(workspace: Workspace) -> Names:

@@ -254,9 +254,11 @@ def _key(row: sa.Row[Any]) -> _Key:
 class Outliner:
     """Makes outlines, a little at a time. For one process at a time: the one that writes (``Workspace.writing``)."""
 
-    def __init__(self, workspace: Workspace, scope: Scope) -> None:
+    def __init__(self, workspace: Workspace, scope: Scope, *, wait_us: int = WAIT_US) -> None:
+        """Few segments of a kind wait for so long, lest there be others."""
         self._workspace = workspace
         self._scope = scope
+        self._wait_us = wait_us
         self._waiting: list[_Waiting] = []
         self._seen = (-1, -1)
         self._damaged: set[int] = set()
@@ -304,7 +306,7 @@ class Outliner:
         last = {_key(row): row for row in known}
         found: list[_Waiting] = []
         for key, rows in by_key.items():
-            if len(rows) >= SEGMENTS_MIN or min(row.committed_us for row in rows) < now - WAIT_US:
+            if len(rows) >= SEGMENTS_MIN or min(row.committed_us for row in rows) <= now - self._wait_us:
                 found += _portions(rows, last.get(key))
         return sorted(found, key=lambda each: each.rows)
 

@@ -33,6 +33,7 @@ from mingjian.store import tables as t
 from mingjian.store.accounts import checked_title, read_users
 from mingjian.store.attempts import count_try, forget_tries
 from mingjian.store.audit import act
+from mingjian.store.catalogue import insert_unless_there
 from mingjian.store.scope import Scope
 from mingjian.store.sessions import Opened, Session, check_fresh, open_session
 from mingjian.store.tickets import TicketKind, make_ticket, take_ticket
@@ -191,11 +192,10 @@ def add_passkey(workspace: Workspace, session: Session, ticket: str, name: str, 
         "signatures": made.sign_count,
         "created_us": workspace.clock_us(),
     }
-    table = t.passkeys
     with workspace.begin() as connection:
-        if connection.execute(sa.select(table.c.id).where(table.c.credential == made.credential_id)).first():
+        insert = insert_unless_there(connection, t.passkeys).values(values).returning(t.passkeys.c.id)
+        if connection.execute(insert).first() is None:
             raise StateError("this passkey is there already")
-        connection.execute(sa.insert(table).values(values))
         act(workspace, connection, session.scope, "user.passkey", about=user.public_id, after={"name": called})
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from mingjian.errors import NotFound, StateError
 from mingjian.model.blocks import Quarantined
-from mingjian.store import audit, seals
+from mingjian.store import seals
 from mingjian.store import tables as t
 from mingjian.store.catalogue import Extra, QuarantinedRow, within
 from mingjian.store.jobs import Job, queue
@@ -80,18 +80,7 @@ def ask_retry(
     """
     wanted = Wanted(by=by or scope.actor, titles=[title] if title else [], ids=list(ids[:IDS_MAX]))
     request = msgspec.json.encode(wanted).decode()
-    job = queue(workspace, scope, "quarantine", organisation=organisation, request=request)
-    with workspace.begin() as connection:
-        audit.act(
-            workspace,
-            connection,
-            scope,
-            "quarantine.retry-asked",
-            about=job.public_id,
-            organisation=organisation,
-            after={"entries": str(len(wanted.ids)) if wanted.ids else "all"},
-        )
-    return job
+    return queue(workspace, scope, "quarantine", organisation=organisation, request=request)
 
 
 def entries_after(

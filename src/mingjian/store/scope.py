@@ -6,7 +6,10 @@ What belongs to an organisation outside the scope does not exist for the caller:
 from __future__ import annotations
 
 import enum
+import os
+import pwd
 from collections.abc import Iterable
+from functools import cache
 from typing import Final, Literal, NewType, TypeAlias
 
 import msgspec
@@ -29,6 +32,8 @@ EVERYONE: Final = Everyone.EVERYONE
 Reach: TypeAlias = "frozenset[OrganisationId] | Everyone"
 Role: TypeAlias = Literal["reader", "analyst", "administrator", "auditor"]
 Right: TypeAlias = Literal["read", "write", "administer", "audit"]
+OPERATOR: Final = "operator"
+"""No account can have a name with a colon."""
 NOBODY: Final[frozenset[OrganisationId]] = frozenset()
 
 RIGHTS: Final[dict[Role, frozenset[Right]]] = {
@@ -38,6 +43,16 @@ RIGHTS: Final[dict[Role, frozenset[Right]]] = {
     "auditor": frozenset({"read", "audit"}),
 }
 """What each role may do, in the organisation in which somebody has it. There is no other place that says so."""
+
+
+@cache
+def operating_user() -> str:
+    """Whom the machine takes the one for who started this process."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -56,7 +71,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     actor: str
-    """For the audit log: a user, a service, or ``operator``."""
+    """For the audit log: the name of a user, or ``operator:`` and that of a user of the machine."""
     reads: Reach
     writes: Reach
     administers: Reach = NOBODY
@@ -72,7 +87,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     def of_operator(cls) -> Scope:
         """The scope of whoever runs commands on the machine of the workspace: everything."""
         return cls(
-            actor="operator",
+            actor=f"{OPERATOR}:{operating_user()}",
             reads=EVERYONE,
             writes=EVERYONE,
             administers=EVERYONE,

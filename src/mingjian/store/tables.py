@@ -390,6 +390,7 @@ detections = sa.Table(
     _number("suppressed_by", nullable=True),
     sa.UniqueConstraint("organisation_id", "identity"),
     sa.Index(None, "organisation_id", "time_us"),
+    sa.Index(None, "time_us"),
     sa.Index(None, "rule_version_id"),
     sa.Index(None, "input_id", "record"),
     sa.Index(None, "rule_id", "host"),
@@ -397,6 +398,12 @@ detections = sa.Table(
     sa.Index(None, "host", "time_us"),
     sa.Index(None, "account", "time_us"),
     sa.Index(None, "level", "time_us"),
+    sa.Index(
+        "ix_detections_hidden",
+        "organisation_id",
+        sqlite_where=sa.text("suppressed_by IS NOT NULL"),
+        postgresql_where=sa.text("suppressed_by IS NOT NULL"),
+    ),
     sa.Index(
         "ix_detections_of_host",
         *("host", "rule_id", "organisation_id", "account", "level", "time_us", "stream_id", "suppressed_by"),
@@ -408,8 +415,8 @@ detections = sa.Table(
 )
 """``identity`` is made of what the detection is (rule and content, or indicator; input, record): the same is stored
 once. (input, record) with stream and day is the pointer to the evidence; segments come and go. ``details`` is JSON:
-matched values, atoms, techniques. ``found_by``: ``arrival`` or ``hunt``. The last two indexes hold all that is counted of one host or
-account, so that nothing else is read for it."""
+matched values, atoms, techniques. ``found_by``: ``arrival`` or ``hunt``. The last two indexes hold all that is counted
+of one host or account, so that nothing else is read for it."""
 
 behaviour_parties = sa.Table(
     "behaviour_parties",

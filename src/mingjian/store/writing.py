@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, cast
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mingjian.errors import StorageError
-from mingjian.store.arrow import Array, picked_texts, with_dictionary
+from mingjian.store.arrow import Array, Ints, picked_texts, with_dictionary
 from mingjian.store.building import Finished
 from mingjian.store.cells import KINDS, text_cell
 from mingjian.store.columns import KeyPath
@@ -58,6 +59,13 @@ SYNCS_AT_ONCE: Final = 16
 """So many files are made durable side by side."""
 SAMPLE_ROWS: Final = 4096
 """So many numbers of a column are looked at to decide how it is written."""
+
+ROW_GROUP_CHARACTERS_MAX: Final = 64 * 1024 * 1024
+"""A row group ends early when its long texts have so many characters (or bytes, where no two are the same)."""
+COLUMN_SHARE: Final = 16
+"""Columns whose distinct texts have less than this part of that are not counted …"""
+WEIGHED_ROWS_MIN: Final = 1024
+"""… and nor are segments with so few rows."""
 
 _DICTIONARY: Final = "dictionary"
 _DELTAS: Final = "DELTA_BINARY_PACKED"
@@ -123,7 +131,23 @@ def write_segment(
     Raises:
         StorageError: it could not be written; nothing is left of it, or only what is removed at the next start.
     """
-    segment = builder.finished()
+    return write_finished(lake, organisation, builder.finished(), segment_id, level=level, together=together)
+
+
+def write_finished(
+    lake: Path,
+    organisation: str,
+    segment: FinishedSegment,
+    segment_id: int,
+    *,
+    level: int = COMPRESSION_LEVEL,
+    together: Together | None = None,
+) -> WrittenSegment:
+    """The same for a segment that is in its final order already.
+
+    Raises:
+        StorageError: as ``write_segment``.
+    """
     key = segment.key
     data = parquet_bytes(segment, level=level)
     folder = lake / f"organisation={organisation}" / f"stream={stream_folder(key.stream)}" / f"day={day_name(key.day)}"
@@ -265,9 +289,11 @@ def _write(columns: list[tuple[str, Finished]], count: int, metadata: dict[str, 
     sink = pa.BufferOutputStream()
     writer: pq.ParquetWriter | None = None
     schema = pa.schema([])
-    for start in range(0, count, ROW_GROUP_ROWS_MAX):
-        end = min(start + ROW_GROUP_ROWS_MAX, count)
-        arrays = [_part(field, start, end, as_codes=encodings[name] == _DICTIONARY) for name, field in columns]
+    for start, end in pairwise(_bounds(columns, count)):
+        is_all = end - start == count
+        arrays = [
+            _part(field, start, end, is_all=is_all, as_codes=encodings[name] == _DICTIONARY) for name, field in columns
+        ]
         if writer is None:
             schema = pa.schema(list(zip(encodings, (array.type for array in arrays), strict=True)))
             writer = pq.ParquetWriter(
@@ -291,6 +317,39 @@ def _write(columns: list[tuple[str, Finished]], count: int, metadata: dict[str, 
     return sink.getvalue()
 
 
+def _bounds(columns: list[tuple[str, Finished]], count: int) -> list[int]:
+    """Where row groups begin, and the end: each is read as a whole, and has to fit into memory."""
+    weights = np.zeros(count, dtype=np.int64)
+    if count > WEIGHED_ROWS_MIN:
+        for _, field in columns:
+            weights += _lengths(field)
+    passed = np.cumsum(weights)
+    bounds = [0]
+    while bounds[-1] < count:
+        start = bounds[-1]
+        before = int(passed[start - 1]) if start else 0
+        fits = int(np.searchsorted(passed, before + ROW_GROUP_CHARACTERS_MAX, side="right"))
+        bounds.append(min(max(fits, start + 1), start + ROW_GROUP_ROWS_MAX, count))
+    return bounds
+
+
+def _lengths(field: Finished) -> Ints | int:
+    """How long the text of each row is; 0 if it does not matter."""
+    least = ROW_GROUP_CHARACTERS_MAX // COLUMN_SHARE
+    if field.codes is not None:
+        if sum(map(len, field.distinct)) <= least:
+            return 0
+        lengths = np.fromiter(map(len, field.distinct), dtype=np.int64, count=len(field.distinct))
+        return np.append(lengths, 0)[field.codes]  # a missing text (−1) has the last length
+    values = field.values
+    if values is None or values.nbytes <= least or values.type not in (pa.string(), pa.binary()):
+        return 0
+    offsets_buffer = values.buffers()[1]
+    assert offsets_buffer is not None, "an array of texts has offsets"
+    offsets = np.frombuffer(memoryview(offsets_buffer), dtype=np.int32)[values.offset : values.offset + len(values) + 1]
+    return np.diff(offsets).astype(np.int64)
+
+
 def _encoding(name: str, field: Finished, count: int) -> str:
     """How Parquet is to write a column; empty for its own choice."""
     if name in ("_time", "_record"):
@@ -312,19 +371,10 @@ def _wants_statistics(field: Finished, count: int) -> bool:
     return field.values is not None and field.values.type != pa.string()
 
 
-def _part(field: Finished, start: int, end: int, *, as_codes: bool) -> Array:
+def _part(field: Finished, start: int, end: int, *, is_all: bool, as_codes: bool) -> Array:
     """The rows of one row group, with a dictionary of only those texts that are in it."""
-    if field.codes is None:
-        assert field.values is not None
-        return field.values.slice(start, end - start)
-    codes = field.codes[start:end]
-    if len(codes) == len(field.codes):
-        # One row group: it has them all.
-        return (with_dictionary if as_codes else picked_texts)(field.distinct, codes)
-    present = np.zeros(len(field.distinct) + 1, dtype=np.bool_)
-    present[codes] = True  # a missing text (−1) marks the last place
-    used = np.flatnonzero(present[:-1])
-    renumbered = np.cumsum(present, dtype=np.int32) - 1
-    texts = [field.distinct[place] for place in used.tolist()]
-    renumbered_codes = np.where(codes < 0, np.int32(-1), renumbered[codes])
-    return (with_dictionary if as_codes else picked_texts)(texts, renumbered_codes)
+    part = field if is_all else field.of_rows(slice(start, end))
+    if part.codes is None:
+        assert part.values is not None
+        return part.values
+    return (with_dictionary if as_codes else picked_texts)(part.distinct, part.codes)

@@ -3,7 +3,88 @@ import pytest
 from mingjian.formats.programs import add_program_fields
 from mingjian.model.values import Record
 
+PEER = {"src_host": "mx.a.example", "src_ip": "192.0.2.9"}
+MAIL = [
+    ("postfix/smtpd", "connect from mx.a.example[192.0.2.9]", {"action": "connect", **PEER}),
+    ("postfix/smtpd", "connect from unknown[192.0.2.9]:4711", {"action": "connect", "src_ip": "192.0.2.9"}),
+    ("postfix/smtpd", "disconnect from mx.a.example[192.0.2.9] ehlo=1 quit=1", {"action": "disconnect", **PEER}),
+    (
+        "postfix/smtpd",
+        "lost connection after DATA (12 bytes) from mx.a.example[192.0.2.9]",
+        {"action": "lost", "after": "DATA", **PEER},
+    ),
+    (
+        "postfix/submission/smtpd",
+        "4D2A1C0F3E: client=mx.a.example[192.0.2.9], sasl_method=PLAIN, sasl_username=carol",
+        {"action": "received", "queue_id": "4D2A1C0F3E", "sasl_method": "PLAIN", "user": "carol", **PEER},
+    ),
+    (
+        "postfix/smtpd",
+        "warning: mx.a.example[192.0.2.9]: SASL LOGIN authentication failed: UGFzc3dvcmQ6",
+        {"action": "authentication_failure", "sasl_method": "LOGIN", "reason": "UGFzc3dvcmQ6", **PEER},
+    ),
+    (
+        "postfix/smtpd",
+        "NOQUEUE: reject: RCPT from mx.a.example[192.0.2.9]: 554 5.7.1 <e@b.example>: Relay access denied; "
+        "from=<a@b.example> to=<e@b.example> proto=ESMTP helo=<x; from=<y@z.example>>",
+        {
+            "action": "reject",
+            "reason": "554 5.7.1 <e@b.example>: Relay access denied",
+            "from": "a@b.example",
+            "to": "e@b.example",
+            "proto": "ESMTP",
+            "helo": "x; from=<y@z.example",
+            **PEER,
+        },
+    ),
+    (
+        "postfix/cleanup",
+        "4D2A1C0F3E: message-id=<a@b>",
+        {"action": "message", "queue_id": "4D2A1C0F3E", "message_id": "a@b"},
+    ),
+    (
+        "postfix/qmgr",
+        "4D2A1C0F3E: from=<bob@a.example>, size=48210, nrcpt=1 (queue active)",
+        {"action": "queued", "queue_id": "4D2A1C0F3E", "from": "bob@a.example", "size": "48210", "nrcpt": "1"},
+    ),
+    ("postfix/qmgr", "4D2A1C0F3E: from=<>, status=expired", {"queue_id": "4D2A1C0F3E"}),
+    ("postfix/qmgr", "4D2A1C0F3E: removed", {"queue_id": "4D2A1C0F3E"}),
+    (
+        "postfix/smtp",
+        "4D2A1C0F3E: to=<a@b.example>, orig_to=<c@b.example>, relay=mx.b.example[192.0.2.25]:25, delay=1.1, "
+        "delays=0.4/0/0.3/0.4, dsn=2.0.0, status=sent (250 Ok to=<x@y.example>, relay=z[1.2.3.4]:25)",
+        {
+            "action": "delivery",
+            "queue_id": "4D2A1C0F3E",
+            "to": "a@b.example",
+            "orig_to": "c@b.example",
+            "dst_host": "mx.b.example",
+            "dst_ip": "192.0.2.25",
+            "dst_port": "25",
+            "status": "sent",
+            "reason": "250 Ok to=<x@y.example>, relay=z[1.2.3.4]:25",
+        },
+    ),
+    (
+        "postfix/local",
+        "4D2A1C0F3E: to=<root@b.example>, relay=local, delay=0.1, dsn=2.0.0, status=sent (delivered to mailbox)",
+        {
+            "action": "delivery",
+            "queue_id": "4D2A1C0F3E",
+            "to": "root@b.example",
+            "relay": "local",
+            "status": "sent",
+            "reason": "delivered to mailbox",
+        },
+    ),
+    (
+        "postfix/postscreen",
+        "CONNECT from [192.0.2.9]:4711 to [192.0.2.25]:25",
+        {"action": "CONNECT", "src_ip": "192.0.2.9", "src_port": "4711"},
+    ),
+]
 CASES = [
+    *MAIL,
     (
         "sshd",
         "Accepted publickey for root from 1.2.3.4 port 50 ssh2: RSA SHA256:abc",

@@ -12,6 +12,7 @@ from mingjian.detect.behaviours.findings import Finding, Term
 from mingjian.hunt import behaviourruns
 from mingjian.hunt.behaviourbook import built_in_facts, title_of, told_again
 from mingjian.hunt.behaviourruns import is_due, parties_of, run_behaviours
+from mingjian.hunt.vocabulary import term_in
 from mingjian.model.sources import ObservableKind
 from mingjian.model.values import Record
 from mingjian.situations.asking import Question, ask
@@ -63,7 +64,7 @@ def test_a_beacon_is_stored_once_and_stands_on_both_cards(workspace: Workspace, 
         found = card(workspace, kind, value)  # type: ignore[arg-type]  # both are kinds
         (step,) = [step for step in found.timeline if step.kind == "behaviour"]
         assert (step.count, step.techniques, step.tactics) == (336, ("T1071",), ("command-and-control",))
-        assert step.terms == one.atoms
+        assert step.terms == tuple(term_in(atom, "en") for atom in one.atoms)
         assert "behaviour" in {term.name for term in found.terms}
         assert sum(term.points for term in found.terms) == found.score
         assert "command-and-control" in {each.tactic for each in found.chain}

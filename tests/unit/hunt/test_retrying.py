@@ -188,7 +188,7 @@ def test_a_job_reads_only_what_it_names(workspace: Workspace, tmp_path: Path, mo
     (found,) = [each for each in jobs(workspace, OPERATOR) if each.id == job.id]
     assert (found.state, found.results) == ("done", 1)
     assert retries(workspace, OPERATOR)[0].actor == "Ada"
-    assert "quarantine.retry-asked" in {act.what for act in acts(workspace, OPERATOR)}
+    assert "job.queued" in {act.what for act in acts(workspace, OPERATOR)}
     assert len(alike(workspace, OPERATOR, quarantined(workspace, OPERATOR)[0].id)) == 2
 
 

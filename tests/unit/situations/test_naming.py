@@ -60,3 +60,42 @@ def test_a_name_that_was_never_seen_is_told_by_its_other_one(workspace: Workspac
     assert found.timeline
     assert card(workspace, "pc-3", "one").joined == ()
     assert card(workspace, "203.0.113.7").joined == ()
+
+
+def account_card(workspace: Workspace, account: str, owner: str) -> VerdictCard:
+    number = organisation_named(workspace, OPERATOR, owner).id
+    return ask(Question(workspace, OPERATOR, "account", account, SOURCES, "en", organisation=number))
+
+
+def logged(workspace: Workspace, folder: Path, owner: str, accounts: dict[tuple[str, str], int]) -> None:
+    records = [
+        sysmon(n, "C:\\x\\a.exe", host=host) | {"User": account}
+        for (host, account), count in accounts.items()
+        for n in range(count)
+    ]
+    path = folder / f"{owner}-accounts.jsonl"
+    path.write_bytes(lines(records))
+    ingest(workspace, path, organisation=owner)
+
+
+def test_an_account_with_and_without_its_domain_is_one_where_there_is_one_way(tmp_path: Path) -> None:
+    with create(tmp_path / "w") as workspace:
+        logged(
+            workspace, tmp_path, "one", {("pc-1", "alice"): 2, ("pc-1", "CORP\\Alice"): 3, ("pc-9", "LAB\\alice"): 1}
+        )
+        for asked, other, count, more in (("alice", "corp\\alice", 2, 3), ("corp\\alice", "alice", 3, 2)):
+            found = account_card(workspace, asked, "one")
+            assert [(each.observable, each.count) for each in found.joined] == [(other, more)]
+            assert found.count == count
+            assert sum(step.count for step in found.timeline) == count + more
+        assert account_card(workspace, "lab\\alice", "one").joined == ()
+
+
+def test_accounts_that_could_be_two_are_not_joined(tmp_path: Path) -> None:
+    with create(tmp_path / "w") as workspace:
+        logged(workspace, tmp_path, "two", {("pc-1", "bob"): 2, ("pc-1", "A\\bob"): 3, ("pc-1", "B\\bob"): 1})
+        found = account_card(workspace, "bob", "two")
+        assert found.joined == ()
+        assert "several accounts are called bob" in " ".join(found.unknown)
+        assert account_card(workspace, "a\\bob", "two").joined == ()
+        assert account_card(workspace, "nobody", "two").joined == ()

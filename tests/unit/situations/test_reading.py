@@ -70,6 +70,7 @@ def test_of_more_groups_the_smallest_and_the_largest_are_read(workspace: Workspa
     counts = sorted(each.count for each in every.groups)
     assert sorted(each.count for each in some.groups) == [counts[0], counts[-1]]
     assert (some.rows, some.pointers) == (every.rows, every.pointers)
+    assert (every.is_all, some.is_all) == (True, False)
 
 
 @pytest.mark.parametrize(

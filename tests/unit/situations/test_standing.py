@@ -52,6 +52,11 @@ def test_the_first_days_of_a_rule_count_and_then_it_is_routine_until_it_has_paus
     assert core == [True] * 7 + [False] * 13 + [True]
 
 
+def test_what_is_critical_is_never_routine() -> None:
+    evidence, known = loaded([(day, "r", 4, "pc-1", []) for day in range(20)])
+    assert standing_of(evidence, known).core.all()
+
+
 def test_an_indicator_is_never_routine() -> None:
     evidence, known = loaded([(day, "r", 3, "pc-1", []) for day in range(20)], flags=BAD)
     assert standing_of(evidence, known).core.all()

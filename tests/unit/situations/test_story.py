@@ -62,14 +62,14 @@ def lines_of(
 
 def test_detections_of_one_rule_on_one_host_share_a_line() -> None:
     found = [stored(3, 30), stored(1, 10), stored(2, None), stored(4, 20, host="pc-2")]
-    steps = story.detection_steps(together(found), NAMES, lambda techniques: ())
+    steps = story.detection_steps(together(found), NAMES, lambda techniques: (), "en")
     assert [(step.host, step.count, step.evidence.record) for step in steps] == [("pc-1", 3, 1), ("pc-2", 1, 4)]
     assert (steps[0].time, steps[0].last) == (story.time_text(10), story.time_text(30))
 
 
 def test_the_gravest_come_first_and_no_more_than_so_many() -> None:
     found = [stored(n, n, rule_id=f"r{n}", level="low" if n else "critical") for n in range(200)]
-    steps = story.detection_steps(together(found), NAMES, lambda techniques: ())
+    steps = story.detection_steps(together(found), NAMES, lambda techniques: (), "en")
     assert (len(steps), steps[0].level) == (story.DETECTION_LINES_MAX, "critical")
 
 
@@ -103,7 +103,7 @@ def test_a_behaviour_is_told_with_its_terms() -> None:
         "behaviour",
         12,
         story.time_text(2 * HOUR_US),
-        one.detection.atoms,
+        ("数据量：15/15 分（3）",),
     )
     assert "x.example" in step.says
     assert "前所未有" in step.says

@@ -54,7 +54,7 @@ def test_an_act_is_logged_with_what_it_did_or_not_at_all(workspace: Workspace) -
             after={"a": {"b": "明"}},
         )
     (found,) = audit.acts(workspace, OPERATOR)
-    assert (found.number, found.actor, found.via, found.what) == (0, "operator", "command line", "test.act")
+    assert (found.number, found.actor, found.via, found.what) == (0, OPERATOR.actor, "command line", "test.act")
     assert (found.about, found.before, found.after) == ("it \\xdcff", {"a": [1, None]}, {"a": {"b": "明"}})
     assert audit.verify(workspace, OPERATOR) == (1, [])
 
@@ -128,7 +128,7 @@ def rewritten(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
 
 
 def altered(rows: list[dict[str, object]], place: int) -> None:
-    rows[place]["entry"] = rows[place]["entry"].replace(b'"operator"', b'"somebody"')
+    rows[place]["entry"] = rows[place]["entry"].replace(b'"operator:', b'"somebody:')
     rows[place]["actor"] = "somebody"
 
 

@@ -205,7 +205,7 @@ def test_nobody_sees_half_a_version(workspace: Workspace, monkeypatch: pytest.Mo
 
 def test_what_a_killed_process_left_is_never_seen_and_is_removed_later(workspace: Workspace) -> None:
     first = add_set(workspace, OPERATOR, "feed", said("a.example")).set
-    loading = module._Loading(workspace, first.series_id, first)
+    loading = module._Loading(workspace, OPERATOR, first.series_id, first)
     rows = module.merged(module.table_of(said("half.example"), rows_max=9))
     loading._insert(rows, module.row_digests(rows))
     assert rows_kept(workspace) == 2

@@ -3,47 +3,48 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from lakes import OPERATOR
 from mingjian.model.rules import LEVELS
 from mingjian.situations.deciding import judge
+from mingjian.situations.regrouping import regroup
 from mingjian.store import browsing
-from mingjian.store.browsing import Wanted, browse, counted, groups
+from mingjian.store.browsing import Order, Wanted, browse, counted, groups
+from mingjian.store.casecounts import groups_of_situations
 from mingjian.store.catalogue import organisation_named
 from mingjian.store.detections import StoredDetection
-from mingjian.store.narrowing import FIELDS, Condition, Names, fits, names_of, of_technique
+from mingjian.store.narrowing import FIELDS, SITUATION_FIELDS, Condition, Names, fits, names_of, of_technique
 from mingjian.store.scope import Scope
-from mingjian.store.workspace import Workspace, create
+from mingjian.store.situations import SituationFilter, count_situations
+from mingjian.store.workspace import Workspace
 from situated import MINUTE_US, START_US, Seen, put
 
 SEVERAL = 150
 TECHNIQUES = ([], ["T1059"], ["T1059.001", "T1027"])
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+@pytest.fixture(autouse=True)
+def rows(workspace: Workspace) -> None:
+    """Detections of two organisations, some of them judged."""
     chance = random.Random(3)
-    with create(tmp_path_factory.mktemp("narrowing") / "workspace") as made:
-        for name in ("ours", "theirs"):
-            rules = [chance.randrange(9) for _ in range(SEVERAL)]
-            found = [
-                Seen(
-                    minute=chance.choice([None, *range(200)]),
-                    rule=f"Rule-{rule}",
-                    level=chance.choice(LEVELS),
-                    host=chance.choice(["", "pc-1", "PC-1", "pc-2", "Srv_9", "a%b"]),
-                    account=chance.choice(["", "ann", "bo"]),
-                    attack=TECHNIQUES[rule % 3],
-                )
-                for rule in rules
-            ]
-            put(made, organisation_named(made, OPERATOR, name, make=True), found)
-        some = browse(made, OPERATOR, Wanted(), limit=1000).rows
-        judge(made, OPERATOR, [each.public_id for each in some[:30]], "closed", "false_positive")
-        yield made
+    for name in ("ours", "theirs"):
+        rules = [chance.randrange(9) for _ in range(SEVERAL)]
+        found = [
+            Seen(
+                minute=chance.choice([None, *range(200)]),
+                rule=f"Rule-{rule}",
+                level=chance.choice(LEVELS),
+                host=chance.choice(["", "pc-1", "PC-1", "pc-2", "Srv_9", "a%b"]),
+                account=chance.choice(["", "ann", "bo"]),
+                attack=TECHNIQUES[rule % 3],
+            )
+            for rule in rules
+        ]
+        put(workspace, organisation_named(workspace, OPERATOR, name, make=True), found)
+    some = browse(workspace, OPERATOR, Wanted(), limit=1000).rows
+    judge(workspace, OPERATOR, [each.public_id for each in some[:30]], "closed", "false_positive")
 
 
 CASES: tuple[tuple[Condition, ...], ...] = (
@@ -93,33 +94,35 @@ def holds(one: StoredDetection, condition: Condition) -> bool:
 
 
 @pytest.mark.parametrize("knows_names", [True, False])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(each.field for each in case) or "all")
 @pytest.mark.parametrize("bound", [(20_000, 2_000), (60, 20)], ids=["whole", "in small looks"])
 def test_pages_hold_what_the_conditions_mean(
-    workspace: Workspace,
-    case: tuple[Condition, ...],
-    knows_names: bool,
-    bound: tuple[int, int],
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, knows_names: bool, bound: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = browse(workspace, OPERATOR, Wanted(), limit=1000).rows
     assert len(every) == 2 * SEVERAL
     monkeypatch.setattr(browsing, "LOOKED_AT_MAX", bound[0])
     monkeypatch.setattr(browsing, "LOOKED_AT_MIN", bound[1])
     names = names_of(workspace) if knows_names else Names(is_whole=False)
-    expected = [each.id for each in every if all(holds(each, condition) for condition in case)]
-    for order in ("newest", "oldest", "found"):
-        seen: list[int] = []
-        after: str | None = ""
-        while after is not None:
-            wanted = Wanted(conditions=case, names=names)
-            portion = browse(workspace, OPERATOR, wanted, order=order, after=after, limit=23)
-            assert portion.after != after
-            seen += [each.id for each in portion.rows]
-            after = portion.after
-        assert sorted(seen) == sorted(expected)
-        if order == "newest":
-            assert seen == expected
+    for case in CASES:
+        wanted = Wanted(conditions=case, names=names)
+        expected = [each.id for each in every if all(holds(each, condition) for condition in case)]
+        for order in browsing.ORDERS:
+            seen = every_page(workspace, wanted, order)
+            assert sorted(seen) == sorted(expected), case
+            if order == "newest":
+                assert seen == expected, case
+
+
+def every_page(workspace: Workspace, wanted: Wanted, order: Order) -> list[int]:
+    """The numbers of all pages, one after the other."""
+    seen: list[int] = []
+    after: str | None = ""
+    while after is not None:
+        portion = browse(workspace, OPERATOR, wanted, order=order, after=after, limit=43)
+        assert portion.after != after
+        seen += [each.id for each in portion.rows]
+        after = portion.after
+    return seen
 
 
 def test_names_are_those_of_the_rows(workspace: Workspace) -> None:
@@ -166,9 +169,41 @@ def test_what_people_said_can_be_asked_for(workspace: Workspace) -> None:
     assert (several("false_positive"), several("none"), several("in_work")) == (30, 2 * SEVERAL - 30, 0)
 
 
-@pytest.mark.parametrize("field", sorted(FIELDS))
-def test_every_field_is_a_condition(workspace: Workspace, field: str) -> None:
-    value = {"time": "1", "found": "1", "organisation": "1", "level": "high", "situation": "no"}.get(field, "x")
-    for negated in (False, True):
-        condition = Condition(field=field, values=(value,), negated=negated)
-        browse(workspace, OPERATOR, Wanted(conditions=(condition,)))
+def test_every_field_is_a_condition(workspace: Workspace) -> None:
+    for field in sorted(FIELDS):
+        value = {"time": "1", "found": "1", "organisation": "1", "level": "high", "situation": "no"}.get(field, "x")
+        for negated in (False, True):
+            condition = Condition(field=field, values=(value,), negated=negated)
+            browse(workspace, OPERATOR, Wanted(conditions=(condition,)))
+
+
+def test_every_field_of_situations_is_a_condition(workspace: Workspace) -> None:
+    ours = organisation_named(workspace, OPERATOR, "ours")
+    regroup(workspace, OPERATOR, ours.id)
+    several = count_situations(workspace, OPERATOR)
+    assert several > 2
+    for field in sorted(SITUATION_FIELDS):
+        value = (
+            "1" if field in ("danger", "detections", "hosts", "last", "first", "created", "organisation") else "high"
+        )
+        both = [
+            count_situations(
+                workspace,
+                OPERATOR,
+                SituationFilter(conditions=(Condition(field=field, values=(value,), negated=negated),)),
+            )
+            for negated in (False, True)
+        ]
+        assert sum(both) == several, field
+    wanted = SituationFilter(conditions=(Condition(field="host", values=("pc-*",)),))
+    assert 0 < count_situations(workspace, OPERATOR, wanted) < several
+
+
+def test_situations_are_counted_by_what_they_have_in_common(workspace: Workspace) -> None:
+    ours = organisation_named(workspace, OPERATOR, "ours")
+    regroup(workspace, OPERATOR, ours.id)
+    found = groups_of_situations(workspace, OPERATOR, SituationFilter(), "level")
+    assert found.total == count_situations(workspace, OPERATOR)
+    assert {each.value for each in found.groups} == {each.level for each in found.groups}
+    nobody = Scope.of_member("eve", [])
+    assert groups_of_situations(workspace, nobody, SituationFilter(), "level").groups == ()

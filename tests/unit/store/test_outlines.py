@@ -13,7 +13,7 @@ from mingjian.store import tables as t
 from mingjian.store.catalogue import Organisation, live_segments, organisation_named
 from mingjian.store.grams import hashes_asked
 from mingjian.store.merging import merge, plan_merges
-from mingjian.store.outlines import SEGMENTS_MIN, Outline, Outliner, outlines_of
+from mingjian.store.outlines import SEGMENTS_MIN, WAIT_US, Outline, Outliner, outlines_of
 from mingjian.store.scope import Scope
 from mingjian.store.upkeep import Retention, expire, set_aside, set_retention
 from mingjian.store.workspace import Workspace
@@ -21,17 +21,12 @@ from mingjian.store.workspace import Workspace
 TODAY = 20_100
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlines_module, "WAIT_US", -1)
-
-
 def found(workspace: Workspace, scope: Scope = OPERATOR, stream: str = "test/one") -> list[Outline]:
     return list(outlines_of(workspace, scope, stream, "plain", "jsonl"))
 
 
-def outlined(workspace: Workspace) -> list[Outline]:
-    outliner = Outliner(workspace, OPERATOR)
+def outlined(workspace: Workspace, wait_us: int = 0) -> list[Outline]:
+    outliner = Outliner(workspace, OPERATOR, wait_us=wait_us)
     while outliner.step():
         pass
     return found(workspace)
@@ -55,14 +50,11 @@ def test_an_outline_shows_columns_and_texts_of_several_segments(
     assert [path for path in there if not outline.shows_texts(path)] == ["o"]
 
 
-def test_few_and_new_segments_wait(
-    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outlines_module, "WAIT_US", 3_600_000_000)
+def test_few_and_new_segments_wait(workspace: Workspace, organisation: Organisation) -> None:
     filled(workspace, organisation, [{"a": "x"}], SEGMENTS_MIN - 1)
-    assert outlined(workspace) == []
+    assert outlined(workspace, WAIT_US) == []
     kept(workspace, organisation, [{"a": "x"}], day=20_050)
-    assert [len(outline.segments) for outline in outlined(workspace)] == [SEGMENTS_MIN]
+    assert [len(outline.segments) for outline in outlined(workspace, WAIT_US)] == [SEGMENTS_MIN]
 
 
 def test_what_comes_later_is_added_until_there_is_no_more_room(

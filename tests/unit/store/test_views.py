@@ -1,7 +1,5 @@
 """Saved views: one's own, those of an organisation, and nobody else's."""
 
-from pathlib import Path
-
 import pytest
 
 from lakes import OPERATOR
@@ -11,12 +9,7 @@ from mingjian.store.audit import acts
 from mingjian.store.catalogue import organisation_named
 from mingjian.store.scope import Membership, Scope
 from mingjian.store.views import remove_view, save_view, views_of
-from mingjian.store.workspace import Workspace, create
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return create(tmp_path / "workspace")
+from mingjian.store.workspace import Workspace
 
 
 def test_a_view_is_ones_own_and_the_last_of_its_name_counts(workspace: Workspace) -> None:

@@ -124,6 +124,27 @@ def test_rows_are_cut_into_groups_each_with_its_own_dictionary(tmp_path: Path, m
         assert [value for block in blocks for value in block.column("n")] == list(range(1000))
 
 
+@pytest.mark.parametrize("distinct", [1200, 400])
+def test_a_group_of_long_texts_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distinct: int) -> None:
+    monkeypatch.setattr(writing, "ROW_GROUP_CHARACTERS_MAX", 100_000)
+    texts = ["x" * 99 + f"{n % distinct:05}" for n in range(1200)]
+    texts[600] = "y" * 200_000
+    records: list[Record] = [{"long": text, "short": "s"} for text in texts]
+    with Segment(file_of(tmp_path, builder_of(records))) as segment:
+        blocks = list(segment.blocks())
+        assert [len(block) for block in blocks] == [600, 1, 599]
+        assert [value for block in blocks for value in block.column("long")] == texts
+
+
+def test_a_group_of_ever_new_long_texts_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "ROW_GROUP_CHARACTERS_MAX", 100_000)
+    texts = [f"{n:010}" for n in range(20_000)]
+    with Segment(file_of(tmp_path, builder_of([{"long": text} for text in texts]))) as segment:
+        blocks = list(segment.blocks())
+        assert [len(block) for block in blocks] == [10_000, 10_000]
+        assert [value for block in blocks for value in block.column("long")] == texts
+
+
 def test_a_column_of_ever_new_texts_is_kept_without_codes(tmp_path: Path) -> None:
     count = 20_000
     records: list[Record] = [

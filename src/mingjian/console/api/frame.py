@@ -70,6 +70,7 @@ class Done(BaseModel):
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Problem, "description": words, "content": {answers.PROBLEM_TYPE: {}}}
     for status, words in (
+        (400, "the body cannot be read at all"),
         (401, "nobody is signed in"),
         (403, "not permitted"),
         (404, "not found"),

@@ -220,7 +220,6 @@ def _add_hunts(router: APIRouter) -> None:
                 rule_set_id=kept.id,
                 request=msgspec.json.encode(asked).decode(),
             )
-            visit.act("hunt.queued", about=job.public_id)
             return 202, state_of(visit, job)
 
         return once(visit, idempotency_key, order, act)
@@ -352,5 +351,4 @@ def _add_rules(router: APIRouter) -> None:
     def switch_off(visit: Writing, id: PublicId) -> Response:
         """Switch a rule off. What it found stays."""
         gone = retire_rules(visit.workspace, visit.scope, [id])
-        visit.act("rule.switched-off", about=id)
         return tagged(visit, {"rules": gone})

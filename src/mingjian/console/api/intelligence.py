@@ -113,7 +113,6 @@ def add_to(router: APIRouter) -> None:
     def retire(visit: Writing, id: SetNumber) -> Response:
         """Look for a set no more. It stays known."""
         found = stored.retire_set(visit.workspace, visit.scope, id)
-        visit.act("indicators.retired", about=found.name)
         return tagged(visit, _state(visit, found))
 
 
@@ -135,7 +134,6 @@ def add_set(
     )
     if added.how != "unchanged":
         queue(visit.workspace, visit.scope, "indicators", organisation=organisation, indicator_set_id=added.set.id)
-        visit.act("indicators.added", about=added.set.name, after={"indicators": str(added.set.indicators)})
     return SetAdded(**_state(visit, added.set).model_dump(), how=added.how)
 
 

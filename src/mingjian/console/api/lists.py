@@ -15,7 +15,8 @@ from mingjian.console.api.frame import at, name_of, tagged, visit_with
 from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
 from mingjian.console.pages import admin, hunt, intelligence, queue, rules, situations, sources, suppressions
 from mingjian.console.site import Visit
-from mingjian.hunt.behaviourbook import RULE_PREFIX, told_again
+from mingjian.hunt.behaviourbook import RULE_PREFIX
+from mingjian.hunt.vocabulary import title_in
 from mingjian.store import decisions
 from mingjian.store import jobs as stored_jobs
 from mingjian.store.behaviours import stored_behaviours
@@ -95,7 +96,7 @@ def _behaviours(visit: Visit, asked: Asked) -> Rows:
             values={
                 "score": int(one.matched.get("score", "0")),
                 "behaviour": one.rule_id.removeprefix(RULE_PREFIX),
-                "title": told_again(one, visit.language),
+                "title": title_in(one, visit.language),
                 "level": one.level,
                 "organisation": name_of(visit, each.organisation),
                 "host": one.host,

@@ -105,7 +105,6 @@ def keep(visit: Visit) -> Response:
         raise InputError("a stream and a number of days are needed", hint=f"0 to {DAYS_MAX} days; 0 for ever")
     retention = Retention(stream_pattern=pattern, days=int(days), organisation=organisation)
     set_retention(visit.workspace, visit.scope, retention)
-    visit.act("retention.set", about=pattern, after={"days": days})
     return visit.redirect("/admin/retention", done="saved")
 
 
@@ -162,8 +161,7 @@ def make_backup(visit: Visit) -> Response:
     """Put a backup on the list of what is to be done."""
     visit.scope.check_administer(None, "workspace")
     request = json.dumps({"by": visit.visitor.name, "asked_us": visit.now_us})
-    job = queue(visit.workspace, visit.scope, "backup", request=request)
-    visit.act("backup.asked", about=job.public_id)
+    queue(visit.workspace, visit.scope, "backup", request=request)
     return visit.redirect("/admin/backups", done="backup-asked")
 
 

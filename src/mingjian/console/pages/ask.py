@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
 
 from mingjian.console import graphs
 from mingjian.console.blindness import blind_spots
-from mingjian.console.lanes import Happened, Picture, Track, Wanting, lay_out
+from mingjian.console.lanes import Happened, Picture, Track, Wanting, lay_out, said
 from mingjian.console.routes import Route
 from mingjian.console.site import Visit
 from mingjian.errors import InputError, shown
 from mingjian.hunt.answer import days_in_words
+from mingjian.hunt.vocabulary import role_in
 from mingjian.model.observables import canonical
 from mingjian.model.sources import ObservableKind
 from mingjian.model.times import parse_time_us
@@ -115,7 +117,7 @@ def _wanting(visit: Visit, card: VerdictCard, stream: str) -> tuple[list[Wanting
             says = days_in_words(hole.first_day, hole.last_day, visit.language)
             says += f" ({hole.organisation})" if hole.organisation else ""
             found.append(Wanting(first_day=hole.first_day, last_day=hole.last_day, says=says))
-    return found, "; ".join(each.says for each in found)
+    return found, said(found)
 
 
 def show(visit: Visit) -> Response:
@@ -142,6 +144,7 @@ def show(visit: Visit) -> Response:
         ),
         steps=shown_steps(card, STEPS_SHOWN),
         names_max=NAMES_SHOWN,
+        role_of=partial(role_in, language=visit.language),
         edges=[edge for edge in card.graph.edges if edge.start == 0],
     )
 

@@ -36,6 +36,7 @@ from mingjian.store.browsing import Wanted, count_up_to
 from mingjian.store.catalogue import live_segments
 from mingjian.store.jobs import Job
 from mingjian.store.rules import add_rules, can_be_kept, keep_rules, live_rules, rule_set
+from mingjian.store.warninglists import WarningLists
 
 FORMS: Final = ("rule", "expression", "indicators")
 Form: TypeAlias = Literal["rule", "expression", "indicators"]
@@ -226,7 +227,13 @@ def run(visit: Visit) -> Response:
         return _sheet(visit, found)
     if found.indicators:
         hits, answer = look_for(
-            visit.workspace, visit.scope, found.indicators, visit.site.sources, organisation=visit.organisation()
+            visit.workspace,
+            visit.scope,
+            found.indicators,
+            visit.site.sources,
+            organisation=visit.organisation(),
+            lists=WarningLists(cache_folder=visit.site.cache_folder),
+            with_events=False,
         )
         return _sheet(visit, found, hits, sentence(answer, visit.language))
     kept = keep_rules(visit.workspace, visit.scope, found.rules, found.correlations)
@@ -239,7 +246,6 @@ def run(visit: Visit) -> Response:
         rule_set_id=kept.id,
         request=json.dumps(msgspec.to_builtins(asked)),
     )
-    visit.act("hunt.queued", about=job.public_id, after={"titles": ", ".join(asked.titles)})
     return visit.redirect(f"/hunt/{job.public_id}")
 
 
@@ -265,8 +271,6 @@ def switch(visit: Visit, rules: Sequence[Rule], correlations: Sequence[Correlati
             rule_set_id=added.rule_set.id,
             request=json.dumps(msgspec.to_builtins(asked)),
         )
-    ids = [each.id for each in (*rules, *correlations)]
-    visit.act("rule.switched-on", about=ids[0] if len(ids) == 1 else f"{len(ids)} rules", after={"ids": " ".join(ids)})
 
 
 def job_named(visit: Visit, public_id: str) -> Job:
@@ -338,7 +342,6 @@ def cancelled(visit: Visit, public_id: str) -> Job:
         visit.scope.check_write(job.organisation, "job")
     if job.state in ("waiting", "running"):
         stored_jobs.finish(visit.workspace, visit.scope, job.id, "cancelled")
-        visit.act("job.cancelled", about=public_id)
     return job_named(visit, public_id)
 
 

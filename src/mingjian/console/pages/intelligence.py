@@ -94,7 +94,6 @@ def add(visit: Visit) -> Response:
             organisation=visit.organisation(),
             indicator_set_id=added.set.id,
         )
-        visit.act("indicators.added", about=added.set.name, after={"indicators": str(added.set.indicators)})
     return visit.redirect("/intelligence", done="indicators-added")
 
 
@@ -106,7 +105,6 @@ def retire(visit: Visit) -> Response:
         if key not in known:
             raise NotFound("there is no such set of indicators")
         retire_set(visit.workspace, visit.scope, known[key].id)
-        visit.act("indicators.retired", about=known[key].name)
     return visit.redirect("/intelligence", done="indicators-retired")
 
 

@@ -126,7 +126,7 @@ def _come_back(visit: Visit) -> Response:
     if begun.user_id is None:
         try:
             return entered(visit, lambda: _signed_in(visit, known), "sign-in.openid-unknown", begun.next)
-        except NotFound as error:
+        except (NotFound, StateError) as error:
             return _failed(visit, error)
     session = visit.visitor.session if visit.is_known else None
     if not isinstance(session, Session) or session.user.id != begun.user_id:

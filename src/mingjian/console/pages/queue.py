@@ -33,7 +33,7 @@ from mingjian.store.situations import Resolution, SituationState, situations_of_
 
 COUNTED_MAX: Final = 5_000
 """So many are counted for the sentence above the list; of more it says “more than”."""
-GROUPED_MAX: Final = 20_000
+GROUPED_MAX: Final = 10_000
 """So many of those found last are looked at for groups, unless somebody wants all counted."""
 NAMES_AGE_S: Final = 10.0
 WHOLE_AGE_S: Final = 60.0

@@ -19,10 +19,17 @@ from mingjian.hunt.rulebook import Rulebook, load_rulebook
 from mingjian.hunt.rulecheck import CheckedRule
 from mingjian.hunt.rulecheck import check as check_book
 from mingjian.model.rules import LEVELS, AnyRule, Correlation, Rule
+from mingjian.store.audit import acts
 from mingjian.store.browsing import Noise, Wanted, browse, noise
 from mingjian.store.coverage import segments_run
+from mingjian.store.inflow import inflow
 from mingjian.store.rules import live_rules, live_versions, retire_rules, rule_versions
+from mingjian.store.scope import EVERYONE, Scope
 
+CHANGES_SHOWN: Final = 20
+ACTS_LOOKED_AT: Final = 1_000
+SAME_ACT_US: Final = 5_000_000
+"""A version and an act of the log that are no further apart are of one transaction."""
 NOISE_S: Final = 30.0
 """Counts over all detections may be so old."""
 
@@ -93,6 +100,7 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
                     "hosts": said.hosts if said else 0,
                     "last": said.last_us if said else None,
                     "covered": None if covered is None else round(covered, 4),
+                    "cost": None if isinstance(rule, Correlation) else _rounded(_share_of(visit, state)),
                     "added": None if version is None else version.added_us,
                     "rule": rule.id,
                     "file": rule.file,
@@ -101,6 +109,10 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
             )
         )
     return among(rows, asked, texts=("title", "rule", "file", "reason"))
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def _lead(visit: Visit, rows: Rows) -> str:
@@ -122,6 +134,7 @@ PAGE: Final = ListPage(
         Column(name="detections", kind="number", sorts=True),
         Column(name="hosts", kind="number", sorts=True),
         Column(name="last", kind="time", sorts=True),
+        Column(name="cost", kind="share", sorts=True),
         Column(name="covered", kind="share", sorts=True),
         Column(name="added", kind="time", sorts=True),
         Column(name="kind", kind="word", sorts=True, hidden=True),
@@ -152,6 +165,55 @@ def rule_named(visit: Visit, rule_id: str) -> AnyRule:
     return found
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """When a rule was switched on or off, or changed, and by whom."""
+
+    at_us: int
+    what: str
+    actor: str
+    """Empty for who may not change rules."""
+
+
+def changes_of(visit: Visit, rule_id: str) -> list[Change]:
+    """What became of a rule, the latest first. Who did it is told to those who may change rules themselves."""
+    found: list[Change] = []
+    for each in rule_versions(visit.workspace, visit.scope, retired=True):
+        if each.rule_id == rule_id:
+            found.append(Change(at_us=each.added_us, what="switched-on", actor=""))
+            if each.retired_us is not None:
+                found.append(Change(at_us=each.retired_us, what="switched-off", actor=""))
+    found.sort(key=lambda each: -each.at_us)
+    if visit.scope.writes is not EVERYONE:
+        return found[:CHANGES_SHOWN]
+    logged = acts(visit.workspace, Scope.of_operator(), what="rule", limit=ACTS_LOOKED_AT)
+
+    def actor_of(change: Change) -> str:
+        alike = (act for act in logged if change.what in act.what and abs(act.time_us - change.at_us) < SAME_ACT_US)
+        return next((act.actor for act in alike), "")
+
+    return [msgspec.structs.replace(each, actor=actor_of(each)) for each in found[:CHANGES_SHOWN]]
+
+
+def _share_of(visit: Visit, state: CheckedRule | None) -> float | None:
+    """The share of all events that are kept that a rule has to look at: what it costs."""
+    if state is None:
+        return None
+    counts = _events_by_stream(visit)
+    whole = sum(counts.values())
+    starts = tuple({name.partition("{")[0] for name in state.sources})
+    seen = sum(count for name, count in counts.items() if name.startswith(starts)) if starts else 0
+    return seen / whole if whole else None
+
+
+def _events_by_stream(visit: Visit) -> Mapping[str, int]:
+    scope, organisation = visit.scope, visit.organisation()
+    found = visit.remember("inflow", NOISE_S, lambda: inflow(visit.workspace, scope, organisation), organisation)
+    counts: dict[str, int] = {}
+    for each in found:
+        counts[each.stream] = counts.get(each.stream, 0) + each.events
+    return counts
+
+
 def show(visit: Visit) -> Response:
     """One rule: what it looks for, what feeds it, what it found."""
     rule = rule_named(visit, visit.request.path_params["id"])
@@ -171,6 +233,8 @@ def show(visit: Visit) -> Response:
         noise=noise_of(visit).get(rule.id),
         latest=latest.rows[0].public_id if latest.rows and isinstance(rule, Rule) else "",
         may_tune=visit.may("write"),
+        changes=changes_of(visit, rule.id),
+        share=_share_of(visit, state),
         may_write=visit.may("write") and not live(visit).is_starter,
     )
 
@@ -178,8 +242,7 @@ def show(visit: Visit) -> Response:
 def switch_off(visit: Visit) -> Response:
     """Let a rule run no more. What it found stays."""
     rule_id = visit.request.path_params["id"]
-    gone = retire_rules(visit.workspace, visit.scope, [rule_id])
-    visit.act("rule.switched-off", about=rule_id, after={"ids": " ".join(gone)})
+    retire_rules(visit.workspace, visit.scope, [rule_id])
     return visit.redirect("/rules", done="switched-off")
 
 

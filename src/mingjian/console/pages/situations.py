@@ -13,7 +13,7 @@ from mingjian.console import graphs, lists
 from mingjian.console.blindness import blind_spots
 from mingjian.console.filtering import Field as FilterField
 from mingjian.console.filtering import term
-from mingjian.console.lanes import Happened, Picture, Track, Wanting, lay_out
+from mingjian.console.lanes import Happened, Picture, Track, Wanting, lay_out, said
 from mingjian.console.lists import Action, Asked, Column, Filter, Grouped, GroupRow, ListPage, Row, Rows
 from mingjian.console.pages.queue import VERDICTS, narrowed, organisations_meant, row_of
 from mingjian.console.routes import Route, list_route
@@ -312,8 +312,7 @@ def blind_tracks(visit: Visit, found: Situation) -> list[Track]:
                 Wanting(first_day=hole.first_day, last_day=hole.last_day, says=says)
             )
     return [
-        Track(name=what, wanting=wanting, note="; ".join(each.says for each in wanting))
-        for what, wanting in sorted(silent.items())[:BLIND_SHOWN]
+        Track(name=what, wanting=wanting, note=said(wanting)) for what, wanting in sorted(silent.items())[:BLIND_SHOWN]
     ]
 
 

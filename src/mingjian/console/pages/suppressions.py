@@ -97,9 +97,14 @@ def _page(visit: Visit, text: str, *, problem: str = "", tried: Tried | None = N
     )
 
 
+def _text_of(visit: Visit) -> str:
+    """What stands in the box; browsers send its lines with CR and LF."""
+    return visit.given("text").replace("\r\n", "\n")[:TEXT_CHARACTERS_MAX]
+
+
 def trying(visit: Visit) -> Response:
     """Say what it would have hidden."""
-    text = visit.given("text")[:TEXT_CHARACTERS_MAX]
+    text = _text_of(visit)
     try:
         wanted = read_filter(visit.workspace, visit.scope, text)
     except InputError as error:
@@ -110,7 +115,7 @@ def trying(visit: Visit) -> Response:
 
 def add(visit: Visit) -> Response:
     """Let it hide what comes from now on, and what it was found to have hidden."""
-    text, days = visit.given("text")[:TEXT_CHARACTERS_MAX], visit.given("days")
+    text, days = _text_of(visit), visit.given("days")
     if not days.isdecimal() or not 1 <= int(days) <= DAYS_MAX:
         raise InputError("a suppression holds for a number of days", hint=f"1 to {DAYS_MAX}")
     wanted = read_filter(visit.workspace, visit.scope, text)

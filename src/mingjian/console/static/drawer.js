@@ -43,6 +43,11 @@ document.addEventListener("click", (event) => {
     close();
     return;
   }
+  const mark = event.target.closest("[data-open]"); // in a picture; what it opens is in a table, too
+  if (mark) {
+    open(mark.dataset.open);
+    return;
+  }
   const link = event.target.closest("a[data-drawer]");
   if (!link) return;
   event.preventDefault();

@@ -46,11 +46,22 @@ class Companions(NamedTuple):
     """Whether this is all: there may be more names than were asked for."""
 
 
+class _Names(dict[str, int]):
+    """Names and their numbers; −1 is no name."""
+
+    def __init__(self) -> None:
+        super().__init__({"": -1})
+
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self) - 1
+        return number
+
+
 class Gathered:
     """Pairs of observable and name, collected for one commit. Observables are numbers of the caller's."""
 
     def __init__(self) -> None:
-        self._names: dict[str, int] = {}
+        self._names = _Names()
         self._pairs: list[Column] = []
         self._counts: list[Column] = []
         self._distinct = 0
@@ -70,20 +81,12 @@ class Gathered:
         together = together[is_new]
         rows, observables = together >> 32, together & 0xFFFF_FFFF
         for what, texts in enumerate((hosts, accounts)):
-            name = np.array([self._number(text) for text in texts], np.int64)[rows]
+            name = np.array(list(map(self._names.__getitem__, texts)), np.int64)[rows]
             has = name >= 0
             pairs = (((observables[has] << _NAME_BITS) | name[has]) << 1) | what
             self._take(*np.unique(pairs, return_counts=True))
         if self.count > max(GATHERED_MIN, 2 * self._distinct):
             self._put_together()
-
-    def _number(self, text: str) -> int:
-        if not text:
-            return -1
-        number = self._names.get(text)
-        if number is None:
-            number = self._names[text] = len(self._names)
-        return number
 
     def _take(self, pairs: Column, counts: Column) -> None:
         self._pairs.append(pairs)
@@ -102,7 +105,7 @@ class Gathered:
     def tables(self, kinds: Sequence[str], values: Sequence[str]) -> Iterator[pa.Table]:
         """All of it, as ``sightings.delta`` takes observations; ``kinds`` and ``values`` are those of observables."""
         pairs, counts = self._put_together()
-        names = columns.texts([storable(name) for name in self._names])
+        names = columns.texts([storable(name) for name in list(self._names)[1:]])
         heads = columns.texts([f"{kind}{BETWEEN}{value}" for kind, value in zip(kinds, values, strict=True)])
         for start in range(0, len(pairs), PAIRS_AT_ONCE_MAX):
             some = pairs[start : start + PAIRS_AT_ONCE_MAX]
