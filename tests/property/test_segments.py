@@ -4,6 +4,7 @@ import math
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from mingjian.detect.leaves import all_leaves, text_of
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, MISSING, Record, Value
 from mingjian.store.blocks import Segment
+from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
 from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, by_day
 from mingjian.store.writing import parquet_bytes
@@ -139,6 +141,44 @@ def test_some_rows_are_the_same_rows_of_the_whole(records: list[Record], data: s
             taken = block.take(rows)
             assert [exact(taken.record(row)) for row in range(len(rows))] == [exact(records[row]) for row in rows]
             assert list(taken.numbers) == [row + 1 for row in rows]
+
+
+@given(
+    records=some_records(), days=st.lists(st.integers(0, 2), min_size=1, max_size=20), paths=st.lists(PATHS, max_size=6)
+)
+@example(records=[{"a": None}, {"a": "x"}, {}], days=[0], paths=["a"])
+@example(records=[{"a": {"b": "x"}}, {"a": "y"}], days=[0, 1], paths=["a", "a.b"])
+def test_what_still_grows_looks_as_it_will_and_is_cut_by_day(
+    records: list[Record], days: list[int], paths: list[str]
+) -> None:
+    builder = SegmentBuilder(KEY, keep_raw=True)
+    numbers = range(1, len(records) + 1)
+    raws = [b"%d" % number for number in numbers]
+    builder.add(Rows(RecordBlock("json", numbers, records, raws), range(len(records)), None, 7))
+    finished = builder.finished()
+    block = GrownBlock(GrownSegment(finished))
+    truth = RecordBlock("json", numbers, records)
+    assert [exact(block.record(row)) for row in range(len(block))] == list(map(exact, records))
+    for path in paths:
+        assert list(map(exact, block.column(path))) == list(map(exact, truth.column(path))), path
+        codes, distinct = block.encoded(path)
+        assert set(codes.tolist()) == set(range(len(distinct)))
+    of_day = np.array([days[row % len(days)] for row in range(len(records))])
+    with tempfile.TemporaryDirectory() as folder:
+        for day in np.unique(of_day).tolist():
+            rows = np.flatnonzero(of_day == day)
+            part = finished.of_rows(rows, day)
+            assert part.key.day == day
+            file = Path(folder) / f"{day}.parquet"
+            file.write_bytes(parquet_bytes(part))
+            with Segment(file) as segment:
+                read = segment.block(0)
+                assert [exact(read.record(row)) for row in range(len(read))] == [exact(records[row]) for row in rows]
+                assert list(read.numbers) == [row + 1 for row in rows]
+                assert {path[0] for path in segment.paths} <= {key for row in rows for key in records[row]}
+            taken = block.take(rows.tolist())
+            for path in paths:
+                assert list(map(exact, taken.column(path))) == list(map(exact, truth.take(rows.tolist()).column(path)))
 
 
 @given(records=some_records(), needle=st.sampled_from(["ABC", "cmd.exe", "a b", "true", "42", "k", "s", "p"]))

@@ -138,7 +138,9 @@ def _times(name: str, sign: str, values: list[str], now_us: int) -> tuple[list[s
     if len(values) > 1:
         raise SchemaError(f"{name} can be one time only", hint=f"{name}>={text}")
     if text[:-1].isdecimal() and text[-1:] in _UNITS and len(text) <= len("100000m"):
-        return [str(now_us - int(text[:-1]) * _UNITS[text[-1]])], "to" if sign.startswith("<") else "from"
+        # To the minute: who asks again soon asks the same.
+        since_us = (now_us - int(text[:-1]) * _UNITS[text[-1]]) // _UNITS["m"] * _UNITS["m"]
+        return [str(since_us)], "to" if sign.startswith("<") else "from"
     is_day = len(text) == len("2026-01-31")
     moment = parse_time_us(f"{text}T00:00:00" if is_day else text)
     if moment is None:

@@ -39,7 +39,7 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
                 "called": user.title,
                 "account": user.state,
                 "roles": "; ".join(f"{place}: {role}" for place, role in roles_of(visit, user)),
-                "factor": visit.texts("word.yes") if user.has_totp else "",
+                "factor": visit.texts("word.yes") if user.has_totp or user.passkeys else "",
                 "signed-in": user.signed_in_us,
                 "created": user.created_us,
             },
