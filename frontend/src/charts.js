@@ -78,7 +78,8 @@ function graphOf(place, table, colour, font) {
   arrange(layers);
   const height = place.clientHeight;
   const wide = place.clientWidth;
-  const beside = Math.min(340, wide * 0.36); // room for the labels of the outer layers
+  // Room for the labels of the outer layers.
+  const beside = layers.length > 2 ? Math.min(240, wide * 0.22) : Math.min(340, wide * 0.36);
   const x = (at) => layers.length < 2 ? wide / 2 : beside + ((wide - 2 * beside) * at) / (layers.length - 1);
   const heaviest = Math.max(1e-9, ...links.map((link) => link.weight));
   const cut = (text) => text.length > LABEL ? `${text.slice(0, LABEL - 1)}…` : text;
@@ -98,9 +99,12 @@ function graphOf(place, table, colour, font) {
     },
     label: {
       show: true,
-      position: at === 0 ? "left" : at === layers.length - 1 ? "right" : "bottom",
+      position: at === 0 ? "left" : "right",
+      // Links may run behind a label: a rim keeps it readable, and the link unbroken.
+      textBorderColor: colour("--paper"),
+      textBorderWidth: 3,
       formatter: cut(node.label),
-      width: beside - 16,
+      width: (at === 0 || at === layers.length - 1 ? beside : (wide - 2 * beside) / 2) - 48,
       overflow: "truncate",
       color: colour("--ink"),
       fontFamily: font,

@@ -143,6 +143,23 @@ def test_a_view_is_saved_found_again_and_removed(tab: Tab) -> None:
 
 
 @pytest.mark.slow
+def test_two_situations_are_put_together_and_taken_apart_again(tab: Tab) -> None:
+    page = tab.open("/queue?q=title:rare*")
+    before = rows(page)
+    key = page.locator("input[name=key]").first.get_attribute("value")
+    for place in (0, 1):
+        page.locator("input[name=key]").nth(place).check()
+    page.locator("button[formaction*='/act/merge']").click()
+    expect(page.locator("tr[data-row]")).to_have_count(before - 1)
+    page = tab.open(f"/situations/{key}")
+    page.locator("form[action$='/undo'] button").first.click()
+    page.wait_for_url("**done=saved*")
+    page = tab.open("/queue?q=title:rare*")
+    expect(page.locator("tr[data-row]")).to_have_count(before)
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
 def test_what_is_selected_is_exported(tab: Tab) -> None:
     page = tab.open("/queue")
     page.wait_for_selector("html.has-script")

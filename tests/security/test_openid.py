@@ -223,7 +223,7 @@ def test_in_a_browser_one_goes_there_and_comes_back(browser: Any, workspace: Wor
         context = browser.new_context()
         page = context.new_page()
         # What the pages of the provider complain about is the provider's.
-        ours = lambda said: said.type == "error" and said.location["url"].startswith(address)  # noqa: E731 # read once
+        ours = lambda said: said.type == "error" and said.location["url"].startswith(address)  # noqa: E731 # a name for a condition
         page.on("console", lambda said: problems.append(said.text) if ours(said) else None)
         page.goto(f"{address}/queue")
         page.click(f"text=Sign in with {urlsplit(issuer).netloc}")

@@ -211,7 +211,9 @@ CENSUS = """
 })
 """
 TEMPLATES = Path(queue.__file__).parent.parent / "templates"
-NAME_OF_OURS = re.compile(r"[a-z][a-z0-9]*(-[a-z]+)*")
+NAME_OF_OURS = re.compile(r"[a-zA-Z_]+(-[a-z]+)*")
+"""Also those of SVG and of the charts; a payload brings colons, digits and quotes with it."""
+NEVER_NAMED = ("srcdoc", "background", "ping", "manifest", "formtarget")
 NEVER = ("script", "iframe", "object", "embed", "base", "meta", "link", "style", "video", "audio", "img", "math")
 
 
@@ -275,9 +277,9 @@ def check(tab: Any, address: str, path: str) -> str:
     assert census["told"] == tab.told == [], path
     assert set(census["tags"]) <= tags_of_ours(), path
     assert tab.locator(", ".join(f"body {each}" for each in NEVER)).count() == 0, path
-    strange = [name for name in census["attributes"] if not NAME_OF_OURS.fullmatch(name) and name not in ("viewBox",)]
-    strange += [name for name in census["attributes"] if name.startswith("on") and name != "open"]
-    assert [name for name in strange if name not in ("preserveAspectRatio",)] == [], path
+    strange = [name for name in census["attributes"] if not NAME_OF_OURS.fullmatch(name) or name in NEVER_NAMED]
+    strange += [name for name in census["attributes"] if name.startswith("on")]
+    assert strange == [], path
     assert [each for each in census["places"] if not re.match(r"(/(?!/)|#|data:,)", each)] == [], path
     assert len(census["ids"]) == len(set(census["ids"])), path
     return str(census["text"])
@@ -373,8 +375,9 @@ def test_an_export_is_text_in_every_cell(client: Any, path: str, page: Any) -> N
     rows = [json.loads(line) for line in answer.splitlines()]
     assert len(rows) == len(table) - 1
     if path == "/detections":
-        assert {row["title"] for row in rows} >= set(PAYLOADS)
-        assert {row["account"] for row in rows} >= set(PAYLOADS)
+        kept = {t.storable(payload) for payload in PAYLOADS}
+        assert {row["title"] for row in rows} >= kept
+        assert {row["account"] for row in rows} >= kept
 
 
 class Screen(io.StringIO):

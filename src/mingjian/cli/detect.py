@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import datetime
 import sys
+import time
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Annotated, Literal, TextIO
+from typing import IO, Annotated, Literal, TextIO, cast
 
 import msgspec
 import typer
@@ -55,7 +56,7 @@ def detect(
     paths: Annotated[list[str], typer.Argument(help="Files, archives and folders of logs; - is standard input.")],
     rules: Annotated[list[Path] | None, typer.Option(help="A folder or file of Sigma rules. May be repeated.")] = None,
     level: Annotated[Level, typer.Option(help="The lowest level of a rule that is reported.")] = "informational",
-    format: Annotated[Literal["table", "jsonl", "csv", "html"] | None, typer.Option()] = None,
+    format: Annotated[Literal["table", "jsonl", "csv", "html", "ocsf"] | None, typer.Option()] = None,
     output: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
     explain: Annotated[bool, typer.Option(help="Say which atoms of a rule's condition were true.")] = False,
     fail_on: Annotated[Level | None, typer.Option(help="Exit with 1 if a detection has this level or more.")] = None,
@@ -170,10 +171,26 @@ def _write(run: Run, summary: Summary, how: str | None, output: Path | None, exp
 
             write_report(stream, run.detections, summary, language)
             return
-        chosen = terminal.choose_format(how, stream)  # type: ignore[arg-type]  # html was dealt with above
+        if how == "ocsf":
+            _write_findings(run, stream)
+            return
+        chosen = terminal.choose_format(how, stream)  # type: ignore[arg-type]  # the others were dealt with above
         columns = TABLE_COLUMNS if chosen == "table" else COLUMNS
         rows = (row_of(detection, explain=explain) for detection in run.detections())
         terminal.write_rows(rows, (*columns, "atoms") if explain else columns, chosen, stream=stream)
+
+
+def _write_findings(run: Run, stream: TextIO) -> None:
+    """Write detections as findings of OCSF, one in each line. Each is known by its event and its rule."""
+    from mingjian.hunt.attack import technique_words
+    from mingjian.sources.ocsf import Where, finding_of
+
+    now_us = time.time_ns() // 1000
+    for one in run.detections():
+        pointer = f"{one.file}:{one.record}:{one.rule_id}"
+        where = Where(tenant="", time_us=one.time_us, received_us=now_us, pointer=pointer)
+        finding = cast("terminal.Row", finding_of(one, where, technique_words))
+        stream.write(terminal.json_line(finding, list(finding)) + "\n")
 
 
 def summarise(summary: Summary, book: Rulebook, unread: _QuarantineList) -> None:

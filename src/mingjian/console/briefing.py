@@ -269,7 +269,7 @@ def _seen(told: _Told, window: Window | None, found: Sequence[Hole]) -> str:
     if not found:
         return told.texts("brief.coverage-whole", first=first, last=last)
     pieces = exceptions(found, told.wish.language, pieces_max=BLIND_IN_SENTENCE)
-    joined = told.texts("brief.semicolon").join(_clean(each) for each in pieces)
+    joined = ("；" if told.wish.language == "zh" else "; ").join(_clean(each) for each in pieces)
     return told.texts("brief.coverage", first=first, last=last, holes=joined)
 
 

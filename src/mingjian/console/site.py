@@ -30,6 +30,7 @@ from mingjian.store import audit
 from mingjian.store.catalogue import Organisation, organisations
 from mingjian.store.inflow import last_received_us
 from mingjian.store.scope import OrganisationId, Right, Scope
+from mingjian.store.totals import Totals
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import Counters, logger, with_fields
 
@@ -124,6 +125,7 @@ class Site:
         self.gate = gate
         self.memory = Memory()
         self.counters = Counters()
+        self.totals = Totals(workspace)
         self.pace = Pace(settings)
         self.started_s = time.monotonic()
 

@@ -125,3 +125,11 @@ def _galaxy() -> _Galaxy:
         return msgspec.json.decode(file.read_bytes(), type=_Galaxy)
     except msgspec.MsgspecError as error:
         raise ParseError(f"the file of techniques is damaged: {error}", where=file.name) from error
+
+
+def technique_words(id: str) -> tuple[str, list[str]]:
+    """The name of a technique and the names of its tactics, in English; nothing of one that is not known."""
+    matrix = load_attack()
+    known = matrix.techniques.get(id)
+    names = {each.id: each.en for each in matrix.tactics}
+    return ("", []) if known is None else (known.name, [names.get(each, each) for each in known.tactics])

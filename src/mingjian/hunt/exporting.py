@@ -16,7 +16,7 @@ import pyarrow as pa
 from mingjian.detect.engine import Engine
 from mingjian.errors import LimitExceeded
 from mingjian.formats.records import json_bytes
-from mingjian.hunt.attack import load_attack
+from mingjian.hunt.attack import technique_words
 from mingjian.hunt.history import History
 from mingjian.model.sources import ObservableKind, View
 from mingjian.sources.definitions import SourceBook
@@ -239,12 +239,6 @@ class Exporter:
 
     def ocsf_findings(self, which: Which) -> Export[list[dict[str, object]]]:
         """Detections as findings of OCSF. Raises: NotFound."""
-        matrix = load_attack()
-        tactics = {each.id: each.en for each in matrix.tactics}
-
-        def techniques(uid: str) -> tuple[str, list[str]]:
-            known = matrix.techniques.get(uid)
-            return ("", []) if known is None else (known.name, [tactics.get(each, each) for each in known.tactics])
 
         def made(found: Sequence[StoredDetection]) -> list[dict[str, object]]:
             return [
@@ -256,7 +250,7 @@ class Exporter:
                         received_us=each.found_us,
                         pointer=each.public_id,
                     ),
-                    techniques,
+                    technique_words,
                 )
                 for each in found
             ]

@@ -9,7 +9,7 @@ columns that a rule needs. What is left is evaluated over dictionaries
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,10 @@ from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow, input_by_id
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
+
+LARGE_ROWS: Final = 4096
+"""Of the first segment of a stream nothing is known before it is opened. With so many events it is worth it to look at
+one of them, and then decide."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,12 +164,20 @@ class History:
     def _prospect(self, row: SegmentRow, rules: frozenset[int] | None) -> Prospect:
         """What can be found in a segment, as far as that is known without opening it."""
         view = self._views.get((row.key.stream, row.key.layout, row.key.format))
+        if view is None and row.rows >= LARGE_ROWS:
+            view = self._view_of_first(row)
         if view is None:
             return Prospect.OPEN
         applicable = self._encoded.applicable(view, rules)
         if not applicable:
             return Prospect.NO_FIELD
         return self._outlook.prospect(row, view, applicable, rules)
+
+    def _view_of_first(self, row: SegmentRow) -> View | None:
+        """The view of a segment whose records all have the same, found out by its first record."""
+        with Segment(self._workspace.lake / row.path, checks=row.checks) as segment:
+            self.portions_of(row, segment.block(0))
+        return self._views.get((row.key.stream, row.key.layout, row.key.format))
 
     def blocks(self, row: SegmentRow) -> Iterator[tuple[View, SegmentBlock]]:
         """The events of a segment with the view under which they are looked at.

@@ -9,6 +9,7 @@ fewer than half of the days has no rhythm to break: for it, three times that lon
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -190,6 +191,11 @@ class _Finder:
         self._organisations = [each for each in known if question.organisation in (None, each.id)]
         self._names = {each.id: each.name if len(self._organisations) > 1 else "" for each in self._organisations}
 
+    @cached_property
+    def _streams(self) -> list[Presence]:
+        """Every stream of every organisation, and when it was there."""
+        return stored.streams_present(self._workspace, self._scope, self._question.organisation)
+
     def _is_asked(self, stream: str) -> bool:
         return self._question.streams is None or stream in self._question.streams
 
@@ -213,8 +219,7 @@ class _Finder:
 
     def organisations_without_events(self) -> Iterable[Hole]:
         """Organisations of which nothing ever came in."""
-        streams = stored.streams_present(self._workspace, self._scope, self._question.organisation)
-        there = {each.organisation for each in streams}
+        there = {each.organisation for each in self._streams}
         if not there:
             return
         for each in self._organisations:
@@ -225,7 +230,7 @@ class _Finder:
         """Streams that came late, paused, or have stopped."""
         if self._window is None:
             return
-        for presence in stored.streams_present(self._workspace, self._scope, self._question.organisation):
+        for presence in self._streams:
             if self._is_asked(presence.name):
                 yield from self._silent("stream", presence, is_late=True)
 

@@ -57,7 +57,7 @@ class Outlook:
         ``rules`` are the indexes of those of the chosen rules whose log source the view satisfies.
 
         Raises:
-            StorageError: the database cannot be read, or what it has is damaged.
+            StorageError: the database cannot be read.
         """
         key = (view, row.key.format, chosen)
         known = self._known.get(key)

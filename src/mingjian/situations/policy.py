@@ -88,7 +88,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: dict[Level, float]
     rule_hosts_few: int
     rule_rarity_min: float
-    routine_below: Level
+    routine_pause_s: int
+    goes_on_from: Level
     routine_days: int
     routine_window_days: int
     routine_factor: float

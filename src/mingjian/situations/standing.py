@@ -360,9 +360,30 @@ class Standing:
             self._moments, moments - policy.routine_window_days
         )
         special = (self._flags.all[rows] & (BAD | BEHAVIOUR)) != 0
-        special |= self._levels.all[rows] >= LEVELS.index(policy.routine_below)
-        points = np.where(~special & (before >= policy.routine_days), points * policy.routine_factor, points)
+        routine = ~special & (before >= policy.routine_days)
+        holds = (points >= policy.core) & ~routine
+        goes_on = self._levels.all[rows] >= LEVELS.index(policy.goes_on_from)
+        routine &= ~(goes_on & self._going_on(rows, holds))
+        points = np.where(routine, points * policy.routine_factor, points)
         return (points >= policy.core) & ~self._excluded.all[rows]
+
+    def _going_on(self, rows: Ints, holds: Mask) -> Mask:
+        """Whether detections (all of some rules about some parties) follow one of those that hold without a pause."""
+        times, pairs = self.times[rows], self._pairs.all[rows]
+        order = np.lexsort((self.ids[rows], times, pairs))
+        pause_us = self.policy.routine_pause_s * 1_000_000
+        begins = np.ones(len(rows), np.bool_)
+        if len(rows):
+            timed = times[order][:-1] != UNTIMED
+            apart_us = np.where(timed, times[order][1:] - np.where(timed, times[order][:-1], 0), pause_us + 1)
+            begins[1:] = (pairs[order][1:] != pairs[order][:-1]) | (apart_us > pause_us)
+        # How many of them held before in the same stretch.
+        held = np.cumsum(holds[order])
+        firsts = np.flatnonzero(begins)
+        before = np.repeat(held[firsts] - holds[order][firsts], np.diff(np.append(firsts, len(rows))))
+        found = np.zeros(len(rows), np.bool_)
+        found[order] = held > before
+        return found
 
     # --- some of it --------------------------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     """Where an event is: whose, when it came in, and how to find it again."""
 
     tenant: str
-    """Public id of the organisation."""
+    """Public id of the organisation; empty if nobody said whose it is."""
     time_us: int | None
     received_us: int
     pointer: str
@@ -346,7 +346,7 @@ def _framed(number: int, tree: Tree, where: Where, stream: str, product: str) ->
             "version": knowledge().version,
             "product": {"name": product},
             "profiles": profiles,
-            "tenant_uid": where.tenant,
+            **({"tenant_uid": where.tenant} if where.tenant else {}),
             "log_name": stream,
             "logged_time": where.received_us // 1000,
             "uid": where.pointer,

@@ -22,7 +22,6 @@ from mingjian.store.catalogue import within
 from mingjian.store.detections import StoredDetection, rows_as_detections
 from mingjian.store.narrowing import EVERY, Condition, Names, Part, clause, parts_of
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 PAGE_ROWS_MAX: Final = 1_000
@@ -61,8 +60,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     account: str = ""
     kind: str = ""
-    title: str = ""
-    """Some text in the title of the rule, in any case."""
     found_by: str = ""
     first_us: int | None = None
     until_us: int | None = None
@@ -245,75 +242,6 @@ def _as_groups(rows: Sequence[Any], by: GroupBy, is_cut: bool) -> Groups:
     return Groups(groups=listed, several=len(found), total=total, is_cut=is_cut)
 
 
-def counts_by_day(
-    workspace: Workspace,
-    scope: Scope,
-    first_day: int,
-    last_day: int,
-    *,
-    organisation: OrganisationId | None = None,
-) -> list[DayCount]:
-    """Count detections by day of the event and level, in the order of days."""
-    table = t.detections
-    day = _day_of(table.c.time_us).label("day")
-    wanted = Wanted(organisation=organisation, first_us=first_day * US_PER_DAY, until_us=(last_day + 1) * US_PER_DAY)
-    query = (
-        sa.select(day, table.c.level, sa.func.count())
-        .where(*_conditions(scope, wanted, with_levels=True))
-        .group_by(day, table.c.level)
-        .order_by(day)
-    )
-    with workspace.read() as connection:
-        return [DayCount(int(each), level, count) for each, level, count in connection.execute(query)]
-
-
-def counts_by_level(
-    workspace: Workspace, scope: Scope, *, organisation: OrganisationId | None = None, first_us: int | None = None
-) -> dict[Level, int]:
-    """Count detections by level; with ``first_us`` only those of events from then on."""
-    table = t.detections
-    wanted = Wanted(organisation=organisation, first_us=first_us)
-    query = sa.select(table.c.level, sa.func.count()).where(*_conditions(scope, wanted)).group_by(table.c.level)
-    with workspace.read() as connection:
-        found: dict[str, int] = {str(row[0]): int(row[1]) for row in connection.execute(query)}
-    return {level: found.get(level, 0) for level in reversed(LEVELS)}
-
-
-def counts_by_organisation(
-    workspace: Workspace, scope: Scope, first_day: int, last_day: int
-) -> list[tuple[OrganisationId, int, int]]:
-    """Count detections of medium level and above by organisation and day: organisation, day, count."""
-    table = t.detections
-    day = _day_of(table.c.time_us).label("day")
-    wanted = Wanted(
-        levels=LEVELS[LEVELS.index("medium") :], first_us=first_day * US_PER_DAY, until_us=(last_day + 1) * US_PER_DAY
-    )
-    query = (
-        sa.select(table.c.organisation_id, day, sa.func.count())
-        .where(*_conditions(scope, wanted, with_levels=True))
-        .group_by(table.c.organisation_id, day)
-    )
-    with workspace.read() as connection:
-        return [(OrganisationId(owner), int(each), count) for owner, each, count in connection.execute(query)]
-
-
-def noise(workspace: Workspace, scope: Scope, *, organisation: OrganisationId | None = None) -> dict[str, Noise]:
-    """How often each rule found something: rule id → counts."""
-    table = t.detections
-    query = (
-        sa.select(
-            table.c.rule_id, sa.func.count(), sa.func.count(sa.distinct(table.c.host)), sa.func.max(table.c.time_us)
-        )
-        .where(*_conditions(scope, Wanted(organisation=organisation)))
-        .group_by(table.c.rule_id)
-    )
-    with workspace.read() as connection:
-        return {
-            rule_id: Noise(rule_id=rule_id, count=count, hosts=hosts, last_us=last)
-            for rule_id, count, hosts, last in connection.execute(query)
-        }
-
-
 def last_detection(workspace: Workspace, scope: Scope) -> int:
     """A number that rises whenever something is found that the scope may see."""
     table = t.detections
@@ -339,9 +267,6 @@ def _conditions(scope: Scope, wanted: Wanted, *, with_levels: bool = False) -> l
         if value:
             text = t.storable(value)
             found.append(table.c[name].in_(sorted({text, text.lower(), text.upper()})))
-    if wanted.title:
-        escaped = t.storable(wanted.title).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        found.append(table.c.rule_title.ilike(f"%{escaped}%", escape="\\"))
     if wanted.first_us is not None:
         found.append(table.c.time_us >= wanted.first_us)
     if wanted.until_us is not None:
@@ -522,7 +447,3 @@ def _place(text: str) -> _Place | None:
 
 def _written(place: _Place) -> str:
     return f"{place.time_us if place.timed else 'x'}.{place.number}"
-
-
-def _day_of(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.cast(sa.func.floor(column * 1.0 / US_PER_DAY), sa.Integer)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from mingjian.store import tables as t
 from mingjian.store.catalogue import within
-from mingjian.store.presence import bits_of, days_of, unpacked
+from mingjian.store.presence import FIRST_DAY, LAST_DAY, days_of, unpacked
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
 
@@ -81,18 +81,19 @@ def streams_present(workspace: Workspace, scope: Scope, organisation: Organisati
     """For each stream of each organisation the days of which there are, or were, events. By name."""
     table = t.segments
     days = (
-        sa.select(table.c.organisation_id, t.streams.c.name.label("name"), table.c.day)
-        .join(t.streams, t.streams.c.id == table.c.stream_id)
+        sa.select(table.c.organisation_id, table.c.stream_id, table.c.day)
         .where(
             table.c.state.in_(("live", "expired", "lost")), table.c.day.is_not(None), *_of(scope, organisation, table)
         )
         .distinct()
     )
-    of_stream: dict[tuple[int, str], int] = defaultdict(int)
+    of_stream: dict[tuple[int, int], list[int]] = defaultdict(list)
     with workspace.read() as connection:
-        for owner, name, day in connection.execute(days):
-            of_stream[owner, name] |= bits_of([day])
-    found = [_presence(owner, name, days_of(bits)) for (owner, name), bits in of_stream.items() if bits]
+        names = {row.id: row.name for row in connection.execute(sa.select(t.streams.c.id, t.streams.c.name))}
+        for owner, stream, day in connection.execute(days).all():
+            if FIRST_DAY <= day <= LAST_DAY:
+                of_stream[owner, stream].append(day)
+    found = [_presence(owner, names[stream], sorted(each)) for (owner, stream), each in of_stream.items()]
     return sorted(found, key=_by_name)
 
 

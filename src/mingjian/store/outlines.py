@@ -6,7 +6,7 @@ be in them does not open them. What an outline is about may be more than what is
 no outline names has to be opened.
 
 Outlines are made in the background (``Outliner``), can be made again at any time, and lie in the state database, where
-each has a seal: one that was damaged is an error, not an answer.
+each has a seal: one that was damaged says nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import segment_rows, within
 from mingjian.store.grams import FILLED_MAX, SEPARATOR, Grams
 from mingjian.store.scope import Scope
-from mingjian.store.seals import verified, verify
+from mingjian.store.seals import verify
 from mingjian.store.workspace import Workspace
 
 SEGMENTS_MAX: Final = 64
@@ -43,6 +43,8 @@ SEGMENTS_MIN: Final = 8
 """So many segments wait for an outline …"""
 WAIT_US: Final = 3_600_000_000
 """… or for so long: those that come now are merged before long."""
+LOOK_US: Final = 60_000_000
+"""So often it is looked whether there is something to do: that reads the list of all segments."""
 JOINED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Texts are put together until they have so many bytes."""
 ASKED_AT_ONCE: Final = 500
@@ -97,8 +99,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 def outlines_of(workspace: Workspace, scope: Scope, stream: str, layout: str, format_: str) -> Iterator[Outline]:
     """Every outline of segments of one stream, in one layout and format.
 
-    Raises:
-        StorageError: one is damaged.
+    One that was damaged is left out: its segments have to be opened, and ``mingjian doctor`` says so.
     """
     table = t.outlines
     query = (
@@ -109,15 +110,18 @@ def outlines_of(workspace: Workspace, scope: Scope, stream: str, layout: str, fo
     )
     with workspace.read() as connection:
         for row in connection.execute(query):
-            verify(table, row)
-            yield _outline(row)
+            outline = _outline(row)
+            if outline is not None:
+                yield outline
 
 
-def _outline(row: sa.Row[Any]) -> Outline:
+def _outline(row: sa.Row[Any]) -> Outline | None:
+    """The outline of a row; None if it was damaged."""
     try:
+        verify(t.outlines, row)
         columns = msgspec.json.decode(row.columns, type=_Columns)
-    except msgspec.DecodeError as error:
-        raise StorageError("an outline of segments is damaged", hint="mingjian doctor says what to do") from error
+    except (StorageError, msgspec.DecodeError):
+        return None
     return Outline(
         segments=frozenset(_ids(row.segments).tolist()),
         names=columns.names,
@@ -260,6 +264,7 @@ class Outliner:
         self._scope = scope
         self._wait_us = wait_us
         self._waiting: list[_Waiting] = []
+        self._looked_at_us = -LOOK_US
         self._seen = (-1, -1)
         self._damaged: set[int] = set()
 
@@ -280,6 +285,9 @@ class Outliner:
         """What there is to do: most of it last."""
         table = t.segments
         now = self._workspace.clock_us()
+        if 0 <= now - self._looked_at_us < LOOK_US:
+            return []
+        self._looked_at_us = now
         with self._workspace.read() as connection:
             newest = connection.execute(sa.select(sa.func.max(table.c.id))).scalar_one() or 0
             seen = (newest, now // WAIT_US)
@@ -295,7 +303,10 @@ class Outliner:
                 .where(table.c.state == "live", within(self._scope, table.c.organisation_id))
                 .order_by(sa.func.coalesce(table.c.day, -(2**40)), table.c.id)
             ).all()
-            known = verified(t.outlines, connection.execute(sa.select(t.outlines).order_by(t.outlines.c.id)))
+            # Not what they say of texts, which is large. What is added to one is checked when that is done.
+            names = ("id", "organisation_id", "stream_id", "layout", "format", "segments", "rows")
+            chosen = sa.select(*(t.outlines.c[name] for name in names)).order_by(t.outlines.c.id)
+            known = connection.execute(chosen).all()
         outlined = {number: row.id for row in known for number in _ids(row.segments).tolist()}
         self._follow_merges({row.id for row in live} - outlined.keys(), outlined)
         self._forget({row.id for row in known} - {outlined[row.id] for row in live if row.id in outlined})
@@ -313,23 +324,28 @@ class Outliner:
     def _follow_merges(self, new: set[int], outlined: dict[int, int]) -> None:
         """Let what was merged from segments of one outline belong to that."""
         table = t.segments
-        parts: dict[int, set[int | None]] = defaultdict(set)
+        parts: dict[int, set[int]] = defaultdict(set)
         ids = sorted(new)
         for start in range(0, len(ids), ASKED_AT_ONCE):
             chosen = table.c.replaced_by.in_(ids[start : start + ASKED_AT_ONCE])
             with self._workspace.read() as connection:
                 for row in connection.execute(sa.select(table.c.id, table.c.replaced_by).where(chosen)):
-                    parts[row.replaced_by].add(outlined.get(row.id))
+                    parts[row.replaced_by].add(row.id)
         moved: dict[int, list[int]] = defaultdict(list)
-        for number, of in parts.items():
-            outline = next(iter(of)) if len(of) == 1 else None
+        for number, several in parts.items():
+            outline = outlined.get(next(iter(several)))
             if outline is not None:
                 moved[outline].append(number)
-                outlined[number] = outline
         with self._workspace.begin() as connection:
             for outline, numbers in moved.items():
-                row = connection.execute(sa.select(t.outlines).where(t.outlines.c.id == outline)).one()
-                segments = _packed({*_ids(row.segments).tolist(), *numbers})
+                query = sa.select(t.outlines).where(t.outlines.c.id == outline)
+                kept = _outline(connection.execute(query).one())
+                if kept is None:
+                    continue
+                has = kept.segments
+                followed = [number for number in numbers if parts[number] <= has]
+                outlined.update(dict.fromkeys(followed, outline))
+                segments = _packed(has.union(followed))
                 connection.execute(sa.update(t.outlines).where(t.outlines.c.id == outline).values(segments=segments))
 
     def _forget(self, outlines: set[int]) -> None:
@@ -383,7 +399,8 @@ class Outliner:
         table = t.outlines
         with self._workspace.read() as connection:
             query = sa.select(table).where(table.c.id == number)
-            return next(map(_outline, verified(table, connection.execute(query))), None)
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _outline(row)
 
 
 def _portions(rows: Sequence[sa.Row[Any]], last: sa.Row[Any] | None) -> Iterator[_Waiting]:

@@ -131,3 +131,14 @@ def test_placeholders_of_the_settings_file_are_used(place: Path, capsys: pytest.
     capsys.readouterr()
     assert run(["detect", "--rules", "rules", "log.json"]) is Exit.DONE
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_detections_come_as_findings_of_ocsf(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["detect", "--rules", "rules", "--format", "ocsf", "log.json"]) is Exit.DONE
+    findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["class_uid"], each["severity_id"], each["message"]) for each in findings] == [
+        (2004, 4, "=whoami"),
+        (2004, 2, "net"),
+    ]
+    assert findings[0]["finding_info"]["uid"] == "log.json:1:5f0c1e2a-8f6d-4a35-9d0a-2f5f3b7a9c11"
+    assert findings[0]["metadata"]["version"] == "1.9.0-dev"

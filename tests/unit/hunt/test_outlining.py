@@ -90,3 +90,18 @@ def test_segments_that_cannot_match_are_not_opened(
     assert len(after[0]) == matches
     # The first of a stream is opened in any case: it shows how its records are looked at.
     assert opens <= len(opened) <= opens + 1
+
+
+def test_of_a_large_segment_one_event_is_looked_at(
+    lake: Workspace, opened: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "LARGE_ROWS", 1)
+    scanned: list[object] = []
+    scan = history_module.History.blocks
+    monkeypatch.setattr(history_module.History, "blocks", lambda self, row: scanned.append(row) or scan(self, row))
+    outliner = Outliner(lake, OPERATOR)
+    while outliner.step():
+        pass
+    assert hunted(lake, "mimikatz")[0] == []
+    assert (len(opened), scanned) == (1, [])
+    assert len(hunted(lake, "whoami")[0]) == len(scanned) == DAYS // 3

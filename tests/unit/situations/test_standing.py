@@ -52,9 +52,18 @@ def test_the_first_days_of_a_rule_count_and_then_it_is_routine_until_it_has_paus
     assert core == [True] * 7 + [False] * 13 + [True]
 
 
-def test_what_is_critical_is_never_routine() -> None:
-    evidence, known = loaded([(day, "r", 4, "pc-1", []) for day in range(20)])
-    assert standing_of(evidence, known).core.all()
+def test_what_goes_on_without_a_pause_does_not_become_routine() -> None:
+    hours = [*range(0, 480, 6), *range(600, 630, 6)]
+    evidence, known = loaded([(hour / 24, "r", 3, "pc-1", []) for hour in hours])  # type: ignore[misc]  # parts of a day
+    assert standing_of(evidence, known).core.tolist() == [True] * 80 + [False] * 5
+    late = [hour for hour in hours if hour != 240]
+    evidence, known = loaded([(hour / 24, "r", 3, "pc-1", []) for hour in late])  # type: ignore[misc]  # parts of a day
+    assert standing_of(evidence, known).core.tolist() == [True] * 40 + [False] * 44
+
+
+def test_of_low_level_nothing_goes_on() -> None:
+    evidence, known = loaded([(0, "r", 1, "pc-1", [("hash", "a1")])] * 9)
+    assert not standing_of(evidence, known).core.any()
 
 
 def test_an_indicator_is_never_routine() -> None:

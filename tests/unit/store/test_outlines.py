@@ -1,22 +1,22 @@
 """Outlines: what they show, when they are made, and that they follow merges."""
 
+import sqlite3
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from lakes import OPERATOR, kept
-from mingjian.errors import StorageError
 from mingjian.model.values import Record
+from mingjian.settings import DATABASE_FILE
 from mingjian.store import outlines as outlines_module
-from mingjian.store import tables as t
 from mingjian.store.catalogue import Organisation, live_segments, organisation_named
 from mingjian.store.grams import hashes_asked
 from mingjian.store.merging import merge, plan_merges
 from mingjian.store.outlines import SEGMENTS_MIN, WAIT_US, Outline, Outliner, outlines_of
 from mingjian.store.scope import Scope
 from mingjian.store.upkeep import Retention, expire, set_aside, set_retention
-from mingjian.store.workspace import Workspace
+from mingjian.store.workspace import Workspace, create, open_workspace
 
 TODAY = 20_100
 
@@ -90,6 +90,30 @@ def test_a_merged_segment_stays_in_the_outline_of_its_parts(workspace: Workspace
     assert after.segments == before.segments | {new}
 
 
+def test_a_segment_merged_from_parts_of_several_outlines_gets_one_of_its_own(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlines_module, "SEGMENTS_MAX", 1)
+    for number in (1, 2):
+        kept(workspace, organisation, [{"a": f"part-{'xyz'[number]}"}], first=number)
+    assert len(outlined(workspace)) == 2
+    new = merge(workspace, OPERATOR, plan_merges(workspace, OPERATOR, today=TODAY)[0])
+    (only,) = outlined(workspace)
+    assert only.segments == {new}
+    assert only.grams.have(hashes_asked(["part-y", "part-z"])).all()
+
+
+def test_an_outliner_looks_no_more_often_than_it_should(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outliner = Outliner(workspace, OPERATOR, wait_us=0)
+    assert not outliner.step()
+    filled(workspace, organisation, [{"a": "whoami"}])
+    assert not outliner.step()
+    monkeypatch.setattr(outlines_module, "LOOK_US", 0)
+    assert outliner.step()
+
+
 def test_an_outline_of_nothing_that_is_left_is_forgotten(workspace: Workspace, organisation: Organisation) -> None:
     filled(workspace, organisation, [{"a": "whoami"}])
     assert outlined(workspace)
@@ -134,10 +158,13 @@ def test_a_scope_gets_the_outlines_that_it_may_read(workspace: Workspace, organi
     assert only.grams.have(hashes_asked(["secret"])).all()
 
 
-def test_a_damaged_outline_is_an_error_and_not_an_answer(workspace: Workspace, organisation: Organisation) -> None:
-    filled(workspace, organisation, [{"a": "whoami"}])
-    outlined(workspace)
-    with workspace.begin() as connection:
-        connection.execute(sa.update(t.outlines).values(columns=b"{"))
-    with pytest.raises(StorageError, match="outline"):
-        found(workspace)
+def test_a_damaged_outline_says_nothing(tmp_path: Path) -> None:
+    with create(tmp_path / "workspace") as workspace:
+        filled(workspace, organisation_named(workspace, OPERATOR, "Ours", make=True), [{"a": "whoami"}])
+        assert len(outlined(workspace)) == 1
+        path = workspace.folder / DATABASE_FILE
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE outlines SET grams = zeroblob(length(grams))")
+    connection.close()
+    with open_workspace(tmp_path / "workspace") as workspace:
+        assert found(workspace) == []

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -28,7 +29,9 @@ PARTS: Final = (lists, lookups, situations, suppressing, hunting, intelligence, 
 
 def add_to(app: FastAPI) -> None:
     """Add the API to an application."""
-    router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
+    # For the document alone: who asks is looked at by each operation, and may also be told from a cookie.
+    bearer = HTTPBearer(auto_error=False, description="A token of an account")
+    router = APIRouter(prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(bearer)])
     for part in PARTS:
         part.add_to(router)
     app.include_router(router)

@@ -58,16 +58,19 @@ Streams = Annotated[
     list[Annotated[str, Query(max_length=STREAM_CHARACTERS_MAX)]],
     Query(max_length=STREAMS_MAX, description="Names of streams; without one, all."),
 ]
+_COUNTED: Final = {ROWS_HEADER: {"description": "So many rows there are", "schema": {"type": "string"}}}
 _ROWS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The rows; the header mingjian-rows says how many there are",
         "content": {JSON_LINES: {"schema": {}}, arrowstream.MEDIA_TYPE: {"schema": {}}},
+        "headers": _COUNTED,
     }
 }
 _LINES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "One record in each line; the header mingjian-rows says how many there are",
         "content": {JSON_LINES: {"schema": {}}},
+        "headers": _COUNTED,
     }
 }
 

@@ -20,7 +20,7 @@ from mingjian.hunt.answer import days_in_words
 from mingjian.hunt.attack import load_attack, parent_of
 from mingjian.model.rules import LEVELS, Level
 from mingjian.situations.showing import line_of
-from mingjian.store.browsing import Wanted, browse, counts_by_day, counts_by_organisation
+from mingjian.store.browsing import Wanted, browse
 from mingjian.store.changes import NewRule, changes, new_rules, situations_created
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.situations import SituationFilter, situations
@@ -107,7 +107,7 @@ def days_of(visit: Visit, end: int) -> list[Day]:
     counted = visit.lately(
         "days",
         AGE_S,
-        lambda: counts_by_day(visit.workspace, scope, first, end, organisation=organisation),
+        lambda: visit.site.totals.by_day(scope, first, end, organisation=organisation),
         organisation,
         end,
     )
@@ -238,7 +238,7 @@ def multiples_of(visit: Visit, end: int) -> list[Bars]:
     scope = visit.scope
     first = end - DAYS + 1
     counted = visit.lately(
-        "organisations by day", AGE_S, lambda: counts_by_organisation(visit.workspace, scope, first, end), end
+        "organisations by day", AGE_S, lambda: visit.site.totals.by_organisation(scope, first, end), end
     )
     by_owner: dict[int, dict[int, int]] = defaultdict(dict)
     for owner, day, count in counted:

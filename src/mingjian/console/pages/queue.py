@@ -24,7 +24,7 @@ from mingjian.model.sources import ObservableKind
 from mingjian.model.times import parse_time_us
 from mingjian.situations.deciding import judge
 from mingjian.situations.guessing import guesses
-from mingjian.store.browsing import GroupBy, Wanted, browse, counted, counts_by_level, groups
+from mingjian.store.browsing import GroupBy, Wanted, browse, counted, groups
 from mingjian.store.decisions import DetectionVerdict, verdicts_on
 from mingjian.store.detections import StoredDetection, detection_by_id
 from mingjian.store.narrowing import Condition, Names, fits, names_of
@@ -250,7 +250,7 @@ def _lead(visit: Visit, rows: Rows) -> str:
     if not any(visit.asked(each.name) for each in FILTERS):
         scope, organisation = visit.scope, visit.organisation()
         counts = visit.lately(
-            "levels", 5.0, lambda: counts_by_level(visit.workspace, scope, organisation=organisation), organisation
+            "levels", 5.0, lambda: visit.site.totals.by_level(scope, organisation=organisation), organisation
         )
         return visit.texts("detections.lead-all", **{level: number(count) for level, count in counts.items()})
     key = "detections.lead-bound" if rows.total_is_bound else "detections.lead"

@@ -20,7 +20,7 @@ from mingjian.hunt.rulecheck import CheckedRule
 from mingjian.hunt.rulecheck import check as check_book
 from mingjian.model.rules import LEVELS, AnyRule, Correlation, Rule
 from mingjian.store.audit import acts
-from mingjian.store.browsing import Noise, Wanted, browse, noise
+from mingjian.store.browsing import Noise, Wanted, browse
 from mingjian.store.coverage import segments_run
 from mingjian.store.inflow import inflow
 from mingjian.store.rules import live_rules, live_versions, retire_rules, rule_versions
@@ -72,7 +72,7 @@ def noise_of(visit: Visit) -> Mapping[str, Noise]:
     """How often each rule found something."""
     scope, organisation = visit.scope, visit.organisation()
     return visit.remember(
-        "noise", NOISE_S, lambda: noise(visit.workspace, scope, organisation=organisation), organisation
+        "noise", NOISE_S, lambda: visit.site.totals.by_rule(scope, organisation=organisation), organisation
     )
 
 
