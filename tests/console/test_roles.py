@@ -15,7 +15,7 @@ PAGES = tuple((route.path, route.right) for route in all_routes() if route.metho
 """Every page that has an address of its own."""
 NO_PAGES = ("/records", "/suppressions/new", "/sign-in/code")
 """These need parameters, or a step before them."""
-OWN = ("/preferences", "/sign-out", "/account")
+OWN = ("/preferences", "/sign-out", "/account", "/views")
 """Forms that are about nobody but whoever looks."""
 WATCH = """
 window.told = [];

@@ -211,7 +211,7 @@ CENSUS = """
 })
 """
 TEMPLATES = Path(queue.__file__).parent.parent / "templates"
-NAME_OF_OURS = re.compile(r"[a-zA-Z_]+(-[a-z]+)*")
+NAME_OF_OURS = re.compile(r"[a-zA-Z_]+(-[a-z]+)*|[xy][12]")
 """Also those of SVG and of the charts; a payload brings colons, digits and quotes with it."""
 NEVER_NAMED = ("srcdoc", "background", "ping", "manifest", "formtarget")
 NEVER = ("script", "iframe", "object", "embed", "base", "meta", "link", "style", "video", "audio", "img", "math")

@@ -23,6 +23,8 @@ NAMES_MAX: Final = 20_000
 """So many rules, hosts and accounts each are known by name; of more, conditions are tried row by row."""
 PARTS_MAX: Final = 24
 """So many values are read by their index, each by itself; more are not."""
+NEWER_MAX: Final = 5_000
+"""If more detections came since, names are looked up anew."""
 LISTED_IDS_MAX: Final = 2_000
 """So many rules may stand in one condition by their ids."""
 
@@ -56,6 +58,8 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()
     is_whole: bool = True
     """There are no more than these."""
+    up_to: int = 0
+    """The number of the detection that was found last when they were looked up."""
 
 
 class Part(NamedTuple):
@@ -76,6 +80,7 @@ def names_of(workspace: Workspace) -> Names:
     """
     table = t.detections
     with workspace.read() as connection:
+        up_to = connection.execute(sa.select(sa.func.max(table.c.id))).scalar_one() or 0
         hosts = _distinct(connection, table.c.host)
         accounts = _distinct(connection, table.c.account)
         ids = _distinct(connection, table.c.rule_id)
@@ -85,6 +90,32 @@ def names_of(workspace: Workspace) -> Names:
         hosts=tuple(filter(None, hosts)),
         accounts=tuple(filter(None, accounts)),
         is_whole=max(len(hosts), len(accounts), len(ids)) < NAMES_MAX,
+        up_to=up_to,
+    )
+
+
+def with_newer(workspace: Workspace, names: Names) -> Names:
+    """The names, and those of the detections that were found since they were looked up."""
+    table = t.detections
+    query = (
+        sa.select(table.c.rule_id, table.c.rule_title, table.c.details, table.c.host, table.c.account)
+        .where(table.c.id > names.up_to)
+        .limit(NEWER_MAX + 1)
+    )
+    with workspace.read() as connection:
+        rows = connection.execute(query).all()
+    if not rows:
+        return names
+    if len(rows) > NEWER_MAX:
+        return names_of(workspace)
+    rules = {each.id: each for each in names.rules}
+    for row in rows:
+        rules[row.rule_id] = Rule(row.rule_id, row.rule_title, tuple(json.loads(row.details).get("attack", ())))
+    return msgspec.structs.replace(
+        names,
+        rules=tuple(rules.values()),
+        hosts=tuple({*names.hosts, *(row.host for row in rows if row.host)}),
+        accounts=tuple({*names.accounts, *(row.account for row in rows if row.account)}),
     )
 
 

@@ -10,12 +10,21 @@ from lakes import OPERATOR
 from mingjian.model.rules import LEVELS
 from mingjian.situations.deciding import judge
 from mingjian.situations.regrouping import regroup
-from mingjian.store import browsing
+from mingjian.store import browsing, narrowing
 from mingjian.store.browsing import Order, Wanted, browse, counted, groups
 from mingjian.store.casecounts import groups_of_situations
 from mingjian.store.catalogue import organisation_named
 from mingjian.store.detections import StoredDetection
-from mingjian.store.narrowing import FIELDS, SITUATION_FIELDS, Condition, Names, fits, names_of, of_technique
+from mingjian.store.narrowing import (
+    FIELDS,
+    SITUATION_FIELDS,
+    Condition,
+    Names,
+    fits,
+    names_of,
+    of_technique,
+    with_newer,
+)
 from mingjian.store.scope import Scope
 from mingjian.store.situations import SituationFilter, count_situations
 from mingjian.store.workspace import Workspace
@@ -132,6 +141,25 @@ def test_names_are_those_of_the_rows(workspace: Workspace) -> None:
     assert set(names.accounts) == {each.account for each in every if each.account}
     assert {each.id for each in names.rules} == {each.rule_id for each in every}
     assert names.is_whole
+
+
+def test_names_of_what_was_found_since_are_known_at_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = names_of(workspace)
+    assert with_newer(workspace, names) == names
+    ours = organisation_named(workspace, OPERATOR, "ours")
+    put(workspace, ours, [Seen(minute=1, rule="Late", host="late-1", account="zoe", attack=["T1190"])], first=9_000)
+    for bound in (5_000, 0):
+        monkeypatch.setattr(narrowing, "NEWER_MAX", bound)
+        found = with_newer(workspace, names)
+        assert "late-1" in found.hosts
+        assert "zoe" in found.accounts
+        for condition in (
+            Condition(field="host", values=("late-*",)),
+            Condition(field="title", values=("of late",), how="like"),
+            Condition(field="technique", values=("T1190",)),
+        ):
+            wanted = Wanted(conditions=(condition,), names=found)
+            assert len(browse(workspace, OPERATOR, wanted).rows) == 1
 
 
 def test_somebody_of_one_organisation_finds_and_counts_only_its_own(workspace: Workspace) -> None:

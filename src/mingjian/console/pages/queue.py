@@ -27,7 +27,7 @@ from mingjian.situations.guessing import guesses
 from mingjian.store.browsing import GroupBy, Wanted, browse, counted, groups
 from mingjian.store.decisions import DetectionVerdict, verdicts_on
 from mingjian.store.detections import StoredDetection, detection_by_id
-from mingjian.store.narrowing import Condition, Names, fits, names_of
+from mingjian.store.narrowing import Condition, Names, fits, names_of, with_newer
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.situations import Resolution, SituationState, situations_of_detections
 
@@ -35,7 +35,7 @@ COUNTED_MAX: Final = 5_000
 """So many are counted for the sentence above the list; of more it says “more than”."""
 GROUPED_MAX: Final = 10_000
 """So many of those found last are looked at for groups, unless somebody wants all counted."""
-NAMES_AGE_S: Final = 10.0
+NAMES_AGE_S: Final = 60.0
 WHOLE_AGE_S: Final = 60.0
 JUDGED_MAX: Final = 2_000
 """So many detections are judged at once."""
@@ -103,7 +103,9 @@ _BY_NAME: Final = frozenset({"word", "title", "rule", "host", "account", "techni
 
 def _names(visit: Visit) -> Names:
     """What detections are of; of all organisations, so that everybody shares it."""
-    return visit.site.memory.recall(("names of detections",), NAMES_AGE_S, lambda: names_of(visit.workspace))
+    workspace = visit.workspace
+    known = visit.site.memory.recall_lately(("names of detections",), NAMES_AGE_S, lambda: names_of(workspace))
+    return with_newer(workspace, known)
 
 
 def _stored_condition(visit: Visit, condition: Condition) -> Condition:
