@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final, NamedTuple
 
 import uvicorn
@@ -25,7 +25,7 @@ from mingjian.console.app import create_app, warm_up
 from mingjian.console.gate import AccountGate
 from mingjian.console.site import Site
 from mingjian.data import DATA_FOLDER
-from mingjian.errors import ConfigError, MingjianError
+from mingjian.errors import ConfigError, MingjianError, StorageError
 from mingjian.hunt.arrival import Loaded, Reload, watch_live
 from mingjian.hunt.companions import companion, upkeep
 from mingjian.hunt.errands import Errands, in_turn
@@ -244,7 +244,14 @@ def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, 
         limit_concurrency=CONNECTIONS_MAX,
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+
+    def warm() -> None:
+        warm_up()
+        # Of a million detections it takes seconds the first time.
+        with suppress(StorageError):
+            site.totals.by_level(Scope.of_operator())
+
+    threading.Thread(target=warm, name="warm-up", daemon=True).start()
     _log.info("console starts", extra=with_fields(process=os.getpid()))
     uvicorn.Server(config).run(sockets=[taken])
     _log.info("console ends", extra=with_fields(process=os.getpid()))

@@ -378,9 +378,10 @@ class Standing:
             apart_us = np.where(timed, times[order][1:] - np.where(timed, times[order][:-1], 0), pause_us + 1)
             begins[1:] = (pairs[order][1:] != pairs[order][:-1]) | (apart_us > pause_us)
         # How many of them held before in the same stretch.
-        held = np.cumsum(holds[order])
+        held = np.cumsum(holds[order], dtype=np.int64)
         firsts = np.flatnonzero(begins)
-        before = np.repeat(held[firsts] - holds[order][firsts], np.diff(np.append(firsts, len(rows))))
+        ahead: Ints = held[firsts] - holds[order][firsts]
+        before = np.repeat(ahead, np.diff(np.append(firsts, len(rows))))
         found = np.zeros(len(rows), np.bool_)
         found[order] = held > before
         return found

@@ -6,8 +6,9 @@ import pytest
 
 from ingesting import SOURCES, ingest, lines, some
 from lakes import OPERATOR
+from mingjian.hunt.holes import Hole, HoleKind
 from mingjian.situations import outlook as module
-from mingjian.situations.outlook import Outlook, outlook
+from mingjian.situations.outlook import About, Outlook, outlook
 from mingjian.store.catalogue import organisation_named
 from mingjian.store.workspace import Workspace, create
 
@@ -68,3 +69,23 @@ def test_one_organisation_has_its_own(workspace: Workspace, tmp_path: Path) -> N
     other = organisation_named(workspace, OPERATOR, "other").id
     found = outlook(workspace, OPERATOR, "file", SOURCES, other, cache_folder=tmp_path / "cache")
     assert (found.hosts_all, found.window) == (0, None)
+
+
+def test_what_concerns_the_entity_comes_first() -> None:
+    def hole(kind: HoleKind, what: str, organisation: str) -> Hole:
+        return Hole(kind=kind, what=what, organisation=organisation, first_day=20_000, last_day=20_001)
+
+    ranked = [
+        hole("never", "ja4", ""),
+        hole("host", "pc-1.one.example", "one"),
+        hole("stream", "a/b", "one"),
+        hole("host", "pc-2", "one"),
+        hole("stream", "a/c", "one"),
+        hole("stream", "a/b", "two"),
+        hole("host", "pc-1", "two"),
+    ]
+    mixed = Outlook(None, tuple(sorted(ranked, key=lambda each: each.what)), 9)
+    answer = mixed.answer(1, About({"pc-1"}, {"a/b"}, {"one"}))
+    assert {each.what for each in answer.holes[:2]} == {"ja4", "pc-1.one.example"}
+    assert answer.holes[2] == ranked[2]
+    assert {each.organisation for each in answer.holes[5:]} == {"two"}
