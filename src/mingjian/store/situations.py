@@ -9,6 +9,7 @@ import base64
 import binascii
 import fcntl
 import json
+from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
@@ -203,6 +204,7 @@ def write_grouping(
         for each in written:
             if each.seed_id in known:
                 _change(connection, organisation, known[each.seed_id], each, now)
+        gone = _followed(connection, known, written, gone)
         ids = _ids(connection, organisation, [each.seed_id for each in written] + list(gone.values()))
         ids |= {seed: each.id for seed, each in known.items()}
         _clear(connection, [known[seed].id for seed in gone])
@@ -212,6 +214,31 @@ def write_grouping(
             values = {"is_live": 0, "merged_into": target, "changed_us": now, "fingerprint": b""}
             connection.execute(sa.update(table).where(table.c.id == known[seed].id).values(values))
         set_grouped_state(connection, organisation, state)
+
+
+def _followed(
+    connection: sa.Connection, known: Mapping[int, Before], written: Sequence[Written], gone: Mapping[int, int | None]
+) -> Mapping[int, int | None]:
+    """Of situations whose seed is hidden now: where most of what they held has gone.
+
+    Without that, what people wrote about one could not be reached any more when its first detection is judged.
+    """
+    lost = {known[seed].id: seed for seed, into in gone.items() if into is None}
+    if not lost or not written:
+        return gone
+    now_in = {detection: each.seed_id for each in written for detection, is_core in each.members if is_core}
+    members = s.situation_members
+    heirs: dict[int, Counter[int]] = {}
+    ids = sorted(lost)
+    for start in range(0, len(ids), PORTION):
+        query = sa.select(members.c.situation_id, members.c.detection_id).where(
+            members.c.situation_id.in_(ids[start : start + PORTION]), members.c.is_core == 1
+        )
+        for situation, detection in connection.execute(query):
+            if detection in now_in:
+                heirs.setdefault(lost[situation], Counter())[now_in[detection]] += 1
+    best = {seed: min(counts, key=lambda heir: (-counts[heir], heir)) for seed, counts in heirs.items()}
+    return {**gone, **best}
 
 
 def _new_values(organisation: OrganisationId, each: Written, now: int) -> dict[str, object]:

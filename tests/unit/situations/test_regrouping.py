@@ -12,6 +12,7 @@ from mingjian.situations.regrouping import Regrouper, is_grouped, regroup
 from mingjian.store import tables as t
 from mingjian.store.catalogue import Organisation, organisation_named
 from mingjian.store.evidence import hide
+from mingjian.store.situations import situation_by_id, situations_of_detections
 from mingjian.store.workspace import Workspace, create
 from situated import Seen, kept, public_ids, put
 
@@ -70,6 +71,20 @@ def test_what_went_or_was_decided_meanwhile_counts(workspace: Workspace, what: s
     regrouper.regroup(OPERATOR, owner.id)
     assert is_grouped(workspace, owner.id)
     assert set(kept(workspace, owner)) == {frozenset({0}), frozenset({2, 3})}
+
+
+def test_a_situation_whose_first_detection_was_judged_leads_to_where_the_others_are(workspace: Workspace) -> None:
+    owner = ours(workspace)
+    regrouper = Regrouper(workspace)
+    numbers = put(workspace, owner, [Seen(minute, host="pc-1") for minute in (0, 30, 60)], first=0)
+    regrouper.regroup(OPERATOR, owner.id)
+    ((_, before),) = situations_of_detections(workspace, OPERATOR, numbers[:1]).items()
+    with workspace.begin() as connection:
+        hide(connection, {7: [numbers[0]]})
+    regrouper.regroup(OPERATOR, owner.id)
+    ((_, after),) = situations_of_detections(workspace, OPERATOR, numbers[1:2]).items()
+    assert situation_by_id(workspace, OPERATOR, before[0]).public_id == after[0]
+    assert after != before
 
 
 def test_what_was_forgotten_is_read_again(workspace: Workspace) -> None:
