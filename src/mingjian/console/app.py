@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -181,7 +180,8 @@ def _metrics(site: Site) -> Callable[[Request], Awaitable[Response]]:
             counts.append(("seconds_since_last_events", (site.workspace.clock_us() - last) / 1_000_000))
         waiting = jobs(site.workspace, scope, states=["waiting", "running"])
         counts.append(("jobs_pending", len(waiting)))
-        counts.append(("uptime_seconds", time.monotonic() - site.started_s))
+        # With several processes, this says whose counts these are.
+        counts.append(("start_time_seconds", site.started_at_s))
         return PlainTextResponse(guard.exposition(counts), media_type="text/plain; version=0.0.4")
 
     async def endpoint(request: Request) -> Response:

@@ -159,7 +159,7 @@ def term(name: str, value: str) -> str:
     """Write a term that means one value of a field.
 
     >>> term("host", "pc-1"), term("title", "two words"), term("account", 'a"b')
-    ('host:pc-1', 'title:"two words"', 'account:"a*b"')
+    ('host:pc-1', 'title:"two words"', 'account:a*b')
     """
     clean = value.replace('"', "*")
     is_plain = clean and not any(each.isspace() or each in ',"' for each in clean)

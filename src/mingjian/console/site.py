@@ -127,7 +127,7 @@ class Site:
         self.counters = Counters()
         self.totals = Totals(workspace)
         self.pace = Pace(settings)
-        self.started_s = time.monotonic()
+        self.started_at_s = time.time()
 
     @property
     def cache_folder(self) -> Path:
