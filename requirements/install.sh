@@ -65,8 +65,8 @@ take_lock() {
 
 install() {
     case $1 in
-        runtime) say "first start or new version: installing into $venv (about 205 MB to download, 790 MB on disk, once)" ;;
-        dev) say "installing the tools for checking into $venv (about 285 MB to download, 1.1 GB on disk, once)" ;;
+        runtime) say "first start or new version: installing into $venv (about 245 MB to download, 890 MB on disk, once)" ;;
+        dev) say "installing the tools for checking into $venv (about 330 MB to download, 1.2 GB on disk, once)" ;;
     esac
     if [ -e "$unfinished" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
         make_environment
