@@ -114,7 +114,7 @@ def test_what_is_found_is_what_a_full_scan_finds(paths: list[Path], tmp_path: Pa
     wanted = indicators(paths)
     assert len(wanted) > 40
     right = expected(paths, wanted)
-    assert sum(right.values()) > 200
+    assert sum(right.values()) > 150
     with create(tmp_path / "workspace") as workspace:
         organisation = organisation_named(workspace, OPERATOR, "Ours", make=True)
         keep_files(workspace, organisation, paths, Router(load_sources()))

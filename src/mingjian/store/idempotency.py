@@ -26,6 +26,10 @@ UNDER_WAY_S: Final = 600
 """A request that has no answer after so long was cut off."""
 
 
+_UNDER_WAY: Final = "the first request with this idempotency key is still under way"
+_LATER: Final = "ask again later"
+
+
 class Answered(NamedTuple):
     """An answer: status and body."""
 
@@ -48,7 +52,12 @@ def answer_once(workspace: Workspace, scope: Scope, key: str, request: str, act:
         row = connection.execute(sa.select(table).where(table.c.digest == digest)).one_or_none()
         if row is None:
             values = {"digest": digest, "request": said, "status": 0, "body": b"", "created_us": now}
-            connection.execute(insert_unless_there(connection, table), [values])
+            mine = insert_unless_there(connection, table).values(values).returning(table.c.digest)
+            if connection.execute(mine).one_or_none() is None:
+                # Another process was between our two looks.
+                raise StateError(
+                    "the first request with this idempotency key is still under way", hint="ask again later"
+                )
     if row is not None:
         if row.request != said:
             raise StateError("this idempotency key was used for another request", hint="take a new key")
@@ -56,7 +65,7 @@ def answer_once(workspace: Workspace, scope: Scope, key: str, request: str, act:
             hint = "look whether it took effect, and take a new key if it did not"
             raise StateError("the first request with this idempotency key was cut off", hint=hint)
         if not row.status:
-            raise StateError("the first request with this idempotency key is still under way", hint="ask again later")
+            raise StateError(_UNDER_WAY, hint=_LATER)
         return Answered(row.status, row.body)
     try:
         answered = act()
