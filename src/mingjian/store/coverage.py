@@ -242,7 +242,7 @@ def _inherit_versions(connection: sa.Connection, old_ids: Sequence[int], new_id:
 
 def _found(connection: sa.Connection, segment_id: int, version_ids: Collection[int]) -> int:
     """How many detections of some rule versions there are about events of a segment."""
-    found, part, segment = t.detections, t.segment_inputs, t.segments
+    found, part, segment, day = t.detections, t.segment_inputs, t.segments, t.segment_days
     query = (
         sa.select(found.c.rule_version_id, sa.func.count())
         .join(part, sa.and_(part.c.input_id == found.c.input_id, part.c.segment_id == segment_id))
@@ -250,7 +250,10 @@ def _found(connection: sa.Connection, segment_id: int, version_ids: Collection[i
         .where(
             found.c.record.between(part.c.first_record, part.c.last_record),
             found.c.stream_id == segment.c.stream_id,
-            found.c.day.is_not_distinct_from(segment.c.day),
+            sa.or_(
+                sa.exists().where(day.c.segment_id == segment.c.id, day.c.day == found.c.day),
+                sa.and_(found.c.day.is_(None), segment.c.month.is_(None)),
+            ),
         )
         .group_by(found.c.rule_version_id)
     )

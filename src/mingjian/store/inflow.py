@@ -51,7 +51,6 @@ def inflow(workspace: Workspace, scope: Scope, organisation: OrganisationId | No
             sa.func.sum(table.c.rows),
             sa.func.sum(table.c.bytes),
             sa.func.count(),
-            sa.func.count(sa.distinct(table.c.day)),
             sa.func.min(table.c.first_us),
             sa.func.max(table.c.last_us),
             sa.func.max(table.c.committed_us),
@@ -61,7 +60,15 @@ def inflow(workspace: Workspace, scope: Scope, organisation: OrganisationId | No
         .group_by(table.c.organisation_id, t.streams.c.name)
         .order_by(t.streams.c.name, table.c.organisation_id)
     )
+    days = (
+        sa.select(table.c.organisation_id, t.streams.c.name, sa.func.count(sa.distinct(t.segment_days.c.day)))
+        .join(t.streams, t.streams.c.id == table.c.stream_id)
+        .join(t.segment_days, t.segment_days.c.segment_id == table.c.id)
+        .where(table.c.state == "live", *_of(scope, organisation, table))
+        .group_by(table.c.organisation_id, t.streams.c.name)
+    )
     with workspace.read() as connection:
+        on_days = {(owner, name): count for owner, name, count in connection.execute(days)}
         return [
             Inflow(
                 organisation=OrganisationId(owner),
@@ -69,12 +76,12 @@ def inflow(workspace: Workspace, scope: Scope, organisation: OrganisationId | No
                 events=int(rows),
                 bytes=int(size),
                 segments=segments,
-                days=days,
+                days=on_days.get((owner, name), 0),
                 first_us=first,
                 last_us=last,
                 received_us=received,
             )
-            for owner, name, rows, size, segments, days, first, last, received in connection.execute(query)
+            for owner, name, rows, size, segments, first, last, received in connection.execute(query)
         ]
 
 

@@ -237,8 +237,9 @@ def retentions(workspace: Workspace, scope: Scope) -> list[Retention]:
 def expire(workspace: Workspace, scope: Scope, *, today: int) -> list[SegmentRow]:
     """Let segments go that are older than they are to be kept; give those that went.
 
-    The age of events without a time is counted from when they came in. Their sightings stay. The files go with the
-    next ``clean``.
+    A segment goes when its last event is old enough: one of several days of a month (``segments.cut``) keeps the older
+    ones for so much longer. The age of events without a time is counted from when they came in. Their sightings stay.
+    The files go with the next ``clean``.
 
     Raises:
         StateError: another process writes in the workspace.
@@ -250,7 +251,7 @@ def expire(workspace: Workspace, scope: Scope, *, today: int) -> list[SegmentRow
             if not scope.may_write(row.key.organisation):
                 continue
             kept = next((each for each in said if each.fits(row.key.organisation, row.key.stream)), None)
-            day = row.committed_us // US_PER_DAY if row.key.day is None else row.key.day
+            day = row.committed_us // US_PER_DAY if row.last_day is None else row.last_day
             if kept is not None and day < today - kept.days:
                 gone.append(row)
         if gone:

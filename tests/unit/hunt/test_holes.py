@@ -226,7 +226,7 @@ def test_what_retention_removed(workspace: Workspace, organisation: Organisation
 
 def test_a_segment_that_cannot_be_read(workspace: Workspace, organisation: Organisation, tmp_path: Path) -> None:
     plant(workspace, organisation, PROCESS, every_day())
-    row = next(row for row in live_segments(workspace, OPERATOR) if row.key.day == 20_160)
+    row = next(row for row in live_segments(workspace, OPERATOR) if row.first_day == 20_160)
     (workspace.lake / row.path).write_bytes(b"broken")
     english, chinese = said(workspace, tmp_path)
     assert english.endswith("except: 3 events in 1 damaged segments (windows/sysmon/1 13 March 2025).")
