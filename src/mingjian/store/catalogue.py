@@ -154,7 +154,7 @@ class QuarantinedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def organisation_named(workspace: Workspace, scope: Scope, name: str, *, make: bool = False) -> Organisation:
-    """Look an organisation up by its name in any case; with ``make``, make it if it is not there.
+    """Look an organisation up by its name in any case; with ``make``, make it if it is not there, and log that.
 
     Raises:
         NotFound: there is none (that the scope may see).
@@ -168,19 +168,28 @@ def organisation_named(workspace: Workspace, scope: Scope, name: str, *, make: b
     if found is None and make:
         if scope.writes is not EVERYONE:
             raise NotPermitted(f"{scope.actor} may not make an organisation")
-        values = {
-            "public_id": new_id(),
-            "name": name,
-            "name_key": name.casefold(),
-            "created_us": workspace.clock_us(),
-        }
-        with workspace.begin() as connection:
-            connection.execute(insert_unless_there(connection, t.organisations), [values])
+        _make_organisation(workspace, scope, name)
         found = _organisation_by_key(workspace, name.casefold())
     if found is None:
         raise NotFound(f"there is no organisation {shown(name)}")
     scope.check_read(found.id)
     return found
+
+
+def _make_organisation(workspace: Workspace, scope: Scope, name: str) -> None:
+    """Make an organisation, unless somebody else has meanwhile."""
+    from mingjian.store.audit import act  # the audit log stands on the catalogue
+
+    table = t.organisations
+    values = {"public_id": new_id(), "name": name, "name_key": name.casefold(), "created_us": workspace.clock_us()}
+    with workspace.begin() as connection:
+        connection.execute(insert_unless_there(connection, table), [values])
+        made = sa.select(table.c.id).where(table.c.public_id == values["public_id"])
+        number = connection.execute(made).scalar_one_or_none()
+        if number is not None:
+            after = {"name": t.storable(name)}
+            owner = OrganisationId(number)
+            act(workspace, connection, scope, "organisation.made", about=after["name"], organisation=owner, after=after)
 
 
 def _organisation_by_key(workspace: Workspace, key: str) -> Organisation | None:
