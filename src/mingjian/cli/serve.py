@@ -62,11 +62,7 @@ def serve(
                 terminal.say(f"sign in once with {link.reveal()}")
                 sys.stdout.flush()
 
-        summary = service.serve(workspace, settings, book, taken, order, ready=ready, say=_say)
+        summary = service.serve(workspace, settings, book, taken, order, ready=ready, say=terminal.note_trouble)
     if summary is not None:
         terminal.note(f"ended; {summary.events} events were taken in")
     return Exit.DONE
-
-
-def _say(text: str) -> None:
-    terminal.note(f"{text}; it is tried again until it works" if text else "it works again")
