@@ -50,7 +50,6 @@ BACKLOG: Final = 512
 KEEP_ALIVE_S: Final = 15
 CONNECTIONS_MAX: Final = 1_000
 """Of one process; more are answered with 503."""
-WORKERS_MAX: Final = 64
 PUBLISH_S: Final = 60.0
 """So often the newest checkpoint of the audit log is kept outside of the database."""
 
