@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from mingjian.hunt.attack import load_attack
 from mingjian.hunt.texts import Texts, read_texts
+from mingjian.hunt.vocabulary import level_in
 from mingjian.settings import Language
 from mingjian.situations.policy import policy
 from mingjian.situations.summary import (
@@ -82,7 +83,7 @@ def why(summary: Summary, language: Language, first_us: int | None = None, last_
         parts.append(t("why.lasted", lasted=_lasted(last_us - first_us, t)))
     if summary.rules:
         worst = summary.rules[0]
-        parts.append(t("why.worst", level=t(f"level.{worst.level}"), title=worst.title))
+        parts.append(t("why.worst", level=level_in(worst.level, language), title=worst.title))
     if summary.indicator:
         parts.append(t("why.indicator", indicator=summary.indicator))
     if summary.tie:
@@ -117,7 +118,7 @@ def terms(summary: Summary, language: Language) -> list[TermLine]:
     hosts = t.counted("count.hosts", summary.hosts_count)
     accounts = t.counted("count.accounts", summary.accounts_count)
     says = {
-        "severity": t("term.severity.says", level=t(f"level.{worst}"))
+        "severity": t("term.severity.says", level=level_in(worst, language))
         + (t("term.severity.tactics", n=tactics) if tactics > 1 else ""),
         "confidence": t("term.confidence.says", rules=_rules(summary, t))
         + (t("term.confidence.indicator") if summary.indicator else ""),
