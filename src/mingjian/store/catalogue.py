@@ -700,18 +700,28 @@ def quarantined(
     if until_us is not None:
         query = query.where(table.c.received_us < until_us)
     with workspace.read() as connection:
-        return [
-            QuarantinedRow(
-                id=row.id,
-                organisation=OrganisationId(row.organisation_id),
-                input_id=row.input_id,
-                received_us=row.received_us,
-                item=Quarantined(
-                    file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
-                ),
-            )
-            for row in seals.verified(table, connection.execute(query))
-        ]
+        return quarantined_rows(connection, query)
+
+
+def quarantined_rows(connection: sa.Connection, query: sa.Select[Any]) -> list[QuarantinedRow]:
+    """What a question about ``tables.quarantine`` finds. For the store's own use. Raises: StorageError."""
+    return [
+        QuarantinedRow(
+            id=row.id,
+            organisation=OrganisationId(row.organisation_id),
+            input_id=row.input_id,
+            received_us=row.received_us,
+            item=quarantined_item(row),
+        )
+        for row in seals.verified(t.quarantine, connection.execute(query))
+    ]
+
+
+def quarantined_item(row: sa.Row[Any]) -> Quarantined:
+    """What a row of ``tables.quarantine`` or ``quarantine_retries`` holds. For the store's own use."""
+    return Quarantined(
+        file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
+    )
 
 
 # --- pieces of SQL for the other modules of the store --------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -30,16 +30,6 @@ class Uncovered(msgspec.Struct, frozen=True, kw_only=True):
     version_ids: frozenset[int]
     segments: tuple[SegmentRow, ...]
     """Newest day first."""
-
-
-class Covered(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of what is live a rule set, or an indicator set, has been run over."""
-
-    segments: int
-    """Live ones."""
-    covered: int
-    first_run_us: int | None
-    last_run_us: int | None
 
 
 def ran_rules(segment_ids: Iterable[int], rule_set_id: int, results: Mapping[int, int], run_us: int) -> Extra:
@@ -122,17 +112,6 @@ def uncovered_by_indicators(
     return [row for row in rows if row.id not in covered]
 
 
-def covered_by_rules(workspace: Workspace, scope: Scope, version_id: int) -> Covered:
-    """How much of what is live one rule version has been run over, and when."""
-    table = t.rule_coverage
-    query = (
-        sa.select(table.c.segment_id, table.c.run_us)
-        .join(t.rule_set_members, t.rule_set_members.c.rule_set_id == table.c.rule_set_id)
-        .where(t.rule_set_members.c.rule_version_id == version_id)
-    )
-    return _covered(workspace, scope, query)
-
-
 def segments_run(workspace: Workspace, scope: Scope) -> tuple[dict[int, int], int]:
     """For each rule version over how many live segments it was run; and how many there are."""
     live = {row.id for row in live_segments(workspace, scope)}
@@ -149,28 +128,6 @@ def segments_run(workspace: Workspace, scope: Scope) -> tuple[dict[int, int], in
         for version in set[int]().union(*(members[each] for each in sets)):
             runs[version] += count
     return dict(runs), len(live)
-
-
-def covered_by_indicators(workspace: Workspace, scope: Scope, indicator_set_id: int) -> Covered:
-    """How much of what is live an indicator set has been run over, and when."""
-    table = t.indicator_coverage
-    query = sa.select(table.c.segment_id, table.c.run_us).where(table.c.indicator_set_id == indicator_set_id)
-    return _covered(workspace, scope, query)
-
-
-def _covered(workspace: Workspace, scope: Scope, query: sa.Select[Any, Any]) -> Covered:
-    live = {row.id for row in live_segments(workspace, scope)}
-    runs: dict[int, int] = {}
-    with workspace.read() as connection:
-        for row in connection.execute(query):
-            if row.segment_id in live:
-                runs[row.segment_id] = row.run_us
-    return Covered(
-        segments=len(live),
-        covered=len(runs),
-        first_run_us=min(runs.values(), default=None),
-        last_run_us=max(runs.values(), default=None),
-    )
 
 
 def still_live(workspace: Workspace, segment_ids: Collection[int]) -> set[int]:

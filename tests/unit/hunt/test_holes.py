@@ -290,6 +290,9 @@ def presence(days: int, *gaps: tuple[int, int]) -> Presence:
 
 def test_steps_are_usual_if_they_are_many() -> None:
     assert usual_step(presence(95, (5, 5), (30, 40))) == 1
+    three = ((5, 6), (12, 13), (19, 20))
+    assert [usual_step(presence(days, *three)) for days in (20, 31, 32)] == [3, 3, 1]
+    assert usual_step(presence(20, *three[:2])) == 1
     assert usual_step(presence(20, (5, 6), (12, 13), (19, 20), (60, 80))) == 3
     assert silences(presence(20, (5, 6), (12, 13), (19, 20), (60, 80)), Window(0, 100)) == [(60, 80)]
     assert silences(presence(20, (5, 6), (12, 13), (19, 20), (60, 80)), Window(0, 103)) == [(60, 80)]

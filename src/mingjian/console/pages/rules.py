@@ -12,7 +12,7 @@ from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, a
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import number
 from mingjian.console.site import Visit
-from mingjian.data import DATA_FOLDER
+from mingjian.data import STARTER_RULES
 from mingjian.detect.correlation import plan_all
 from mingjian.errors import NotFound
 from mingjian.hunt.rulebook import Rulebook, load_rulebook
@@ -58,7 +58,7 @@ def live(visit: Visit) -> Live:
         found = live_rules(visit.workspace, scope)
         rules, correlations, is_starter = found.rules, found.correlations, not len(found)
         if is_starter:
-            book = load_rulebook([DATA_FOLDER / "rules"], cache_folder=visit.site.cache_folder)
+            book = load_rulebook([STARTER_RULES], cache_folder=visit.site.cache_folder)
             rules, correlations = book.rules, book.correlations
         files = tuple(dict.fromkeys(rule.file for rule in (*rules, *correlations)))
         whole = Rulebook(rules=rules, correlations=correlations, files=files)
