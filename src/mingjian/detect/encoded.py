@@ -104,16 +104,21 @@ class EncodedEngine:
         plan = self._plan(view, rules)
         return [path for field in plan.woken_by if field != KEYWORDS for path in view.paths(field)]
 
-    def match(self, view: View, block: EncodedBlock, rules: frozenset[int] | None = None) -> list[tuple[int, int]]:
-        """Find all matches: (index of the rule, row), ordered by rule, then row. ``rules``: only these."""
+    def match(
+        self, view: View, block: EncodedBlock, rules: frozenset[int] | None = None, *, has_keywords: bool = True
+    ) -> list[tuple[int, int]]:
+        """Find all matches: (index of the rule, row), ordered by rule, then row. ``rules``: only these.
+
+        ``has_keywords``: whether a keyword of these rules may be there. If not, none is searched for.
+        """
         plan = self._plan(view, rules)
         if not plan.rules or not len(block):
             return []
-        look = _Look(self.engine, view, block, plan.needles)
+        look = _Look(self.engine, view, block, plan.needles, has_keywords=has_keywords)
         block.prepare(path for path in self.first_paths(view, rules) if block.is_there(path))
         woken = set(plan.always)
         for field, rules_by_atom in plan.woken_by.items():
-            if field != KEYWORDS and not look.is_there(field):
+            if not (has_keywords if field == KEYWORDS else look.is_there(field)):
                 continue
             present = look.column(field).present
             for atom in present.keys() & rules_by_atom.keys():
@@ -318,8 +323,11 @@ class _Everything:
 class _Look:
     """One block on its way through the rules."""
 
-    def __init__(self, engine: Engine, view: View, block: EncodedBlock, needles: Sequence[str] | None) -> None:
+    def __init__(
+        self, engine: Engine, view: View, block: EncodedBlock, needles: Sequence[str] | None, *, has_keywords: bool
+    ) -> None:
         self._needles = needles
+        self._has_keywords = has_keywords
         self._engine = engine
         self._view = view
         self._block = block
@@ -340,7 +348,8 @@ class _Look:
 
     def _read(self, field: str) -> _Column | _Everything:
         if field == KEYWORDS:
-            return _Everything(self._engine.matcher(field), self._block.everything(self._needles))
+            searched = self._block.everything(self._needles) if self._has_keywords else ()
+            return _Everything(self._engine.matcher(field), searched)
         codes, values = self._coalesced(field)
         return _Column(self._engine.matcher(field) if self._engine.asks(field) else None, codes, values)
 

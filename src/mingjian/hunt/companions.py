@@ -16,10 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-
 from mingjian.errors import LimitExceeded, StateError, StorageError
 from mingjian.hunt.behaviourruns import is_due, run_behaviours
+from mingjian.hunt.pool import give_memory_back
 from mingjian.hunt.retro import Retro, Stopped
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import jobs
@@ -42,13 +41,16 @@ MERGE_AFTER_S: Final = 10.0
 MERGE_AT_ONCE: Final = 1_000
 """… unless so many files are there: what an ingest has just begun to write would be merged twice."""
 TRIM_S: Final = 5.0
-"""Memory that work has left is given back this often at most."""
+"""Memory that work has left is given back this often at most: merging takes hundreds of megabytes now and then."""
 FAILED_S: Final = 60.0
 """After something failed it is left alone for so long."""
 BEHAVIOURS_AFTER_S: Final = 120.0
 """Behaviours are looked for once a process has lived so long: they need all of history, not what comes in just now."""
 CANCELLED_S: Final = 1.0
 """So often it is looked whether somebody has cancelled what is running over history."""
+GARBAGE_THRESHOLD: Final = 10_000
+"""Such a process lives for long: cycles that questions and connections leave are looked for more often than where a
+command begins."""
 END_S: Final = 30.0
 """A process that was told to end is given so much time."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -67,6 +69,7 @@ def companion(name: str, work: Callable[[], None]) -> Generator[Callable[[], Non
     parent = os.getpid()
 
     def live() -> None:
+        gc.set_threshold(GARBAGE_THRESHOLD)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if os.getppid() == parent:
@@ -139,21 +142,10 @@ def upkeep(
                     _log.warning("upkeep has to wait", extra=with_fields(error=str(error)))
             has_worked |= was_busy
             if has_worked and time.monotonic() >= trim_at_s:
-                _give_memory_back()
+                give_memory_back()
                 trim_at_s, has_worked = time.monotonic() + TRIM_S, False
             if not was_busy:
                 _sleep(IDLE_S, lambda: ended)
-
-
-def _give_memory_back() -> None:
-    """Let the system have what a chore has left: merging takes hundreds of megabytes now and then, and nothing between.
-
-    By itself the allocator keeps most of it, for pieces that are still used lie in between.
-    """
-    pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mingjian.hunt.arrival import Watch
 from mingjian.hunt.gathering import Gatherer, Home
 from mingjian.hunt.parts import Begin, Data, End, Flush, Message, Share, Unit
 from mingjian.hunt.patience import Say
+from mingjian.hunt.pool import give_memory_back
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.router import Router
 from mingjian.store.scope import OrganisationId
+
+REST_S: Final = 10.0
+"""Memory that work has left is given back this often at most, …"""
+REST_BYTES: Final = 64 * 1024 * 1024
+"""… and not if more than so much came in since: then it is needed again at once."""
 
 
 class Plan(NamedTuple):
@@ -28,13 +35,24 @@ class Plan(NamedTuple):
 class Foreman:
     """Follows the orders of one ingest."""
 
-    def __init__(self, plan: Plan, *, reserve: Callable[[], int], deliver: Callable[[Share], None], say: Say) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        reserve: Callable[[], int],
+        deliver: Callable[[Share], None],
+        say: Say,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``reserve`` numbers a new segment, ``deliver`` takes what a flush gave, ``say`` hears of trouble."""
         self._plan = plan
         self._router = Router(plan.sources)
         self._reserve = reserve
         self._deliver = deliver
         self._say = say
+        self._clock_s = clock_s
+        self._rest_at_s = clock_s() + REST_S
+        self._taken_bytes = 0
         self._gatherers: dict[OrganisationId, Gatherer] = {}
 
     def work(self, messages: Iterator[Message]) -> None:
@@ -66,6 +84,7 @@ class Foreman:
         for message in messages:
             match message:
                 case Data(data):
+                    self._taken_bytes += len(data)
                     yield data
                 case End():
                     return
@@ -76,3 +95,12 @@ class Foreman:
 
     def _flush(self, epoch: int) -> None:
         self._deliver(Share(epoch, [gatherer.flush() for gatherer in self._gatherers.values()]))
+        self._rest()
+
+    def _rest(self) -> None:
+        """Give memory back now and then: an ingest that goes on for months must not keep what its worst moment took."""
+        now_s = self._clock_s()
+        if now_s >= self._rest_at_s:
+            if self._taken_bytes <= REST_BYTES:
+                give_memory_back()
+            self._rest_at_s, self._taken_bytes = now_s + REST_S, 0

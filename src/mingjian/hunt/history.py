@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from mingjian.detect.compiled import KEYWORDS
 from mingjian.detect.correlation import Match
 from mingjian.detect.encoded import EncodedEngine, EvidenceFinder
 from mingjian.detect.engine import Engine, Reading
@@ -120,6 +121,7 @@ class History:
         self._explain = explain
         self._views: dict[tuple[str, str, str], View] = {}
         self._files: dict[int, str] = {}
+        self._searches: dict[frozenset[int] | None, Sequence[int]] = {}
         self._feedable: dict[tuple[str, frozenset[int] | None], bool] = {}
 
     def estimate(self, rows: Sequence[SegmentRow], rules: frozenset[int] | None = None) -> Estimate:
@@ -155,15 +157,18 @@ class History:
         if not self.can_feed(row, rules):
             return findings
         prospect = self._prospect(row, rules)
-        if prospect is not Prospect.OPEN:
+        if prospect in (Prospect.NO_TEXT, Prospect.NO_FIELD):
             findings.rows = row.rows if prospect is Prospect.NO_TEXT else 0
             return findings
         for view, block in self.blocks(row):
-            self._look(findings, view, block, rules)
+            self._look(findings, view, block, rules, has_keywords=prospect is not Prospect.NO_KEYWORD)
         return findings
 
     def _prospect(self, row: SegmentRow, rules: frozenset[int] | None) -> Prospect:
         """What can be found in a segment, as far as that is known without opening it."""
+        searching = self._searching(rules)
+        if searching:
+            return self._outlook.prospect(row, None, searching, rules)
         view = self._views.get((row.key.stream, row.key.layout, row.key.format))
         if view is None and row.rows >= LARGE_ROWS:
             view = self._view_of_first(row)
@@ -173,6 +178,19 @@ class History:
         if not applicable:
             return Prospect.NO_FIELD
         return self._outlook.prospect(row, view, applicable, rules)
+
+    def _searching(self, rules: frozenset[int] | None) -> Sequence[int]:
+        """The rules, if all of them ask for keywords alone, of whatever there is: a view says nothing about these."""
+        known = self._searches.get(rules)
+        if known is None:
+            chosen = range(len(self._engine.rules)) if rules is None else sorted(rules)
+            compiled = self._engine.compiled
+            is_search = all(
+                self._engine.rules[index].logsource == LogSource() and set(compiled.facts[index].fields) <= {KEYWORDS}
+                for index in chosen
+            )
+            known = self._searches[rules] = tuple(chosen) if is_search else ()
+        return known
 
     def _view_of_first(self, row: SegmentRow) -> View | None:
         """The view of a segment whose records all have the same, found out by its first record."""
@@ -210,11 +228,13 @@ class History:
                 return [Portion(whole, None)]
         return self._router.route(block)
 
-    def _look(self, findings: Findings, view: View, block: SegmentBlock, rules: frozenset[int] | None) -> None:
+    def _look(
+        self, findings: Findings, view: View, block: SegmentBlock, rules: frozenset[int] | None, *, has_keywords: bool
+    ) -> None:
         if not self._encoded.applicable(view, rules) or not self._encoded.can_match(view, block.is_there, rules):
             return
         findings.rows += len(block)
-        matches = self._encoded.match(view, block, rules)
+        matches = self._encoded.match(view, block, rules, has_keywords=has_keywords)
         if matches:
             events = self._events(view, block, matches)
             for index, place in matches:

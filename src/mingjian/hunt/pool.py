@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 import msgspec
+import pyarrow as pa
 
 from mingjian.errors import StateError
 from mingjian.hunt.scan import Findings, Finished, Scanner
@@ -71,6 +72,19 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for parameter, kept_bytes in _KEPT_BYTES.items():
             mallopt(parameter, kept_bytes)
+
+
+def give_memory_back() -> None:
+    """Let the system have what work has left behind; without this the allocators keep nearly all of it.
+
+    Cycles first, which nobody has looked for while there was work; then what the allocators hold that is free, also
+    where something that is used lies in between.
+    """
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _run_here(tasks: Sequence[Task], scanner: Scanner) -> Iterator[_Answer]:

@@ -18,6 +18,7 @@ from mingjian.hunt.arrival import Watch
 from mingjian.hunt.identifying import verdict_on
 from mingjian.hunt.ingest import Ingest, Open
 from mingjian.hunt.parts import Drain, Message, Pause
+from mingjian.hunt.pool import give_memory_back
 from mingjian.sources import files, journalfiles
 from mingjian.sources.contents import Tracker, how_to_cut
 from mingjian.sources.follow import POLL_S_MAX, POLL_S_MIN, Follower, Grown, Opened, Start
@@ -34,6 +35,8 @@ CORRELATE_SHARE: Final = 0.05
 """… and not more often than takes this share of the time."""
 RENEW_S: Final = 5.0
 """So often it is looked whether rules or indicators have changed."""
+REST_S: Final = 60.0
+"""So often the process that hands out gives back the memory that it does not use."""
 JOURNAL_KEPT_S: Final = 48 * 3600
 """A journal that is committed to its end is removed after so long: until then it knows requests that are resent."""
 _CONTAINER_HEAD_BYTES: Final = 512
@@ -79,6 +82,7 @@ class Tail:
         self._journals: dict[str, Open] = {}
         self._correlate_at_s = clock_s() + CORRELATE_S
         self._renew_at_s = clock_s() + RENEW_S
+        self._rest_at_s = clock_s() + REST_S
 
     def messages(self) -> Iterator[Message]:
         """Hand out whatever is new, until it is to stop."""
@@ -125,6 +129,9 @@ class Tail:
             self._ingest.correlate()
             took_s = self._clock_s() - began_s
             self._correlate_at_s = self._clock_s() + max(CORRELATE_S, took_s / CORRELATE_SHARE)
+        if now_s >= self._rest_at_s:
+            give_memory_back()
+            self._rest_at_s = self._clock_s() + REST_S
 
     # --- files
 

@@ -95,20 +95,20 @@ def envelopes(view: View, block: Block) -> Envelopes:
 
 
 class Observer:
-    """Numbers the observables that it meets. For one run of looks; ``forget`` begins the next one."""
+    """Numbers the observables that it meets, from 0. For one run of looks.
+
+    What it holds goes the moment it goes: nothing in it points back. It can be hundreds of megabytes, and the next
+    search for cycles may be far.
+    """
 
     def __init__(self) -> None:
-        self.kinds: list[ObservableKind] = []
+        self._numbering = _Numbering()
+        self.kinds = self._numbering.kinds
         """Of each observable, by its number."""
-        self.values: list[str] = []
+        self.values = self._numbering.values
         self.roles: list[str] = []
-        self._numbers: dict[tuple[ObservableKind, str], int] = {}
         self._role_numbers: dict[str, int] = {}
-        self._answers: dict[tuple[ObservableKind, str | None], _Answers] = {}
-
-    def forget(self) -> None:
-        """Number anew from 0."""
-        self.__init__()
+        self._memories: dict[tuple[ObservableKind, str | None], _Memory] = {}
 
     def observed(self, view: View, block: Block) -> Observed:
         """Find the observables in every record, each (kind, value, role) once per record."""
@@ -135,7 +135,7 @@ class Observer:
         """The same, but of records that have too many only those that come first."""
         kept = ~np.isin(found.rows, crowded)
         first = [
-            (row, self._number(kind, value), self._role(role))
+            (row, self._numbering.number(kind, value), self._role(role))
             for row in crowded.tolist()
             for kind, value, role in observables(view, block.record(row))
         ]
@@ -149,15 +149,15 @@ class Observer:
         )
 
     def _of_field(self, columns: _Fields, asked: Observation) -> Observed:
-        answers = self._answers.get((asked.kind, asked.split))
-        if answers is None:
-            answers = self._answers[asked.kind, asked.split] = _Answers(self, asked.kind, asked.split)
-        answers.forget_if_full()
+        memory = self._memories.get((asked.kind, asked.split))
+        if memory is None or len(memory) > REMEMBERED_MAX:
+            answers = _Answers(self._numbering, asked.kind, asked.split) if memory is None else memory.answers
+            memory = self._memories[asked.kind, asked.split] = _Memory(answers)
         column = columns.texts(asked.field)
-        found = np.array(answers.of_column(column.values), np.int64)
+        found = np.array(memory.of_column(column.values), np.int64)
         found = found if column.codes is None else found[column.codes]
         rows = np.flatnonzero(found)
-        numbers, rows = answers.spread(found[rows], rows)
+        numbers, rows = memory.answers.spread(found[rows], rows)
         return Observed(rows, numbers, np.full(len(rows), self._role(asked.role), np.int64))
 
     def _role(self, role: str) -> int:
@@ -167,11 +167,17 @@ class Observer:
             self.roles.append(role)
         return number
 
-    def numbers_of(self, kind: ObservableKind, values: Sequence[str]) -> tuple[int, ...]:
-        """The numbers of some observables, given to them if they have none."""
-        return tuple(self._number(kind, value) for value in values)
 
-    def _number(self, kind: ObservableKind, value: str) -> int:
+class _Numbering:
+    """Observables and their numbers."""
+
+    def __init__(self) -> None:
+        self.kinds: list[ObservableKind] = []
+        self.values: list[str] = []
+        self._numbers: dict[tuple[ObservableKind, str], int] = {}
+
+    def number(self, kind: ObservableKind, value: str) -> int:
+        """The number of an observable, given to it if it has none."""
         number = self._numbers.get((kind, value))
         if number is None:
             number = self._numbers[kind, value] = len(self.values)
@@ -181,48 +187,34 @@ class Observer:
 
 
 class _Answers:
-    """What texts hold, for one kind of observable and one way to split: each text is looked at once.
+    """What texts hold, for one kind of observable and one way to split.
 
     An answer is a number of this object; 0 is “nothing”.
     """
 
-    def __init__(self, observer: Observer, kind: ObservableKind, split: str | None) -> None:
-        self._observer = observer
+    def __init__(self, numbering: _Numbering, kind: ObservableKind, split: str | None) -> None:
+        self._numbering = numbering
         self._kind: ObservableKind = kind
         self._split = split
-        self._known = _Memory(self)
         self._tuples: dict[tuple[int, ...], int] = {(): 0}
         self._flat: list[int] = []
         self._starts: list[int] = [0, 0]
 
-    def forget_if_full(self) -> None:
-        """Empty the memory once it holds very much. The answers stay."""
-        if len(self._known) > REMEMBERED_MAX:
-            self._known = _Memory(self)
-
-    def of_column(self, column: Column) -> list[int]:
-        """The answer for every value."""
-        types: set[type] = set(map(type, column))
-        if types <= _TEXTS:
-            return list(map(self._known.__getitem__, column))
-        return [self._of_value(value) for value in column]
-
-    def _of_value(self, value: Value | Missing) -> int:
-        if value is MISSING:
+    def of_text(self, text: str) -> int:
+        """The answer for one text."""
+        if text.strip() in NOTHING:
             return 0
-        answers = [self._known[text] for text in leaves_of(value)]
+        values = canonicals(self._kind, text, self._split)
+        return self._answer(tuple(self._numbering.number(self._kind, value) for value in values))
+
+    def of_several(self, answers: Sequence[int]) -> int:
+        """The answer for several texts together, from those for each."""
         if len(answers) < 2:
             return answers[0] if answers else 0
         return self._answer(tuple(dict.fromkeys(number for answer in answers for number in self._parts(answer))))
 
     def _parts(self, answer: int) -> list[int]:
         return self._flat[self._starts[answer] : self._starts[answer + 1]]
-
-    def of_text(self, text: str) -> int:
-        """The answer for a text that is not remembered."""
-        if text.strip() in NOTHING:
-            return 0
-        return self._answer(self._observer.numbers_of(self._kind, canonicals(self._kind, text, self._split)))
 
     def _answer(self, numbers: tuple[int, ...]) -> int:
         answer = self._tuples.get(numbers)
@@ -245,11 +237,22 @@ class _Answers:
 
 
 class _Memory(dict[object, int]):
-    """Texts and their answers."""
+    """Texts and their answers: each text is looked at once."""
 
     def __init__(self, answers: _Answers) -> None:
         super().__init__({None: 0, MISSING: 0, EMPTY: 0})
+        self.answers = answers
         self._of_text = answers.of_text
+
+    def of_column(self, column: Column) -> list[int]:
+        """The answer for every value."""
+        types: set[type] = set(map(type, column))
+        if types <= _TEXTS:
+            return list(map(self.__getitem__, column))
+        return [self._of_value(value) for value in column]
+
+    def _of_value(self, value: Value | Missing) -> int:
+        return 0 if value is MISSING else self.answers.of_several([self[text] for text in leaves_of(value)])
 
     def __missing__(self, text: str) -> int:
         answer = self._of_text(text)

@@ -75,13 +75,14 @@ def hashes_asked(pieces: Iterable[str]) -> Hashes:
     >>> len(hashes_asked(["WhoAmI"])), len(hashes_asked(["abc", "é"])), len(hashes_asked(["密码"]))
     (3, 0, 3)
     """
-    parts = ["".join(character if _has_one_spelling(character) else "\n" for character in piece) for piece in pieces]
+    parts = [piece if piece.isascii() else "".join(map(_if_spelled_one_way, piece)) for piece in pieces]
     return np.unique(hashes_of(SEPARATOR.join(part.encode() for part in parts)))
 
 
-def _has_one_spelling(character: str) -> bool:
+def _if_spelled_one_way(character: str) -> str:
     # Of ASCII, or Chinese, Japanese, Korean: these have no case.
-    return character.isascii() or "\u2e80" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7a3"
+    is_so = character.isascii() or "\u2e80" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7a3"
+    return character if is_so else "\n"
 
 
 class Grams:

@@ -1,5 +1,6 @@
 """The index as its users see it: scopes, days, snapshots, crowded hashes, odd requests."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def added(folder: DiskFolder, organisation: int, values: list[str], days: list[i
     file = write_delta(folder, observed, organisation)
     assert file is not None
     return file.name
+
+
+def test_an_index_leaves_nothing_that_only_a_search_for_cycles_finds(folder: DiskFolder) -> None:
+    name = added(folder, 1, ["evil.example"], [0, 1])
+    feed = Feed(pa.array(["domain"]), pa.array(["evil.example"]))
+
+    def ask() -> None:
+        index = SightingsIndex.open(folder, [name])
+        assert len(index.lookup("domain", "evil.example")) == 2
+        assert len(index.match(feed)) == 1
+        index.close()
+
+    ask()  # what is made once for the whole program, as decoders are, is made here
+    gc.collect()
+    ask()
+    assert gc.collect() == 0
 
 
 def test_nobody_sees_what_other_organisations_saw(folder: DiskFolder) -> None:

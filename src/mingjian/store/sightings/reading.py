@@ -79,6 +79,26 @@ def _remembered(memory: dict[_K, _T], size_max: int, key: _K, make: Callable[[],
     return found
 
 
+class _Bytes:
+    """The bytes of an index file. Its end is read at once, for it is asked for in any case."""
+
+    def __init__(self, file: Reading, where: str) -> None:
+        self._file = file
+        self._where = where
+        self._tail_offset = max(0, file.size_bytes - layout.TAIL_BYTES)
+        self.tail = file.read_at(self._tail_offset, file.size_bytes - self._tail_offset)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Some bytes. Raises: StorageError (they are not there)."""
+        inside = offset - self._tail_offset
+        if inside >= 0:
+            data = self.tail[inside : inside + size]
+            if len(data) < size:
+                raise damaged("it is too short", self._where)
+            return data
+        return self._file.read_at(offset, size)
+
+
 class _Pages:
     """A section of an index file."""
 
@@ -175,12 +195,12 @@ class IndexReader:
         self._blocks_max = READ_ONCE_MAX if is_read_once else BLOCKS_KEPT_MAX
         pages_max = READ_ONCE_MAX if is_read_once else PAGES_KEPT_MAX
         self._file: Reading = folder.read(name)
-        self._tail_offset = max(0, self._file.size_bytes - layout.TAIL_BYTES)
-        self._tail = self._file.read_at(self._tail_offset, self._file.size_bytes - self._tail_offset)
+        # By itself, so that nothing points back at the reader: then all that it holds goes the moment it goes.
+        self._bytes = _Bytes(self._file, name)
         self.footer, self._footer_data = self._opened()
         footer = self.footer
         self._buckets, self._value_blocks, self._row_blocks, self._days, self._starts, self._ids = (
-            _Pages(self._read, section, name, pages_max)
+            _Pages(self._bytes.read, section, name, pages_max)
             for section in (
                 footer.buckets,
                 footer.value_blocks,
@@ -195,7 +215,7 @@ class IndexReader:
         self._kept_rows: dict[tuple[int, bool], RowBlock] = {}
 
     def _opened(self) -> tuple[Footer, bytes]:
-        tail, trailer = self._tail, layout.TRAILER
+        tail, trailer = self._bytes.tail, layout.TRAILER
         if len(tail) < trailer.size:
             raise damaged("it is too short", self.name)
         size, checksum, magic = trailer.unpack_from(tail, len(tail) - trailer.size)
@@ -220,13 +240,7 @@ class IndexReader:
         return footer, data
 
     def _read(self, offset: int, size: int) -> bytes:
-        inside = offset - self._tail_offset
-        if inside >= 0:
-            data = self._tail[inside : inside + size]
-            if len(data) < size:
-                raise damaged("it is too short", self.name)
-            return data
-        return self._file.read_at(offset, size)
+        return self._bytes.read(offset, size)
 
     def close(self) -> None:
         """Give the file back."""
