@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from mingjian.store import tables as t
-from mingjian.store.catalogue import Extra, SegmentRow, insert_for, live_segments
+from mingjian.store.catalogue import Extra, SegmentRow, insert_for, live_segments, within
 from mingjian.store.rules import set_of_versions
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
@@ -114,20 +114,28 @@ def uncovered_by_indicators(
 
 def segments_run(workspace: Workspace, scope: Scope) -> tuple[dict[int, int], int]:
     """For each rule version over how many live segments it was run; and how many there are."""
-    live = {row.id for row in live_segments(workspace, scope)}
-    sets_of: dict[int, list[int]] = defaultdict(list)
-    table = t.rule_coverage
+    segments, table = t.segments, t.rule_coverage
+    is_live = (segments.c.state == "live", within(scope, segments.c.organisation_id))
+    # The database counts which sets go together: there are many segments, and few such combinations.
+    number = sa.cast(table.c.rule_set_id, sa.Text)
+    of_each = (
+        sa.select(sa.func.aggregate_strings(number, ",").label("sets"))
+        .select_from(segments.join(table, table.c.segment_id == segments.c.id))
+        .where(*is_live)
+        .group_by(table.c.segment_id)
+        .subquery()
+    )
+    alike: Counter[frozenset[int]] = Counter()
     with workspace.read() as connection:
-        for segment, number in connection.execute(sa.select(table.c.segment_id, table.c.rule_set_id)):
-            if segment in live:
-                sets_of[segment].append(number)
-        alike = Counter(frozenset(sets) for sets in sets_of.values())
+        live = connection.execute(sa.select(sa.func.count()).select_from(segments).where(*is_live)).scalar_one()
+        for sets, several in connection.execute(sa.select(of_each.c.sets, sa.func.count()).group_by(of_each.c.sets)):
+            alike[frozenset(map(int, sets.split(",")))] += several
         members = _members(connection, {each for sets in alike for each in sets})
     runs: Counter[int] = Counter()
     for sets, count in alike.items():
         for version in set[int]().union(*(members[each] for each in sets)):
             runs[version] += count
-    return dict(runs), len(live)
+    return dict(runs), live
 
 
 def still_live(workspace: Workspace, segment_ids: Collection[int]) -> set[int]:

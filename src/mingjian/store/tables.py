@@ -154,6 +154,7 @@ segments = sa.Table(
     _number("committed_us"),
     _number("ended_us", nullable=True),
     sa.Index(None, "state", "organisation_id", "stream_id", "month"),
+    sa.Index(None, "organisation_id", "committed_us"),
 )
 """``id`` is given out by ``catalogue.reserve_segments``; ``path`` is relative to the lake.
 ``checks``: see ``verified``. ``ended_us``: when it stopped being live; the row stays when the file is gone. ``lost``:

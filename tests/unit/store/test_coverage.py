@@ -8,7 +8,7 @@ from lakes import OPERATOR, kept
 from mingjian.model.rules import LogSource, Rule, Text
 from mingjian.store import coverage
 from mingjian.store import tables as t
-from mingjian.store.catalogue import Extra, Organisation, live_segments, stream_ids
+from mingjian.store.catalogue import Extra, Organisation, live_segments, organisation_named, stream_ids
 from mingjian.store.merging import Merge, merge
 from mingjian.store.rules import keep_rules, set_of
 from mingjian.store.scope import Scope
@@ -210,3 +210,19 @@ def test_segments_of_others_are_not_named(workspace: Workspace, organisation: Or
     kept(workspace, organisation, RECORDS)
     stranger = Scope.of_member("ann", [])
     assert coverage.uncovered_by_rules(workspace, stranger, versions(workspace, "a")) == []
+
+
+def test_over_how_many_segments_each_version_was_run_counts_each_segment_once(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    first, second, third = (kept(workspace, organisation, RECORDS, day=day).id for day in (10, 11, 12))
+    a, b, c = versions(workspace, "a", "b", "c")
+    ran(workspace, [first, second], [a], {})
+    ran(workspace, [first], [a, b], {})
+    other = organisation_named(workspace, OPERATOR, "another", make=True)
+    theirs = kept(workspace, other, RECORDS).id
+    ran(workspace, [third, theirs], [b], {})
+    assert coverage.segments_run(workspace, OPERATOR) == ({a: 2, b: 3}, 4)
+    assert coverage.segments_run(workspace, Scope.of_member("m", [organisation.id])) == ({a: 2, b: 2}, 3)
+    assert coverage.segments_run(workspace, Scope.of_member("m", [other.id])) == ({b: 1}, 1)
+    assert c not in coverage.segments_run(workspace, OPERATOR)[0]
