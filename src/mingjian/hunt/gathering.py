@@ -40,11 +40,12 @@ from mingjian.store.catalogue import HostDay
 from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
 from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
-from mingjian.store.segments import US_PER_DAY, FinishedSegment, Rows, SegmentBuilder, SegmentKey, cut
+from mingjian.store.segments import DAY_ROWS_MIN, US_PER_DAY, FinishedSegment, Rows, SegmentBuilder, SegmentKey, cut
 from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.tables import storable
+from mingjian.store.upkeep import Retention, shares_days
 from mingjian.store.writing import Together, write_finished
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Home(NamedTuple):
     organisation: OrganisationId
     owner: str
     """The public id of the organisation."""
+    retentions: Sequence[Retention] = ()
 
 
 class Observations:
@@ -299,7 +301,8 @@ class Gatherer:
         """Write records into segments by their time; give the number of the segment of each."""
         home = self._home
         segments = np.empty(len(times), np.int64)
-        for month, rows in cut(times, untimed):
+        is_shared = shares_days(home.retentions, home.organisation, finished.key.stream)
+        for month, rows in cut(times, untimed, day_rows_min=DAY_ROWS_MIN if is_shared else 1):
             number = self._reserve()
             part = finished.of_rows(rows, month)
             written = insist(

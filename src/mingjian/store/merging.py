@@ -19,6 +19,7 @@ from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import SegmentRow, add_segments, reserve_segments, segment_rows, within
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import DAY_ROWS_MIN, SegmentBuilder, SegmentKey, last_day_of
+from mingjian.store.upkeep import retentions, shares_days
 from mingjian.store.workspace import Workspace
 from mingjian.store.writing import MERGED_COMPRESSION_LEVEL, write_segment
 
@@ -50,11 +51,15 @@ def plan_merges(
     (``today`` is days since 1970), whatever fits together is. Days that are over and have few events become segments of
     several days of their month in the same way.
     """
+    said = retentions(workspace, scope)
     by_key: dict[SegmentKey, list[SegmentRow]] = defaultdict(list)
     for row in _with_others(workspace, scope, organisation):
         by_key[row.key].append(row)
     merges = [
-        merge for key, rows in by_key.items() for span in _spans(key, rows, today) for merge in _merges_within(span)
+        merge
+        for key, rows in by_key.items()
+        for span in _spans(key, rows, today, shares_days(said, key.organisation, key.stream))
+        for merge in _merges_within(span)
     ]
     return sorted(merges, key=lambda merge: -len(merge.parts))
 
@@ -68,7 +73,7 @@ class _Span(NamedTuple):
     rows_max: int
 
 
-def _spans(key: SegmentKey, rows: Sequence[SegmentRow], today: int) -> Iterator[_Span]:
+def _spans(key: SegmentKey, rows: Sequence[SegmentRow], today: int, is_shared: bool) -> Iterator[_Span]:
     """Divide segments of a month into those of each large day, and those of all the others."""
     if key.month is None:
         yield _Span(list(rows), False, MERGED_ROWS_MAX)
@@ -83,12 +88,13 @@ def _spans(key: SegmentKey, rows: Sequence[SegmentRow], today: int) -> Iterator[
     is_month_over = last_day_of(key.month) < today
     for day, several in by_day.items():
         is_over = day < today
-        are_few = is_over and sum(row.rows for row in several) < DAY_ROWS_MIN
+        are_few = is_shared and is_over and sum(row.rows for row in several) < DAY_ROWS_MIN
         if are_few and (is_month_over or len(several) == 1):
             of_month += several
         else:
             yield _Span(several, is_over, MERGED_ROWS_MAX)
-    yield _Span(of_month, is_month_over, MONTH_ROWS_MAX)
+    if is_shared:
+        yield _Span(of_month, is_month_over, MONTH_ROWS_MAX)
 
 
 def _merges_within(span: _Span) -> Iterator[Merge]:

@@ -115,10 +115,10 @@ class Rows(NamedTuple):
     input_id: int
 
 
-def cut(times_us: Ints, untimed: Mask) -> list[tuple[int | None, Places]]:
+def cut(times_us: Ints, untimed: Mask, *, day_rows_min: int = DAY_ROWS_MIN) -> list[tuple[int | None, Places]]:
     """Divide records into segments by their time: the month of each, and which records, in order.
 
-    ``untimed`` tells which have none.
+    ``untimed`` tells which have none. A day with ``day_rows_min`` records has a segment of its own.
     """
     days, codes, counts = np.unique(
         np.where(untimed, NO_DAY, times_us // US_PER_DAY), return_inverse=True, return_counts=True
@@ -127,7 +127,7 @@ def cut(times_us: Ints, untimed: Mask) -> list[tuple[int | None, Places]]:
     of_day = np.empty(len(days), np.int64)
     for place, (day, count) in enumerate(zip(days.tolist(), counts.tolist(), strict=True)):
         month = None if day == NO_DAY else month_of(day)
-        of_day[place] = segments.setdefault((month, day if count >= DAY_ROWS_MIN else None), len(segments))
+        of_day[place] = segments.setdefault((month, day if count >= day_rows_min else None), len(segments))
     if len(segments) == 1:
         return [(next(iter(segments))[0], np.arange(len(codes)))]
     of_record = of_day[codes]

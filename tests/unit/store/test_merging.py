@@ -13,10 +13,11 @@ from mingjian.store.catalogue import Organisation, live_segments
 from mingjian.store.indexfiles import segments_replaced
 from mingjian.store.merging import TIER_FACTOR, Merge, merge, plan_merges
 from mingjian.store.scope import Scope
-from mingjian.store.upkeep import clean, missing_segments
+from mingjian.store.upkeep import SHARED_KEPT_DAYS_MIN, Retention, clean, missing_segments, set_retention
 from mingjian.store.workspace import Workspace
 
 TODAY = 20_010
+DAYS = sorted([*range(20_000, 20_009), 20_003])
 
 
 def records_in(workspace: Workspace) -> list[Record]:
@@ -80,6 +81,14 @@ def test_quiet_days_of_a_month_become_one_when_they_are_eight_or_the_month_is_ov
         for day in (19_996, 19_997, 20_005, TODAY)
     ]
     assert asked == [[False], [True], [True], [False]]
+
+
+def test_days_of_what_is_kept_for_a_short_time_stay_apart(workspace: Workspace, organisation: Organisation) -> None:
+    for day in (*range(20_000, 20_009), 20_003):
+        kept(workspace, organisation, [{"k": 1}], day=day)
+    for days, expected in ((SHARED_KEPT_DAYS_MIN - 1, [[20_003, 20_003]]), (SHARED_KEPT_DAYS_MIN, [[*DAYS]])):
+        set_retention(workspace, OPERATOR, Retention(stream_pattern="test/*", days=days))
+        assert [sorted(each) for each in days_of(plan_merges(workspace, OPERATOR, today=20_100))] == expected  # type: ignore[type-var]  # all have days
 
 
 def test_a_day_with_many_events_stays_by_itself(
