@@ -104,7 +104,7 @@ def events_of(
         if each.input_id is not None:
             wanted[each.input_id][each.detection.record].append(each)
     seen: set[tuple[int, int]] = set()
-    for row in _segments_of(workspace, {input_id: sorted(records) for input_id, records in wanted.items()}):
+    for row in _segments_of(workspace, wanted):
         try:
             with Segment(workspace.lake / row.path, checks=row.checks) as segment:
                 for block in segment.blocks():
@@ -113,14 +113,20 @@ def events_of(
             continue
 
 
-def _segments_of(workspace: Workspace, records: Mapping[int, Sequence[int]]) -> list[SegmentRow]:
+def _segments_of(
+    workspace: Workspace, wanted: Mapping[int, Mapping[int, Sequence[StoredDetection]]]
+) -> list[SegmentRow]:
+    """The segments of the same streams that may hold some records, by input and number."""
     table = t.segment_inputs
     found: dict[int, SegmentRow] = {}
-    for input_id, numbers in records.items():
+    for input_id, records in wanted.items():
+        streams = {t.storable(each.detection.stream) for several in records.values() for each in several}
         holding = sa.select(table.c.segment_id).where(
-            table.c.input_id == input_id, table.c.first_record <= numbers[-1], table.c.last_record >= numbers[0]
+            table.c.input_id == input_id, table.c.first_record <= max(records), table.c.last_record >= min(records)
         )
-        condition = sa.and_(t.segments.c.state == "live", t.segments.c.id.in_(holding))
+        condition = sa.and_(
+            t.segments.c.state == "live", t.segments.c.id.in_(holding), t.streams.c.name.in_(sorted(streams))
+        )
         found |= {row.id: row for row in segment_rows(workspace, condition)}
     return [found[number] for number in sorted(found)]
 
