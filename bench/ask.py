@@ -1,7 +1,8 @@
-"""How long an answer takes: ``python -m bench.ask [--events N] [--workspace DIR]``.
+"""How long an answer takes: ``python -m bench.ask [--events N] [--workspace DIR] [--keep DIR]``.
 
 Makes a generated sector of about so many events (or takes a workspace that is there), takes it in, and asks about the
-noisiest and the quietest observables: cold in a process of its own, warm in this one.
+noisiest and the quietest observables: cold in a process of its own, warm in this one. ``--keep`` makes it in a folder
+that stays, to be asked again.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def make(folder: Path, events: int, organisations: int = 4) -> None:
         command = [*mingjian, "ingest", str(owner), "--org", owner.name]
         ended = subprocess.run(command, cwd=workspace, stderr=subprocess.DEVNULL, check=False)
         assert ended.returncode in (0, 3), ended
+        shutil.rmtree(owner)  # they take many times as much room as the segments
     with open_workspace(workspace) as opened, Upkeep(opened) as upkeep:
         while upkeep.step():
             pass
@@ -135,9 +137,14 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--workspace", type=Path, help="one that is there already")
+    parser.add_argument("--keep", type=Path, help="an empty folder to make one in, and leave it there")
     options = parser.parse_args(arguments)
     if options.workspace:
         measure(options.workspace)
+        return
+    if options.keep:
+        make(options.keep, options.events)
+        measure(options.keep / "workspace")
         return
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), options.events)

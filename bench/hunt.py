@@ -87,7 +87,7 @@ def base(workspace: Workspace, organisation: Organisation, files: list[Path]) ->
                             stream=view.stream.name,
                             layout=view.layout.name,
                             format=block.format,
-                            day=18_000,
+                            month=591,
                         )
                         times = [18_000 * 86_400_000_000] * len(rows)
                         builders.setdefault(key, SegmentBuilder(key)).add(Rows(block, rows, times, number))

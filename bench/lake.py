@@ -33,8 +33,9 @@ from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.sources.columnwise import envelopes
 from mingjian.sources.definitions import load_sources
 from mingjian.sources.router import Portion, Router
+from mingjian.store.arrow import Ints, Mask
 from mingjian.store.scope import OrganisationId
-from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, by_day
+from mingjian.store.segments import FinishedSegment, Rows, SegmentBuilder, SegmentKey, cut
 from mingjian.store.writing import COMPRESSION_LEVEL, MERGED_COMPRESSION_LEVEL, parquet_bytes
 
 COUNTED = ("Message", "_raw")
@@ -54,29 +55,37 @@ def portions(paths: Sequence[Path]) -> Iterator[tuple[int, Portion, Block]]:
                             yield number, portion, block
 
 
-def built(paths: Sequence[Path], *, with_days: bool) -> list[SegmentBuilder]:
-    """The segments of some files, in memory."""
+def built(paths: Sequence[Path], *, is_cut: bool) -> list[FinishedSegment]:
+    """The segments of some files, in memory: as they are written, or one for each stream."""
     builders: dict[SegmentKey, SegmentBuilder] = {}
     for number, portion, block in portions(paths):
         part = block if portion.rows is None else block.take(portion.rows)
+        key = SegmentKey(
+            organisation=OrganisationId(1),
+            stream=portion.view.stream.name,
+            layout=portion.view.layout.name,
+            format=part.format,
+            month=None,
+        )
         rows = Rows(part, range(len(part.numbers)), envelopes(portion.view, part).times_us, number)
-        for day, some in by_day(rows).items() if with_days else [(None, rows)]:
-            key = SegmentKey(
-                organisation=OrganisationId(1),
-                stream=portion.view.stream.name,
-                layout=portion.view.layout.name,
-                format=part.format,
-                day=day,
-            )
-            builders.setdefault(key, SegmentBuilder(key, keep_raw=True)).add(some)
-    return list(builders.values())
+        builders.setdefault(key, SegmentBuilder(key, keep_raw=True)).add(rows)
+    finished = [builder.finished() for builder in builders.values()]
+    if not is_cut:
+        return finished
+    return [segment.of_rows(rows, month) for segment in finished for month, rows in cut(*times_of(segment))]
 
 
-def sizes(builders: Sequence[SegmentBuilder], level: int) -> Counter[str]:
+def times_of(segment: FinishedSegment) -> tuple[Ints, Mask]:
+    """The time of each record, and which have none."""
+    untimed = segment.times.is_null().to_numpy(zero_copy_only=False)
+    return segment.times.cast(pa.int64()).fill_null(0).to_numpy(), untimed
+
+
+def sizes(segments: Sequence[FinishedSegment], level: int) -> Counter[str]:
     """Bytes of all files together (under ``""``), and of the columns that are counted by themselves."""
     found: Counter[str] = Counter()
-    for builder in builders:
-        data = parquet_bytes(builder.finished(), level=level)
+    for segment in segments:
+        data = parquet_bytes(segment, level=level)
         found[""] += data.size
         found += columns_of(pq.read_metadata(pa.BufferReader(data)))
     return found
@@ -139,16 +148,16 @@ def main(arguments: Sequence[str]) -> None:
         work = chosen.work or Path(temporary)
         files = unpack(chosen.data, work / "lines")
         count = 0
-        for name, with_days in (("by stream and day", True), ("by stream", False)):
-            builders = built(files, with_days=with_days)
-            count = sum(builder.rows for builder in builders)
-            if with_days:
+        for name, is_cut in (("as written", True), ("by stream", False)):
+            segments = built(files, is_cut=is_cut)
+            count = sum(len(segment.numbers) for segment in segments)
+            if is_cut:
                 size = sum(path.stat().st_size for path in files)
                 print(f"{count:,} events, {size / count:,.0f} bytes each as JSON")
             for level in (COMPRESSION_LEVEL, MERGED_COMPRESSION_LEVEL):
-                what = f"{name}: {len(builders)} segments, level {level}"
-                show(what, count, *timed(lambda level=level, builders=builders: sizes(builders, level)))
-            del builders
+                what = f"{name}: {len(segments)} segments, level {level}"
+                show(what, count, *timed(lambda level=level, segments=segments: sizes(segments, level)))
+            del segments
         for name, partitioned in (("DuckDB, one file", False), ("DuckDB, by channel and event id", True)):
             found, took_s = timed(lambda partitioned=partitioned: by_duckdb(files, work, partitioned=partitioned))
             show(f"{name}: {found['rows']:,} rows", found["rows"], found, took_s)

@@ -15,20 +15,20 @@ from mingjian.sources.envelope import Observed, envelope, observables
 from mingjian.sources.router import Router
 from mingjian.store.catalogue import Batch, HostDay, Organisation, commit_batch, register_input
 from mingjian.store.indexfiles import with_index_file
-from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, WrittenSegment, by_day
+from mingjian.store.segments import US_PER_DAY, Rows, SegmentBuilder, SegmentKey, WrittenSegment, month_of
 from mingjian.store.sightings.layout import IndexFile
 from mingjian.store.sightings.live import record
 from mingjian.store.workspace import Workspace
 
 
 def keep_files(
-    workspace: Workspace, organisation: Organisation, paths: Iterable[Path], router: Router, *, by_days: bool = True
+    workspace: Workspace, organisation: Organisation, paths: Iterable[Path], router: Router, *, by_months: bool = True
 ) -> tuple[int, list[WrittenSegment]]:
     """Commit the events of files, each file with segments of its own; give their number and the segments."""
     events = 0
     kept: list[WrittenSegment] = []
     for path in paths:
-        segments, count, quarantined, hosts, index = _of_file(workspace, organisation, path, router, by_days)
+        segments, count, quarantined, hosts, index = _of_file(workspace, organisation, path, router, by_months)
         events += count
         batch = Batch(
             organisation=organisation.id,
@@ -60,7 +60,7 @@ def index_of(
 
 
 def _of_file(
-    workspace: Workspace, organisation: Organisation, path: Path, router: Router, by_days: bool
+    workspace: Workspace, organisation: Organisation, path: Path, router: Router, by_months: bool
 ) -> tuple[list[WrittenSegment], int, list[Quarantined], dict[tuple[str, int, str], HostDay], IndexFile | None]:
     builders: dict[SegmentKey, SegmentBuilder] = {}
     quarantined: list[Quarantined] = []
@@ -97,14 +97,13 @@ def _of_file(
                     for about in abouts:
                         if about.time_us is not None:
                             _count(hosts, portion.view.stream.name, about.host, about.time_us)
-                    taken = Rows(block, rows, times, number)
-                    for day, part in (by_day(taken) if by_days else {None: taken}).items():
+                    for month, part in _by_month(Rows(block, rows, times, number), by_months).items():
                         key = SegmentKey(
                             organisation=organisation.id,
                             stream=portion.view.stream.name,
                             layout=portion.view.layout.name,
                             format=block.format,
-                            day=day,
+                            month=month,
                         )
                         builders.setdefault(key, SegmentBuilder(key)).add(part)
                         for row, time_us in zip(part.rows, part.times_us, strict=True):
@@ -114,6 +113,17 @@ def _of_file(
     ids = {segment.key: segment.id for segment in segments}
     index = index_of(workspace, organisation, [(ids[key], *rest) for key, *rest in seen])
     return segments, count, quarantined, hosts, index
+
+
+def _by_month(rows: Rows, by_months: bool) -> dict[int | None, Rows]:
+    months: dict[int | None, list[int]] = {}
+    for place, time_us in enumerate(rows.times_us):
+        month = None if time_us is None or not by_months else month_of(time_us // US_PER_DAY)
+        months.setdefault(month, []).append(place)
+    return {
+        month: Rows(rows.block, [rows.rows[p] for p in places], [rows.times_us[p] for p in places], rows.input_id)
+        for month, places in months.items()
+    }
 
 
 def _count(hosts: dict[tuple[str, int, str], HostDay], stream: str, host: str, time_us: int) -> None:

@@ -6,7 +6,7 @@ from mingjian.formats.records import RecordBlock
 from mingjian.model.values import Record
 from mingjian.store.catalogue import Batch, InputProgress, Organisation, commit_batch, register_input, reserve_segments
 from mingjian.store.scope import Scope
-from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, WrittenSegment
+from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, WrittenSegment, month_of
 from mingjian.store.workspace import Workspace
 from mingjian.store.writing import write_segment
 
@@ -25,7 +25,8 @@ def built(
     layout: str = "plain",
 ) -> SegmentBuilder:
     """A builder with some records, a second apart, numbered from ``first``."""
-    key = SegmentKey(organisation=organisation.id, stream=stream, layout=layout, format="jsonl", day=day)
+    month = None if day is None else month_of(day)
+    key = SegmentKey(organisation=organisation.id, stream=stream, layout=layout, format="jsonl", month=month)
     builder = SegmentBuilder(key)
     numbers = range(first, first + len(records))
     times = [None if day is None else day * DAY_US + number * 1_000_000 for number in numbers]

@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from mingjian import errors, settings
 from mingjian.cli.main import COMMANDS
@@ -129,22 +131,58 @@ def test_the_table_of_settings_is_the_one_that_the_program_has(language: setting
         assert table in page
 
 
+OURS = ("./run", "../run", "mingjian")
+
+
 def command_lines(path: Path) -> list[list[str]]:
     """What a page tells the reader to type, as far as it is a command of ours."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-    return [words for words in lines if words and words[0] in ("./run", "./check", "mingjian")]
+    lines = [part for block in blocks for line in block.replace("\\\n", "").splitlines() for part in simple(line)]
+    return [words for words in lines if words and words[0] in (*OURS, "./check")]
+
+
+def simple(line: str) -> list[list[str]]:
+    """The simple commands of a line of a shell, without where they read from and write to."""
+    found: list[list[str]] = [[]]
+    for word in shlex.split(line, comments=True):
+        if word in ("&&", "|", ";"):
+            found.append([])
+        elif not word.startswith((">", "2>", "<")):
+            found[-1].append(word)
+    return found
+
+
+def mentions(path: Path) -> list[list[str]]:
+    """Commands of ours that are named in running text."""
+    spans = re.findall(r"`((?:\./run|\.\./run|mingjian) [^`]+)`", without_code(path.read_text(encoding="utf-8")))
+    return [span.split() for span in spans]
+
+
+def misused(words: list[str]) -> str:
+    """What a command line names that the program does not have; empty if it has all of it."""
+    if len(words) == 1 or words[1].startswith("--") or words[1] == "COMMAND":
+        return ""
+    command = next((each for each in COMMANDS if each.name == words[1]), None)
+    if command is None:
+        return f"there is no command {words[1]}"
+    asked, rest = get_command(command.app()), words[2:]
+    known = {name for parameter in asked.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    while isinstance(asked, TyperGroup) and rest:
+        if rest[0] not in asked.commands:
+            return f"{words[1]} has no {rest[0]}"
+        asked, rest = asked.commands[rest[0]], rest[1:]
+        known |= {name for parameter in asked.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    # In brackets stands what may be left out.
+    options = {word.strip("[]").partition("=")[0] for word in rest if re.match(r"\[?--?[a-z]", word)}
+    return ", ".join(sorted(options - known - {"--help"}))
 
 
 @pytest.mark.parametrize("path", (*TOP_PAGES, *PAGES), ids=name_of)
-def test_every_command_line_in_the_docs_names_a_command_that_exists(path: Path) -> None:
-    known = {command.name for command in COMMANDS}
-    for words in command_lines(path):
-        if words[0] == "./check":
-            assert (ROOT / "check").is_file()
-        else:
-            name = words[1] if len(words) > 1 else "demo"
-            assert name in known or name.startswith("--"), " ".join(words)
+def test_every_command_in_the_docs_is_one_that_the_program_takes(path: Path) -> None:
+    lines = command_lines(path)
+    assert "./check" not in {words[0] for words in lines} or (ROOT / "check").is_file()
+    wrong = {" ".join(words): misused(words) for words in (*lines, *mentions(path)) if words[0] != "./check"}
+    assert {line: why for line, why in wrong.items() if why} == {}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

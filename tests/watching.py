@@ -35,7 +35,7 @@ class Tab:
         self.page.add_init_script(WATCH)
 
     def _look(self, url: str) -> None:
-        if not url.startswith((self.address, "data:", "blob:")):
+        if not url.startswith((self.address, "data:")):
             self.told.append(f"another origin: {url}")
 
     def open(self, path: str) -> Any:

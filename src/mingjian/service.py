@@ -24,15 +24,14 @@ import uvicorn
 from mingjian.console.app import create_app, warm_up
 from mingjian.console.gate import AccountGate
 from mingjian.console.site import Site
-from mingjian.data import DATA_FOLDER
+from mingjian.data import STARTER_RULES
 from mingjian.errors import ConfigError, MingjianError, StorageError
 from mingjian.hunt.arrival import Loaded, Reload, watch_live
-from mingjian.hunt.companions import companion, upkeep
-from mingjian.hunt.errands import Errands, in_turn
+from mingjian.hunt.companions import companion
 from mingjian.hunt.ingest import Ingest, Summary
 from mingjian.hunt.tailing import Tail
 from mingjian.settings import Settings
-from mingjian.situations.keeping import Keeper
+from mingjian.situations.keeping import kept_up
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.listen import Listener
 from mingjian.sources.listen import serve as listen
@@ -51,7 +50,6 @@ BACKLOG: Final = 512
 KEEP_ALIVE_S: Final = 15
 CONNECTIONS_MAX: Final = 1_000
 """Of one process; more are answered with 503."""
-WORKERS_MAX: Final = 64
 PUBLISH_S: Final = 60.0
 """So often the newest checkpoint of the audit log is kept outside of the database."""
 
@@ -85,7 +83,8 @@ def bound(address: str, port: int) -> socket.socket:
     except ValueError:
         raise ConfigError(f"not an address: {address[:80]!r}", hint="for example 127.0.0.1, or :: for all") from None
     family = socket.AF_INET6 if place.version == 6 else socket.AF_INET
-    taken = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, what is accepted of it sends at once; else the end of a short answer waits for 40 ms.
+    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((str(place), port))
@@ -146,11 +145,7 @@ def serve(
             stack.enter_context(companion(f"console {number + 1}", console)) for number in range(max(1, order.workers))
         ]
         if not order.is_console_only:
-            keeper = Keeper(workspace, sources, settings.cache_folder)
-            errands = Errands(workspace, sources, settings.cache_folder, DATA_FOLDER / "rules")
-            also = in_turn(errands.step, keeper.step)
-            work = companion("upkeep", lambda: upkeep(workspace, sources, settings.cache_folder, also))
-            checks.append(stack.enter_context(work))
+            checks.append(stack.enter_context(kept_up(workspace, sources, settings.cache_folder, STARTER_RULES)))
         if order.listeners:
             checks.append(stack.enter_context(companion("listening", lambda: _listen(workspace, order))))
         taken.close()
@@ -222,8 +217,7 @@ def _take_in(
 
 
 def _loaded(workspace: Workspace, scope: Scope, settings: Settings) -> Loaded:
-    starter = DATA_FOLDER / "rules"
-    return watch_live(workspace, scope, starter=starter, cache_folder=settings.cache_folder, jobs=settings.jobs)
+    return watch_live(workspace, scope, starter=STARTER_RULES, cache_folder=settings.cache_folder, jobs=settings.jobs)
 
 
 def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, taken: socket.socket) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from mingjian.store.browsing import Wanted, browse
 from serving import HOSTILE, OPERATOR, RULE, filled, served, site_of
+from watching import Tab, grave_violations, kept
 
 PAGES = (
     "/",
@@ -35,58 +35,12 @@ PAGES = (
     "/no-such-page",
     "/sign-in",
 )
-WATCH = """
-window.found = [];
-window.alert = () => found.push("alert");
-document.addEventListener("securitypolicyviolation", (event) => found.push(`policy: ${event.violatedDirective}`));
-"""
-GRAVE = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with filled(tmp_path_factory.mktemp("console")) as workspace, served(site_of(workspace)) as place:
         yield place
-
-
-@pytest.fixture(scope="module")
-def detection(tmp_path_factory: pytest.TempPathFactory, address: str) -> str:
-    """The page of a detection whose record holds hostile text."""
-    return "/detections?host=pc-odd"
-
-
-class Tab:
-    """A page of the browser that writes down every complaint."""
-
-    def __init__(self, browser: Any, address: str, language: str = "en", **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"} | options)
-        self.context.add_cookies(
-            [
-                {"name": "asker", "value": "administrator@all", "url": address},
-                {"name": "mingjian-language", "value": language, "url": address},
-            ]
-        )
-        self.address = address
-        self.told: list[str] = []
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.told.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self.told.append(f"error: {error}"))
-        self.page.on("dialog", lambda dialog: (self.told.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self._look(request.url))
-        self.page.add_init_script(WATCH)
-
-    def _look(self, url: str) -> None:
-        if not url.startswith((self.address, "data:")):
-            self.told.append(f"another origin: {url}")
-
-    def open(self, path: str) -> Any:
-        self.page.goto(self.address + path)
-        return self.page
-
-    def complaints(self) -> list[str]:
-        # A page that is not there is told to the console by the browser itself.
-        told = [each for each in self.told if "status of 404" not in each and "status of 422" not in each]
-        return told + self.page.evaluate("window.found")
 
 
 @pytest.fixture
@@ -96,34 +50,19 @@ def tab(browser: Any, address: str) -> Iterator[Tab]:
     found.context.close()
 
 
-def kept(tab: Tab, name: str) -> None:
-    """Keep a screenshot where somebody asked for them."""
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        tab.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
-
-
-def file_name(path: str) -> str:
-    return "".join(each if each.isalnum() else "-" for each in path).strip("-") or "picture"
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_is_readable_and_complains_of_nothing(browser: Any, address: str, path: str, language: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     for theme, width in (("light", 1280), ("dark", 390)):
         tab = Tab(browser, address, language, color_scheme=theme, viewport={"width": width, "height": 844})
         page = tab.open(path)
         page.wait_for_selector("main h1")
         assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
         assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), f"too wide at {width}"
-        violations = axe.Axe().run(page).response["violations"]
-        grave = [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in violations if each["impact"] in GRAVE]
-        assert grave == []
+        assert grave_violations(page) == []
         assert tab.complaints() == []
-        kept(tab, f"{file_name(path)}-{language}-{theme}-{width}")
+        kept(tab, f"{path.strip('/') or 'picture'}-{language}-{theme}-{width}")
         tab.context.close()
 
 

@@ -102,7 +102,7 @@ def engine_over(expressions: list[Expr]) -> Engine:
 def test_dictionaries_give_what_rows_give(events: list[Record], expressions: list[Expr], data: st.DataObject) -> None:
     rows = RecordBlock("jsonl", range(len(events)), events)
     expected = engine_over(expressions).match(VIEW, rows)
-    key = SegmentKey(organisation=OrganisationId(1), stream="s", layout="plain", format="jsonl", day=None)
+    key = SegmentKey(organisation=OrganisationId(1), stream="s", layout="plain", format="jsonl", month=None)
     builder = SegmentBuilder(key)
     builder.add(Rows(rows, range(len(events)), [None] * len(events), 1))
     chosen = frozenset(data.draw(st.sets(st.integers(0, len(expressions) - 1))))

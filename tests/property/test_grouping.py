@@ -165,6 +165,30 @@ def test_what_stands_beside_is_what_looking_at_every_pair_finds(made: Columns, h
     assert set(zip(rows.tolist(), owners.tolist(), strict=True)) == expected
 
 
+@given(columns(), st.sets(st.integers(0, 4)))
+def test_what_shares_something_telling_stands_beside_those_before_and_after_it(
+    made: Columns, telling: set[int]
+) -> None:
+    labels = group(made, JOIN).labels
+    inside = has(made)
+    nobody = np.zeros(len(made.ids), np.int64)
+    asked = np.array([entity in telling for entity in range(len(made.weights))])
+    rows, owners = beside(made, nobody, labels, 0, JOIN, asked)
+    timed = [row for row in np.lexsort((np.arange(len(made.ids)), made.times)).tolist() if made.times[row] != UNTIMED]
+    expected: set[tuple[int, int]] = set()
+    for entity in np.flatnonzero(asked & (made.weights >= JOIN)).tolist():
+        sharing = [row for row in timed if entity in inside[row]]
+        for place, row in enumerate(sharing):
+            neighbours = (reversed(sharing[:place]), sharing[place + 1 :])
+            cores = [next((core for core in side if labels[core] >= 0), None) for side in neighbours]
+            for core in cores:
+                if labels[row] < 0 and core is not None:
+                    apart = abs(int(made.times[row]) - int(made.times[core]))
+                    if made.weights[entity] * 2.0 ** (-apart / made.half_lives[entity]) >= JOIN:
+                        expected.add((row, int(labels[core])))
+    assert set(zip(rows.tolist(), owners.tolist(), strict=True)) == expected
+
+
 def written(workspace: Workspace, owner: Organisation) -> dict[frozenset[int], tuple[object, ...]]:
     """Everything that is kept of each situation, but numbers and names that chance gives: by its core records."""
     table, parts = s.situations, (s.situation_joins, s.situation_entities)

@@ -49,7 +49,7 @@ texts: st.SearchStrategy[Expr] = st.one_of(
 def outlined(events: list[Record], known: Outline | None = None) -> Outline:
     """The outline of one segment, or of one more."""
     rows = RecordBlock("jsonl", range(len(events)), events)
-    key = SegmentKey(organisation=OrganisationId(1), stream="s", layout="plain", format="jsonl", day=None)
+    key = SegmentKey(organisation=OrganisationId(1), stream="s", layout="plain", format="jsonl", month=None)
     builder = SegmentBuilder(key)
     builder.add(Rows(rows, range(len(events)), [None] * len(events), 1))
     draft = Draft(known)

@@ -14,11 +14,11 @@ from mingjian.model.values import EMPTY, MISSING, Record, Value
 from mingjian.store.blocks import Segment
 from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
-from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, by_day
+from mingjian.store.segments import DAY_ROWS_MIN, Rows, SegmentBuilder, SegmentKey, cut, month_of
 from mingjian.store.writing import parquet_bytes
 from strategies import BROKEN, NUMBERS, WORDS
 
-KEY = SegmentKey(organisation=OrganisationId(1), stream="a/b", layout="l", format="json", day=0)
+KEY = SegmentKey(organisation=OrganisationId(1), stream="a/b", layout="l", format="json", month=0)
 KEYS = ["a", "b", "A", "a.b", "b.c", "a.b.c", "", ".", "_time", "_Record", "_raw", "_shape", "0", "a\0b", "é", "\udcff"]
 KEYS += ["\ud83d", "x" * 300, "a#2"]
 NUMBER = st.one_of(
@@ -148,9 +148,7 @@ def test_some_rows_are_the_same_rows_of_the_whole(records: list[Record], data: s
 )
 @example(records=[{"a": None}, {"a": "x"}, {}], days=[0], paths=["a"])
 @example(records=[{"a": {"b": "x"}}, {"a": "y"}], days=[0, 1], paths=["a", "a.b"])
-def test_what_still_grows_looks_as_it_will_and_is_cut_by_day(
-    records: list[Record], days: list[int], paths: list[str]
-) -> None:
+def test_what_still_grows_looks_as_it_will_and_is_cut(records: list[Record], days: list[int], paths: list[str]) -> None:
     builder = SegmentBuilder(KEY, keep_raw=True)
     numbers = range(1, len(records) + 1)
     raws = [b"%d" % number for number in numbers]
@@ -168,7 +166,7 @@ def test_what_still_grows_looks_as_it_will_and_is_cut_by_day(
         for day in np.unique(of_day).tolist():
             rows = np.flatnonzero(of_day == day)
             part = finished.of_rows(rows, day)
-            assert part.key.day == day
+            assert part.key.month == day
             file = Path(folder) / f"{day}.parquet"
             file.write_bytes(parquet_bytes(part))
             with Segment(file) as segment:
@@ -196,16 +194,23 @@ def test_the_sieve_never_misses_a_record_that_holds_a_text(records: list[Record]
 
 
 @given(times=st.lists(st.one_of(st.none(), st.integers(-(10**15), 10**16)), min_size=1, max_size=20))
-def test_every_record_is_in_the_segment_of_its_day(times: list[int | None]) -> None:
-    block = RecordBlock("json", range(len(times)), [{} for _ in times])
-    days = by_day(Rows(block, range(len(times)), times, 1))
-    assert sorted(row for rows in days.values() for row in rows.rows) == list(range(len(times)))
-    for day, rows in days.items():
-        assert [times[row] for row in rows.rows] == list(rows.times_us)
-        for time_us in rows.times_us:
-            assert (time_us is None and day is None) or (
-                time_us is not None and day is not None and 0 <= time_us - day * 86_400_000_000 < 86_400_000_000
-            )
+def test_every_record_is_in_a_segment_of_its_month(times: list[int | None]) -> None:
+    untimed = np.array([time_us is None for time_us in times])
+    parts = cut(np.array([time_us or 0 for time_us in times]), untimed)
+    assert sorted(row for _, rows in parts for row in rows.tolist()) == list(range(len(times)))
+    assert len({month for month, _ in parts}) == len(parts)
+    for month, rows in parts:
+        assert rows.tolist() == sorted(rows.tolist())
+        for time_us in (times[row] for row in rows.tolist()):
+            assert month == (None if time_us is None else month_of(time_us // 86_400_000_000))
+
+
+def test_a_day_with_many_records_has_a_segment_of_its_own() -> None:
+    day_us = 86_400_000_000
+    times = np.concatenate([np.full(DAY_ROWS_MIN, 3 * day_us), np.full(DAY_ROWS_MIN - 1, 4 * day_us), [5 * day_us]])
+    parts = cut(times, np.zeros(len(times), np.bool_))
+    assert [(month, len(rows)) for month, rows in parts] == [(0, DAY_ROWS_MIN), (0, DAY_ROWS_MIN)]
+    assert set((times[parts[0][1]] // day_us).tolist()) == {3}
 
 
 def test_a_field_that_is_not_there_is_missing_and_not_null() -> None:

@@ -74,7 +74,7 @@ NOTHING_TO_LOG = {
 }
 DECISIONS = (
     *("users", "memberships", "identities", "passkeys", "retention", "suppressions", "situation_acts", "incidents"),
-    *("case_comments", "case_tasks", "saved_views"),
+    *("case_comments", "case_tasks", "saved_views", "organisations"),
 )
 """Tables that change when somebody decides something, and for no other reason."""
 BESIDES = re.compile(r"UPDATE users SET (totp_step|signed_in_us)=")
@@ -390,7 +390,7 @@ def test_whatever_is_done_on_a_page_or_by_the_api_is_logged_where_it_is_done(tmp
 # --- commands --------------------------------------------------------------------------------------------------------
 
 READING = {
-    *("ask", "behaviours", "brief", "demo", "detect", "detections", "doctor", "hunt", "init", "ingest", "lake"),
+    *("ask", "behaviours", "brief", "demo", "detect", "detections", "doctor", "hunt", "init", "lake"),
     *("record", "restore", "sample", "serve", "sql"),
     *("audit list", "audit verify", "audit export", "audit checkpoint"),
     *("intake tokens", "intake journals", "intel list", "intel show", "quarantine list", "users list"),
@@ -433,6 +433,7 @@ def lines_of(folder: Path, walk: Walk) -> Iterator[tuple[list[str], str]]:
     yield ["users", "add", "carl", "--role", "reader"], "user.made"
     yield ["users", "link", "carl"], "user.link"
     yield ["users", "role", "carl", "auditor"], "user.role"
+    yield ["users", "role", "carl", "reader", "--org", "Newly Named"], "organisation.made"
     yield ["users", "reset-factors", "carl"], "user.factors"
     yield ["users", "disable", "carl"], "user.disabled"
     yield ["users", "enable", "carl"], "user.enabled"
@@ -445,6 +446,7 @@ def lines_of(folder: Path, walk: Walk) -> Iterator[tuple[list[str], str]]:
     yield ["intel", "remove", "bad"], "indicators.retired"
     yield ["intake", "add", "sender", "--intake", "x", "--org", OURS], "intake.token-made"
     yield ["intake", "remove", "sender"], "intake.token-removed"
+    yield ["intake", "add", "other", "--intake", "y", "--org", "Also New"], "organisation.made"
     (folder / "filter.yml").write_text(FILTER)
     yield ["situations", "suppress", str(folder / "filter.yml"), "--reason", "known"], "suppression.made"
     yield ["situations", "end", walk.newest(walk.table("suppressions"))], "suppression.ended"
@@ -459,6 +461,7 @@ def lines_of(folder: Path, walk: Walk) -> Iterator[tuple[list[str], str]]:
     other = next(each for each in walk.situations() if each != large)
     yield ["situations", "merge", large, other], "situation.merge"
     yield ["quarantine", "retry"], "quarantine.retried"
+    yield ["ingest", str(folder / "ours.jsonl"), "--org", "Third"], "organisation.made"
     yield ["backup", str(folder / "backup.tar")], "backup.made"
 
 

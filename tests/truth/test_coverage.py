@@ -91,9 +91,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         text = "".join(json.dumps(record) + "\n" for record in records)
         (logs / name).write_text(text + ("{broken\n" if name == "logons.json" else ""), encoding="utf-8")
     with create(folder / "workspace") as made:
+        set_retention(made, OPERATOR, Retention(stream_pattern="windows/security/4624", days=KEPT_DAYS))
         ingest(made, logs)
         organisation_named(made, OPERATOR, "Silent Ltd (Jilin)", make=True)
-        set_retention(made, OPERATOR, Retention(stream_pattern="windows/security/4624", days=KEPT_DAYS))
         today = (FIRST - datetime.date(1970, 1, 1)).days + DAYS[-1] + 1
         with made.writing():
             assert expire(made, OPERATOR, today=today)

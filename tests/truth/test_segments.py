@@ -33,7 +33,7 @@ class Stored:
             stream=view.stream.name,
             layout=view.layout.name,
             format=format_name,
-            day=None,
+            month=None,
         )
         self.builders: list[SegmentBuilder] = []
         self.found: set[tuple[str, int, int]] = set()

@@ -33,7 +33,7 @@ from mingjian.store.catalogue import (
     reserve_segments,
 )
 from mingjian.store.indexfiles import live_index_files, segments_replaced, with_index_file
-from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey
+from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey, month_of
 from mingjian.store.sightings.checking import check_file, differences, rebuilt
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.disk import DiskFolder
@@ -111,7 +111,7 @@ class Kept:
                 stream=view.stream.name,
                 layout=view.layout.name,
                 format=block.format,
-                day=None if times[-1] is None else times[-1] // DAY_US,
+                month=None if times[-1] is None else month_of(times[-1] // DAY_US),
             )
             self.views[key.stream, key.layout] = view
             groups[key].append(event)

@@ -31,7 +31,7 @@ from mingjian.hunt.answer import sentence
 from mingjian.hunt.vocabulary import title_in
 from mingjian.model.indicators import Indicator
 from mingjian.model.rules import LEVELS, Level
-from mingjian.sample.campaigns import known
+from mingjian.sample.campaigns import scripted
 from mingjian.sample.generate import TRUTH_FILE, read_truth, story
 from mingjian.sample.judge import Finding, Judgement
 from mingjian.sample.walk import Hunted, Walk, Why
@@ -279,7 +279,7 @@ def _judge(teller: _Teller, walk: Walk, judgement: Judgement) -> None:
     """The truth is opened."""
     findings = sorted(judgement.findings, key=lambda finding: finding.time)
     teller.chapter("story", found=len(findings) - len(judgement.missed), steps=len(findings))
-    titles = {each.name: each.title_zh if teller.language == "zh" else each.title_en for each in known()}
+    titles = {each.name: each.title.zh if teller.language == "zh" else each.title.en for each in scripted()}
     for campaign in dict.fromkeys(finding.step.campaign for finding in findings):
         teller.say("campaign", title=titles[campaign])
         for finding in findings:

@@ -7,7 +7,6 @@ import datetime
 import sys
 import time
 from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
 from typing import IO, Annotated, Literal, TextIO, cast
 
@@ -17,6 +16,7 @@ import typer
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
+from mingjian.data import STARTER_RULES
 from mingjian.errors import ConfigError
 from mingjian.hunt.automata import engine_for
 from mingjian.hunt.detection import Run, Summary
@@ -96,7 +96,7 @@ def detect(
 
 def _rulebook(rules: list[Path], settings: Settings, placeholders: Path | None, pipelines: list[Path]) -> Rulebook:
     if not rules:
-        rules = [starter_rules()]
+        rules = [STARTER_RULES]
         terminal.note("no --rules were given: these are the few starter rules; a copy of SigmaHQ's has thousands")
     book = load_rulebook(
         rules,
@@ -108,11 +108,6 @@ def _rulebook(rules: list[Path], settings: Settings, placeholders: Path | None, 
     if not book.rules and not book.correlations:
         raise ConfigError("no rule could be loaded", hint="mingjian rules check says why")
     return book
-
-
-def starter_rules() -> Path:
-    """The folder of the rules that come with Mingjian."""
-    return Path(str(files("mingjian.data"))) / "rules"
 
 
 class _QuarantineList:

@@ -10,8 +10,8 @@ import msgspec
 import typer
 
 from mingjian.cli import terminal
-from mingjian.cli.detect import starter_rules
 from mingjian.cli.exits import Exit
+from mingjian.data import STARTER_RULES
 from mingjian.detect.engine import Engine
 from mingjian.errors import ConfigError, NotFound, shown
 from mingjian.hunt.explaining import Explanation, explain, find_event
@@ -59,7 +59,7 @@ def _chosen(
         for skipped in book.skipped:
             terminal.complain(skipped.reason, where=skipped.file)
         return list(book.rules)
-    where = folders or [starter_rules()]
+    where = folders or [STARTER_RULES]
     book = load_rulebook(where, placeholders=placeholders, pipelines=pipelines, cache_folder=cache_folder)
     found = [rule for rule in book.rules if wanted in (rule.id, rule.title)]
     if not found:

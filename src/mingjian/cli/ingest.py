@@ -13,6 +13,7 @@ import typer
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
+from mingjian.data import STARTER_RULES
 from mingjian.errors import ConfigError, MingjianError
 from mingjian.model.blocks import Quarantined
 from mingjian.model.rules import LEVELS
@@ -88,7 +89,7 @@ def ingest(
             keep_raw=settings.keep_raw,
             jobs=jobs,
             on_quarantined=unread.take,
-            say=_say,
+            say=terminal.note_trouble,
             progress=progress.show,
         )
         if follow or listen:
@@ -104,19 +105,17 @@ def ingest(
 
 
 def _loaded(workspace: Workspace, scope: Scope, rules: list[Path], settings: Settings, jobs: int) -> Loaded:
-    from mingjian.cli.detect import starter_rules
     from mingjian.hunt.arrival import watch_book, watch_live
     from mingjian.hunt.rulebook import load_rulebook
 
     cache = settings.cache_folder
     if rules:
         return watch_book(workspace, scope, load_rulebook(rules, cache_folder=cache, jobs=jobs), cache_folder=cache)
-    return watch_live(workspace, scope, starter=starter_rules(), cache_folder=cache, jobs=jobs)
+    return watch_live(workspace, scope, starter=STARTER_RULES, cache_folder=cache, jobs=jobs)
 
 
 def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Settings, paths: list[str]) -> Summary:
-    from mingjian.hunt.companions import companion, upkeep
-    from mingjian.situations.keeping import Keeper
+    from mingjian.situations.keeping import kept_up
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean
 
@@ -124,8 +123,7 @@ def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Setting
         clean(workspace)
         tidy(workspace)
         workspace.close()
-        keeper = Keeper(workspace, book, settings.cache_folder)
-        with companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder, keeper.step)):
+        with kept_up(workspace, book, settings.cache_folder):
             return run.work(run.messages(paths))
 
 
@@ -140,11 +138,9 @@ def _go_on(
     addresses: list[str],
     reload: Reload,
 ) -> Summary:
-    from mingjian.cli.detect import starter_rules
-    from mingjian.hunt.companions import companion, upkeep
-    from mingjian.hunt.errands import Errands, in_turn
+    from mingjian.hunt.companions import companion
     from mingjian.hunt.tailing import Tail
-    from mingjian.situations.keeping import Keeper
+    from mingjian.situations.keeping import kept_up
     from mingjian.sources.listen import parse_listener, serve
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean
@@ -165,11 +161,7 @@ def _go_on(
         clean(workspace)
         tidy(workspace)
         workspace.close()
-        keeper = Keeper(workspace, book, settings.cache_folder)
-        errands = Errands(workspace, book, settings.cache_folder, starter_rules())
-        also = in_turn(errands.step, keeper.step)
-        work = companion("upkeep", lambda: upkeep(workspace, book, settings.cache_folder, also))
-        checks = [stack.enter_context(work)]
+        checks = [stack.enter_context(kept_up(workspace, book, settings.cache_folder, STARTER_RULES))]
         if listeners:
             checks.append(stack.enter_context(companion("listening", listen)))
 
@@ -204,10 +196,6 @@ class _Unread:
     def take(self, entry: Quarantined) -> None:
         if len(self.first) < QUARANTINE_NAMED_MAX:
             self.first.append(entry)
-
-
-def _say(text: str) -> None:
-    terminal.note(f"{text}; it is tried again until it works" if text else "it works again")
 
 
 def _summarise(summary: Summary, loaded: Loaded, unread: _Unread) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
+from mingjian.data import STARTER_RULES
 from mingjian.errors import StateError
 from mingjian.settings import Settings
 
@@ -85,7 +86,6 @@ def retry(
 
     While mingjian serve (or ingest --follow) runs in the workspace it is put on its list of jobs.
     """
-    from mingjian.cli.detect import starter_rules
     from mingjian.hunt.arrival import watch_live
     from mingjian.hunt.retrying import Retry
     from mingjian.sources.definitions import load_sources
@@ -106,7 +106,7 @@ def retry(
             terminal.note(f"another process writes in the workspace: it does it as job {job.public_id}")
             return Exit.DONE
         cache = settings.cache_folder
-        watch = watch_live(workspace, scope, starter=starter_rules(), cache_folder=cache, jobs=settings.jobs).watch
+        watch = watch_live(workspace, scope, starter=STARTER_RULES, cache_folder=cache, jobs=settings.jobs).watch
         book = load_sources(sources or (), cache_folder=cache)
         done = Retry(workspace, scope, book, watch, keep_raw=settings.keep_raw).run(
             getpass.getuser(), ids=entries or [], organisation=organisation

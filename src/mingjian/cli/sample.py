@@ -13,7 +13,7 @@ import typer
 from mingjian.cli import terminal
 from mingjian.cli.exits import Exit
 from mingjian.cli.progress import Progress
-from mingjian.sample.campaigns import known
+from mingjian.sample.campaigns import scripted
 from mingjian.sample.generate import LOGS_FOLDER, TRUTH_FILE, Made, Order, generate
 from mingjian.settings import Settings
 
@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 COLUMNS = ("source", "events")
 _DEFAULT = Order()
 _FIRST_DAY = datetime.fromisoformat(_DEFAULT.start.isoformat())
-_NAMES = ", ".join(campaign.name for campaign in known())
+_NAMES = ", ".join(campaign.name for campaign in scripted())
 
 
 @app.command()

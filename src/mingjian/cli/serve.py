@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,7 +14,8 @@ from mingjian.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
-PORT = 8300
+PORT: Final = 8300
+WORKERS_MAX: Final = 64
 
 
 @app.command()
@@ -27,7 +28,7 @@ def serve(
         list[str] | None, typer.Option(help="Take in what comes in here, as for ingest. May be repeated.")
     ] = None,
     org: Annotated[str | None, typer.Option(help="Whose logs they are.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes for console and API.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=WORKERS_MAX, help="Processes for console and API.")] = 1,
     console_only: Annotated[
         bool, typer.Option("--console-only", help="Take nothing in, hunt for nothing: only show.")
     ] = False,
@@ -62,11 +63,7 @@ def serve(
                 terminal.say(f"sign in once with {link.reveal()}")
                 sys.stdout.flush()
 
-        summary = service.serve(workspace, settings, book, taken, order, ready=ready, say=_say)
+        summary = service.serve(workspace, settings, book, taken, order, ready=ready, say=terminal.note_trouble)
     if summary is not None:
         terminal.note(f"ended; {summary.events} events were taken in")
     return Exit.DONE
-
-
-def _say(text: str) -> None:
-    terminal.note(f"{text}; it is tried again until it works" if text else "it works again")

@@ -38,6 +38,11 @@ def note(text: str) -> None:
     print(visible(text), file=sys.stderr)
 
 
+def note_trouble(text: str) -> None:
+    """Say on stderr what does not work just now; empty: that it works again."""
+    note(f"{text}; it is tried again until it works" if text else "it works again")
+
+
 def complain(what: str, *, where: str = "", hint: str = "") -> None:
     """Print an error to stderr: what and where in the first line, what to do in the second."""
     note(f"mingjian: {where}: {what}" if where else f"mingjian: {what}")

@@ -1,4 +1,9 @@
-"""What the API gives, as values. Times are ISO 8601 in UTC, as they come. What a later server adds is passed over."""
+"""What the API gives, as values. Times are ISO 8601 in UTC, as they come. What a later server adds is passed over.
+
+The server's models (``console.api``) say much of this again, on purpose: theirs make the OpenAPI document, need the web
+framework, and change with the server; these must load with the standard library and msgspec alone, and are what
+programs were written against. A test holds them against the document of a running server, so they cannot drift apart.
+"""
 
 from __future__ import annotations
 

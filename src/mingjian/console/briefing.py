@@ -258,7 +258,9 @@ def _not_run(workspace: Workspace, scope: Scope, period: Period) -> tuple[Segmen
     missing = uncovered_by_rules(workspace, scope, live_versions(workspace), organisation=period.organisation)
     rows = {row.id: row for each in missing for row in each.segments}
     return tuple(
-        row for row in rows.values() if row.key.day is not None and period.first_day <= row.key.day <= period.last_day
+        row
+        for row in rows.values()
+        if row.first_us is not None and row.first_us < period.until_us and (row.last_us or 0) >= period.first_us
     )
 
 

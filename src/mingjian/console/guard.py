@@ -20,7 +20,8 @@ from mingjian.console import answers, assets
 from mingjian.console.pace import Pace
 from mingjian.console.page import environment
 from mingjian.console.texts import load_texts
-from mingjian.errors import TooManyRequests
+from mingjian.console.wording import size
+from mingjian.errors import LimitExceeded, MingjianError, NotPermitted, TooManyRequests
 from mingjian.settings import Language
 from mingjian.telemetry import Counters, logger, with_fields
 
@@ -42,6 +43,7 @@ BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 IMPORT_PATH: Final = "/api/v1/import/"
 IMPORT_BYTES_MAX: Final = 256 * 1024 * 1024
 """What is taken in at this address goes to the disk while it comes in, and may be so large."""
+TOO_LARGE: Final = 413
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 BUCKETS_S: Final = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5)
 """Upper ends of the classes in which durations are counted."""
@@ -96,10 +98,10 @@ class Guard:
         refused = _refusal(scope["method"], headers, bytes_max)
         late = None if refused else self._too_many(scope)
         try:
-            if refused:
-                await _refuse(sending, *refused)
+            if refused is not None:
+                await _refuse(sending, scope["path"], headers, *refused)
             elif late is not None:
-                await _delay(sending, scope["path"], headers, late)
+                await _refuse(sending, scope["path"], headers, answers.status_of(late), late)
             else:
                 await self._app(scope, _bounded(receive, bytes_max), sending)
         finally:
@@ -130,37 +132,39 @@ class Guard:
         )
 
 
-def _refusal(method: str, headers: Headers, bytes_max: int) -> tuple[int, str] | None:
+def _refusal(method: str, headers: Headers, bytes_max: int) -> tuple[int, MingjianError] | None:
     length = headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > bytes_max:
-        return 413, f"the body has more than {bytes_max} bytes"
+        name = "IMPORT_BYTES_MAX" if bytes_max == IMPORT_BYTES_MAX else "BODY_BYTES_MAX"
+        return TOO_LARGE, LimitExceeded(name, bytes_max, hint="send it in several parts")
     if not is_ours(method, headers, has_token=headers.get("authorization", "").startswith("Bearer ")):
-        return 403, "the request comes from another site"
+        error = NotPermitted("the request comes from another site", hint="open the console, and do it there")
+        return answers.status_of(error), error
     return None
 
 
-async def _delay(send: Send, path: str, headers: Headers, error: TooManyRequests) -> None:
-    """Say when to come again: before anything else is done, so that it costs nothing."""
+async def _refuse(send: Send, path: str, headers: Headers, status: int, error: MingjianError) -> None:
+    """Say why not, and when to come again: before anything else is done, so that it costs nothing."""
     more = answers.headers_of(error)
     if path.startswith("/api/"):
-        body = json.dumps(answers.problem(error, path))
-        await _refuse(send, answers.status_of(error), body, answers.PROBLEM_TYPE, more)
+        body = json.dumps(answers.problem(error, path) | {"status": status})
+        await _send_whole(send, status, body, answers.PROBLEM_TYPE, more)
         return
     said = headers.get("accept-language", "").lower()
     language: Language = "zh" if said.startswith("zh") else "en"
-    page = environment().get_template("pages/wait.html.j2")
-    body = page.render(t=load_texts(language), language=language, seconds=error.retry_after_s, assets=assets.known())
-    await _refuse(send, answers.status_of(error), body, "text/html", more)
+    kind = "wait" if isinstance(error, TooManyRequests) else "too-large" if status == TOO_LARGE else "foreign"
+    page = environment().get_template("pages/refused.html.j2")
+    figure = error.retry_after_s if isinstance(error, TooManyRequests) else size(BODY_BYTES_MAX)
+    body = page.render(t=load_texts(language), language=language, kind=kind, figure=figure, assets=assets.known())
+    await _send_whole(send, status, body, "text/html", more)
 
 
-async def _refuse(
-    send: Send, status: int, body: str, media_type: str = "text/plain", more: Mapping[str, str] | None = None
-) -> None:
+async def _send_whole(send: Send, status: int, body: str, media_type: str, more: Mapping[str, str]) -> None:
     content = body.encode()
     headers = [
         (b"content-type", f"{media_type}; charset=utf-8".encode()),
         (b"content-length", str(len(content)).encode()),
-        *((name.encode(), value.encode()) for name, value in (more or {}).items()),
+        *((name.encode(), value.encode()) for name, value in more.items()),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

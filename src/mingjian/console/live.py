@@ -19,7 +19,6 @@ from starlette.responses import Response, StreamingResponse
 
 from mingjian.console.site import Site
 from mingjian.errors import NotAuthenticated, StorageError
-from mingjian.store.browsing import last_detection
 from mingjian.store.inflow import last_received_us
 from mingjian.store.jobs import jobs, last_ended_us
 from mingjian.store.scope import Scope
@@ -41,7 +40,7 @@ def marks(site: Site, scope: Scope) -> Marks:
         working = jobs(workspace, scope, states=["waiting", "running"])
         under_way = " ".join(f"{job.id}:{job.state}:{job.segments_done}" for job in working)
         return {
-            "detections": str(last_detection(workspace, scope)),
+            "detections": str(site.newest.detection(scope)),
             "events": str(last_received_us(workspace, scope)),
             "jobs": f"{under_way} {last_ended_us(workspace, scope)}",
         }

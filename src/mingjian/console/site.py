@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -29,6 +30,7 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.store import audit
 from mingjian.store.catalogue import Organisation, organisations
 from mingjian.store.inflow import last_received_us
+from mingjian.store.newest import Newest
 from mingjian.store.scope import OrganisationId, Right, Scope
 from mingjian.store.totals import Totals
 from mingjian.store.workspace import Workspace
@@ -40,7 +42,7 @@ THEMES: Final = ("auto", "light", "dark")
 LATE_FACTOR: Final = 12
 """So many times as old as wanted may an answer be that is given while a new one is found out."""
 REMEMBERED_MAX: Final = 512
-"""So many answers of ``Memory`` are kept."""
+"""So many answers of ``Memory`` are kept; beyond that, the one that was asked for longest ago is forgotten."""
 
 T = TypeVar("T")
 _log = logger("console")
@@ -70,7 +72,7 @@ class Memory:
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._kept: dict[tuple[object, ...], tuple[float, object]] = {}
-        self._locks: dict[tuple[object, ...], threading.Lock] = {}
+        self._locks: OrderedDict[tuple[object, ...], threading.Lock] = OrderedDict()
         self._mutex = threading.Lock()
         self._renewing: set[tuple[object, ...]] = set()
 
@@ -102,16 +104,19 @@ class Memory:
     def recall(self, key: tuple[object, ...], age_s_max: float, compute: Callable[[], T]) -> T:
         """Give what was computed under a key at most so long ago, or compute it. The key names whose data it is."""
         with self._mutex:
-            if len(self._locks) > REMEMBERED_MAX:
-                self._kept.clear()
-                self._locks.clear()
             lock = self._locks.setdefault(key, threading.Lock())
+            self._locks.move_to_end(key)
+            while len(self._locks) > REMEMBERED_MAX:
+                forgotten, _ = self._locks.popitem(last=False)
+                self._kept.pop(forgotten, None)
         with lock:
             kept = self._kept.get(key)
             if kept is not None and self._clock_s() - kept[0] <= age_s_max:
                 return kept[1]  # type: ignore[return-value]  # the key says what was computed
             made = compute()
-            self._kept[key] = (self._clock_s(), made)
+            with self._mutex:
+                if self._locks.get(key) is lock:
+                    self._kept[key] = (self._clock_s(), made)
             return made
 
 
@@ -126,6 +131,7 @@ class Site:
         self.memory = Memory()
         self.counters = Counters()
         self.totals = Totals(workspace)
+        self.newest = Newest(workspace)
         self.pace = Pace(settings)
         self.started_at_s = time.time()
 

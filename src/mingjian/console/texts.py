@@ -1,57 +1,15 @@
-"""The texts of the pages, in both languages: ``data/console.yml`` is the one place where they stand.
-
-What is in braces is filled in; what is filled in may come from outside and is escaped by the template like all text.
-"""
+"""The texts of the pages, in both languages: ``data/console.yml`` is the one place where they stand."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
-from mingjian.data import DATA_FOLDER
-from mingjian.errors import ConfigError
-from mingjian.formats.bounded import parse_yaml
+from mingjian.hunt.texts import Texts, read_texts
 from mingjian.settings import Language
 
-FILE: Final = DATA_FOLDER / "console.yml"
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "zh")
 
 
-class Texts:
-    """The texts of one language. A key that is not there is a defect."""
-
-    def __init__(self, language: Language, texts: dict[str, str]) -> None:
-        self.language: Language = language
-        self._texts = texts
-
-    def __call__(self, key: str, /, **values: object) -> str:
-        """Give a text with its values filled in."""
-        assert key in self._texts, f"there is no text called {key}"
-        text = self._texts[key]
-        return text.format(**values) if values else text
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._texts
-
-    def keys(self) -> frozenset[str]:
-        """The keys of all texts."""
-        return frozenset(self._texts)
-
-
-@cache
 def load_texts(language: Language) -> Texts:
-    """Read the texts of a language.
-
-    Raises:
-        ConfigError: the file is not what it should be; a test sees to it that it is.
-    """
-    (document,) = parse_yaml(FILE.read_bytes(), file=FILE.name)
-    if not isinstance(document, dict):
-        raise ConfigError("the texts of the console are no table", where=FILE.name)
-    found: dict[str, str] = {}
-    for key, entry in document.items():
-        text = entry.get(language) if isinstance(entry, dict) else None
-        if not isinstance(text, str):
-            raise ConfigError(f"the text {key} is missing in {language}", where=FILE.name)
-        found[key] = text
-    return Texts(language, found)
+    """Read the texts of a language. Raises: ConfigError."""
+    return read_texts("console.yml", language)

@@ -10,3 +10,5 @@ from typing import Final
 
 DATA_FOLDER: Final = Path(__file__).parent
 """Where the packaged data lies. A plain path, because ``importlib.resources`` costs 10 ms of start-up time."""
+STARTER_RULES: Final = DATA_FOLDER / "rules"
+"""The few rules that come with Mingjian."""

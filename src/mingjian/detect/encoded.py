@@ -31,6 +31,7 @@ from mingjian.detect.engine import Engine, Evidence, Reading
 from mingjian.detect.leaves import all_leaves
 from mingjian.detect.matcher import FieldMatcher
 from mingjian.detect.references import compare_fields
+from mingjian.model.blocks import Encoded
 from mingjian.model.rules import AnyAtom, FieldRef
 from mingjian.model.sources import View
 from mingjian.model.values import EMPTY, MISSING, Missing, Record, Value
@@ -49,18 +50,10 @@ Mask: TypeAlias = "npt.NDArray[np.bool_]"
 Values: TypeAlias = "Sequence[Value | Missing]"
 
 
-class EncodedBlock(Protocol):
-    """A block that knows the distinct values of its columns."""
+class EncodedBlock(Encoded, Protocol):
+    """A block that knows the distinct values of its columns, and which columns it has."""
 
     def __len__(self) -> int: ...
-
-    def encoded(self, path: str) -> tuple[Places, list[Value | Missing]]:
-        """The distinct values at a dotted path, and for each record which of them it has."""
-        ...
-
-    def prepare(self, paths: Iterable[str]) -> None:
-        """Read some columns at once, because they will be asked for."""
-        ...
 
     def is_there(self, path: str) -> bool:
         """Whether any record may have something at a dotted path. Costs nothing."""

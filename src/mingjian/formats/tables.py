@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from operator import itemgetter
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -283,6 +283,44 @@ def read_lines(
             if len(rows) != len(lines):
                 numbers, lines = [numbers[row] for row in rows], [lines[row] for row in rows]
             yield RecordBlock(format_name, numbers, records, lines)
+        yield from quarantined(piece, batch, bad)
+
+
+_H = TypeVar("_H")
+
+
+def read_directed(
+    piece: Piece,
+    header: _H,
+    *,
+    directed: Callable[[_H, str], _H],
+    without_fields: Callable[[_H], _H],
+    read_rows: Callable[[LineBatch, list[str], range, _H, Bad], Iterator[Block]],
+) -> Iterator[Block | Quarantined]:
+    """Read a file in which lines that begin with ``#`` say how the lines behind them are to be read.
+
+    ``directed`` gives the header after one more directive. If it raises ``InputError`` the directive is quarantined,
+    and what follows has no fields until a directive names them anew. ``read_rows`` reads the lines between two
+    directives, and adds to the last argument what is no record.
+    """
+    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX):
+        if isinstance(batch, Quarantined):
+            yield batch
+            continue
+        lines = texts(batch.lines)
+        start = 0
+        bad: Bad = []
+        directives = [row for row, line in enumerate(lines) if line.startswith("#")]
+        for row in (*directives, len(lines)):
+            if start < row:
+                yield from read_rows(batch, lines, range(start, row), header, bad)
+            if row < len(lines):
+                try:
+                    header = directed(header, lines[row])
+                except InputError as error:
+                    bad.append((row, error))
+                    header = without_fields(header)
+            start = row + 1
         yield from quarantined(piece, batch, bad)
 
 

@@ -21,7 +21,6 @@ import msgspec
 
 from mingjian.errors import InputError, LimitExceeded, ParseError
 from mingjian.formats.tables import (
-    BATCH_BYTES_MAX,
     COLUMNS_MAX,
     Bad,
     Column,
@@ -30,12 +29,11 @@ from mingjian.formats.tables import (
     distinct,
     first_lines,
     found_at_most,
-    quarantined,
+    read_directed,
     row_cells,
     split_row,
-    texts,
 )
-from mingjian.formats.text import LineBatch, line_batches
+from mingjian.formats.text import LineBatch
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.values import MISSING, Missing, Value
 
@@ -61,26 +59,13 @@ def recognise(head: bytes, name: str) -> bool:
 
 def read(piece: Piece) -> Iterator[Block | Quarantined]:
     """Read a W3C log. Lines before the first ``#Fields:`` and lines of another width are quarantined."""
-    header = _Header()
-    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX):
-        if isinstance(batch, Quarantined):
-            yield batch
-            continue
-        lines = texts(batch.lines)
-        start = 0
-        bad: Bad = []
-        directives = [row for row, line in enumerate(lines) if line.startswith("#")]
-        for row in (*directives, len(lines)):
-            if start < row:
-                yield from _read_rows(batch, lines, range(start, row), header, bad)
-            if row < len(lines):
-                try:
-                    header = _directed(header, lines[row])
-                except InputError as error:
-                    bad.append((row, error))
-                    header = msgspec.structs.replace(header, fields=())
-            start = row + 1
-        yield from quarantined(piece, batch, bad)
+    return read_directed(
+        piece,
+        _Header(),
+        directed=_directed,
+        without_fields=lambda header: msgspec.structs.replace(header, fields=()),
+        read_rows=_read_rows,
+    )
 
 
 def _directed(header: _Header, line: str) -> _Header:

@@ -17,9 +17,8 @@ from itertools import compress
 
 import msgspec
 
-from mingjian.errors import InputError, LimitExceeded, ParseError
+from mingjian.errors import LimitExceeded, ParseError
 from mingjian.formats.tables import (
-    BATCH_BYTES_MAX,
     COLUMNS_MAX,
     Bad,
     Column,
@@ -27,11 +26,10 @@ from mingjian.formats.tables import (
     TableBlock,
     distinct,
     first_lines,
-    quarantined,
+    read_directed,
     row_cells,
-    texts,
 )
-from mingjian.formats.text import LineBatch, line_batches
+from mingjian.formats.text import LineBatch
 from mingjian.model.blocks import Block, Piece, Quarantined
 from mingjian.model.values import MISSING, Missing, Value
 
@@ -69,27 +67,14 @@ def recognise(head: bytes, name: str) -> bool:
 
 def read(piece: Piece) -> Iterator[Block | Quarantined]:
     """Read a Zeek log. Lines before the first ``#fields`` and lines of another width are quarantined."""
-    header = _Header()
-    for batch in line_batches(piece, bytes_max=BATCH_BYTES_MAX):
-        if isinstance(batch, Quarantined):
-            yield batch
-            continue
-        lines = texts(batch.lines)
-        start = 0
-        bad: Bad = []
-        # A string may begin with '#' in the first column, but Zeek escapes it there: such a line is a directive.
-        directives = [row for row, line in enumerate(lines) if line.startswith("#")]
-        for row in (*directives, len(lines)):
-            if start < row:
-                yield from _read_rows(batch, lines, range(start, row), header, bad)
-            if row < len(lines):
-                try:
-                    header = _directed(header, lines[row])
-                except InputError as error:
-                    bad.append((row, error))
-                    header = msgspec.structs.replace(header, fields=(), types=())
-            start = row + 1
-        yield from quarantined(piece, batch, bad)
+    # A string may begin with '#' in the first column, but Zeek escapes it there: such a line is a directive.
+    return read_directed(
+        piece,
+        _Header(),
+        directed=_directed,
+        without_fields=lambda header: msgspec.structs.replace(header, fields=(), types=()),
+        read_rows=_read_rows,
+    )
 
 
 def _directed(header: _Header, line: str) -> _Header:

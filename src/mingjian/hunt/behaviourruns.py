@@ -38,6 +38,7 @@ from mingjian.store.detections import FoundDetection
 from mingjian.store.entities import events_by_organisation, spellings_of_hosts
 from mingjian.store.jobs import worker
 from mingjian.store.scope import Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 EVENTS_MAX: Final = 10_000_000
@@ -211,6 +212,7 @@ class _Run:
                                 row,
                                 input_id,
                                 one.numbers[0],
+                                one.times_us[0],
                                 self._history.file_of(input_id),
                                 envelope(view, one.record(0)),
                             ),
@@ -222,6 +224,7 @@ class _Evidence(NamedTuple):
     row: SegmentRow
     input_id: int
     record: int
+    time_us: int | None
     file: str
     about: Envelope
 
@@ -256,7 +259,7 @@ def _found(each: Finding, told: Told, evidence: _Evidence, names: dict[str, str]
         detection=detection,
         content="\n".join(content),
         input_id=evidence.input_id,
-        day=evidence.row.key.day,
+        day=None if evidence.time_us is None else evidence.time_us // US_PER_DAY,
     )
     return FoundBehaviour(found=found, parties=parties)
 

@@ -24,6 +24,7 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import Organisation, SegmentRow, live_segments, organisations
 from mingjian.store.scope import Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 
@@ -81,7 +82,7 @@ def facts_of(
         ]
         done, total = 0, sum(row.rows for row in rows)
         for row in rows:
-            _gather(gathering, history, workspace, row, names[row.key.organisation])
+            _gather(gathering, history, workspace, row, names[row.key.organisation], first_day, last_day)
             done += row.rows
             progress(done, total)
     return gathering.facts()
@@ -120,12 +121,35 @@ def gathered(
     return Gathered(gathering.facts(), rows, is_all)
 
 
-def _gather(gathering: Gathering, history: History, workspace: Workspace, row: SegmentRow, organisation: str) -> None:
+def _of_days(block: SegmentBlock, row: SegmentRow, first_day: int | None, last_day: int | None) -> list[int] | None:
+    """Which records of a segment are of some days, or have no time. None: all."""
+    if row.first_day is None or row.last_day is None:
+        return None
+    first = row.first_day if first_day is None else first_day
+    last = row.last_day if last_day is None else last_day
+    if first <= row.first_day and row.last_day <= last:
+        return None
+    days = (first if time_us is None else time_us // US_PER_DAY for time_us in block.times_us)
+    return [place for place, day in enumerate(days) if first <= day <= last]
+
+
+def _gather(
+    gathering: Gathering,
+    history: History,
+    workspace: Workspace,
+    row: SegmentRow,
+    organisation: str,
+    first_day: int | None = None,
+    last_day: int | None = None,
+) -> None:
     with Segment(workspace.lake / row.path, checks=row.checks) as segment:
         before = 0
         for block in segment.blocks():
             events = (row.id << PART_BITS) + before + np.arange(len(block), dtype=np.int64)
             before += len(block)
+            meant = _of_days(block, row, first_day, last_day)
+            if meant is not None:
+                block, events = block.take(meant), events[np.asarray(meant, np.int64)]
             for portion in history.portions_of(row, block):
                 if not gathering.wants(portion.view.stream.name):
                     continue

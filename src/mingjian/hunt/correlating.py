@@ -71,13 +71,9 @@ def correlate(
         completed = match.completed_by
         file, _, number = completed.file.rpartition(_SEPARATOR)
         host, account = who[organisation, completed.file, completed.record]
-        outcome.found.append(
-            CorrelationFound(
-                _detection(by_id[match.correlation_id], match, file, host, account, explain=explain),
-                organisation,
-                int(number),
-            )
-        )
+        atoms = _contributors(match) if explain else ()
+        told = match.detection(by_id[match.correlation_id], file=file, host=host, account=account, atoms=atoms)
+        outcome.found.append(CorrelationFound(told, organisation, int(number)))
     return outcome
 
 
@@ -103,24 +99,5 @@ def _who(
     return who
 
 
-def _detection(
-    correlation: Correlation, match: CorrelationMatch, file: str, host: str, account: str, *, explain: bool
-) -> Detection:
-    matched = {name: value for name, value in match.group if value is not None}
-    matched |= {"count": str(match.count), "value": f"{match.value:g}"}
-    events = (f"{each.rule_id} at {each.file.rpartition(_SEPARATOR)[0]}:{each.record}" for each in match.events)
-    return Detection(
-        time_us=match.time_us,
-        level=correlation.level,
-        rule_id=correlation.id,
-        rule_title=correlation.title,
-        kind="correlation",
-        attack=correlation.attack,
-        host=host,
-        account=account,
-        stream="",
-        file=file,
-        record=match.completed_by.record,
-        matched=matched,
-        atoms=tuple(events) if explain else (),
-    )
+def _contributors(match: CorrelationMatch) -> tuple[str, ...]:
+    return tuple(f"{each.rule_id} at {each.file.rpartition(_SEPARATOR)[0]}:{each.record}" for each in match.events)

@@ -207,25 +207,13 @@ class Run:
             yield match, fed.host, fed.account
 
     def _detection_of(self, match: CorrelationMatch, host: str, account: str) -> Detection:
-        correlation = self._correlations[match.correlation_id]
-        matched = {name: value for name, value in match.group if value is not None}
-        matched |= {"count": str(match.count), "value": f"{match.value:g}"}
-        return Detection(
-            time_us=match.time_us,
-            level=correlation.level,
-            rule_id=correlation.id,
-            rule_title=correlation.title,
-            kind="correlation",
-            attack=correlation.attack,
+        atoms = tuple(f"{each.rule_id} at {each.file}:{each.record}" for each in match.events)
+        return match.detection(
+            self._correlations[match.correlation_id],
+            file=match.completed_by.file,
             host=host,
             account=account,
-            stream="",
-            file=match.completed_by.file,
-            record=match.completed_by.record,
-            matched=matched,
-            atoms=tuple(f"{each.rule_id} at {each.file}:{each.record}" for each in match.events)
-            if self._explain
-            else (),
+            atoms=atoms if self._explain else (),
         )
 
     def _sum_up(self, seconds: float) -> None:

@@ -181,7 +181,7 @@ class Exporter:
             first_day=None if period.first_us is None else period.first_us // US_PER_DAY,
             last_day=None if period.until_us is None else (period.until_us - 1) // US_PER_DAY,
         )
-        return rows if period.is_open else [row for row in rows if row.key.day is not None]
+        return rows if period.is_open else [row for row in rows if row.first_us is not None]
 
     def _count(self, rows: Sequence[SegmentRow], period: Period) -> int:
         count = 0

@@ -32,7 +32,7 @@ from mingjian.hunt.behaviourbook import (
     Outcome,
     Uses,
 )
-from mingjian.model.blocks import Block
+from mingjian.model.blocks import Block, Encoded
 from mingjian.model.observables import canonical
 from mingjian.model.sources import View
 from mingjian.model.values import EMPTY, MISSING, Missing, Value
@@ -108,9 +108,8 @@ class Columns:
     def _column(self, path: str) -> _Texts:
         known = self._texts.get(path)
         if known is None:
-            encoded = getattr(self._block, "encoded", None)
-            if encoded is not None:
-                codes, distinct = cast("tuple[Ints, list[Value | Missing]]", encoded(path))
+            if isinstance(self._block, Encoded):
+                codes, distinct = self._block.encoded(path)
                 known = _as_texts(codes, [_text(value) for value in distinct])
             else:
                 texts = [_text(value) for value in self._block.column(path)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from mingjian.hunt.pool import give_memory_back
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.router import Router
 from mingjian.store.scope import OrganisationId
+from mingjian.store.upkeep import Retention
 
 REST_S: Final = 10.0
 """Memory that work has left is given back this often at most, …"""
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
     lake: Path
     sightings: Path
     keep_raw: bool
+    retentions: Sequence[Retention]
 
 
 class Foreman:
@@ -74,7 +76,7 @@ class Foreman:
         gatherer = self._gatherers.get(unit.organisation)
         if gatherer is None:
             plan = self._plan
-            home = Home(plan.lake, plan.sightings, plan.keep_raw, unit.organisation, unit.owner)
+            home = Home(plan.lake, plan.sightings, plan.keep_raw, unit.organisation, unit.owner, plan.retentions)
             gatherer = Gatherer(home, plan.watch, self._router, reserve=self._reserve, say=self._say)
             self._gatherers[unit.organisation] = gatherer
         return gatherer

@@ -40,11 +40,12 @@ from mingjian.store.catalogue import HostDay
 from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
 from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
-from mingjian.store.segments import US_PER_DAY, FinishedSegment, Rows, SegmentBuilder, SegmentKey
+from mingjian.store.segments import DAY_ROWS_MIN, US_PER_DAY, FinishedSegment, Rows, SegmentBuilder, SegmentKey, cut
 from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.tables import storable
+from mingjian.store.upkeep import Retention, shares_days
 from mingjian.store.writing import Together, write_finished
 
 if TYPE_CHECKING:
@@ -69,7 +70,6 @@ COMPANIONS_MAX: Final = 800_000
 HOSTS_MAX: Final = 50_000
 """So many hosts by stream and day are counted by name between two flushes; the others together, as ``HOST_OTHERS``."""
 HOST_OTHERS: Final = "*"
-NO_DAY: Final = -(2**31)
 """Stands for the day of records without a time, among days since 1970."""
 NUMBER_MAX: Final = 2**63 - 1
 """Record numbers beyond (EVTX has unsigned ones) lose their first bit."""
@@ -84,6 +84,7 @@ class Home(NamedTuple):
     organisation: OrganisationId
     owner: str
     """The public id of the organisation."""
+    retentions: Sequence[Retention] = ()
 
 
 class Observations:
@@ -269,7 +270,7 @@ class Gatherer:
                 stream=view.stream.name,
                 layout=view.layout.name,
                 format=format_,
-                day=None,
+                month=None,
             )
             growing = self._growing[view, format_] = _Growing(view, SegmentBuilder(key, keep_raw=self._home.keep_raw))
         return growing
@@ -297,14 +298,13 @@ class Gatherer:
             self._write_observations()
 
     def _keep(self, finished: FinishedSegment, times: Numbers, untimed: Mask) -> Numbers:
-        """Write records into segments by their day; give the number of the segment of each."""
+        """Write records into segments by their time; give the number of the segment of each."""
         home = self._home
-        days = np.where(untimed, NO_DAY, times // US_PER_DAY)
-        segments = np.empty(len(days), np.int64)
-        for day in np.unique(days).tolist():
-            rows = np.flatnonzero(days == day)
+        segments = np.empty(len(times), np.int64)
+        is_shared = shares_days(home.retentions, home.organisation, finished.key.stream)
+        for month, rows in cut(times, untimed, day_rows_min=DAY_ROWS_MIN if is_shared else 1):
             number = self._reserve()
-            part = finished.of_rows(rows, None if day == NO_DAY else day)
+            part = finished.of_rows(rows, month)
             written = insist(
                 partial(write_finished, home.lake, home.owner, part, number, together=self._together), self._say
             )

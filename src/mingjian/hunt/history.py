@@ -35,6 +35,7 @@ from mingjian.sources.router import Portion, Router
 from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow, input_by_id
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 LARGE_ROWS: Final = 4096
@@ -296,7 +297,7 @@ class History:
                 organisation=key.organisation,
                 segment_id=findings.segment.id,
                 input_id=event.input_id,
-                day=key.day,
+                day=None if event.about.time_us is None else event.about.time_us // US_PER_DAY,
             )
         )
 

@@ -207,12 +207,11 @@ class _Finder:
         )
         for kind, rows in pairs:
             if rows:
-                days = [row.key.day for row in rows if row.key.day is not None]
                 yield Hole(
                     kind=kind,
                     what="\n".join(sorted({row.key.stream for row in rows})),
-                    first_day=min(days, default=None),
-                    last_day=max(days, default=None),
+                    first_day=min((row.first_day for row in rows if row.first_day is not None), default=None),
+                    last_day=max((row.last_day for row in rows if row.last_day is not None), default=None),
                     count=sum(row.rows for row in rows),
                     files=len(rows),
                 )

@@ -27,6 +27,7 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.store.catalogue import SegmentRow, live_segments
 from mingjian.store.holes import expired, streams_present, streams_without_days
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 NOISIEST_MAX = 5
@@ -153,9 +154,19 @@ class Hunt:
         if findings.rows:
             self._looked_at.add(row.key.stream)
         for found in findings.found:
-            self._keep(found.detection)
+            if self._is_asked(found.detection.time_us):
+                self._keep(found.detection)
         for fed in findings.fed:
-            self._fed.add(fed)
+            if self._is_asked(fed.match.time_us):
+                self._fed.add(fed)
+
+    def _is_asked(self, time_us: int | None) -> bool:
+        """Whether an event is of the days that are asked about: a segment may hold others, too."""
+        first_day, last_day = self._days
+        if time_us is None:
+            return True
+        day = time_us // US_PER_DAY
+        return (first_day is None or day >= first_day) and (last_day is None or day <= last_day)
 
     def _correlate(self) -> None:
         outcome = correlate(self._correlations, lambda: self._fed, explain=self._explain)

@@ -37,6 +37,7 @@ from mingjian.store.indicatormatching import IndicatorMatcher, exact_values, key
 from mingjian.store.indicators import INDICATORS_MAX
 from mingjian.store.indicatortables import merged, numbered, table_of
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.columns import Array, computed
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.feeds import Feed
@@ -288,12 +289,15 @@ class Lookout:
                     wanted[segment].add(hit.observed)
         rows = [self._rows[segment] for segment in wanted if segment in self._rows]
         began = _first_days(rows, wanted)
-        rows.sort(key=lambda row: ((row.key.organisation, row.key.day) not in began, *_newest_first(row)))
+        rows.sort(key=lambda row: ((row.key.organisation, row.first_day) not in began, *_newest_first(row)))
         given: Counter[int] = Counter()
         for row in rows:
             try:
+                is_beginning = (row.key.organisation, row.first_day) in began
                 for view, block in self._history.blocks(row):
-                    outcome.left_out += self._events(outcome.found, given, row, view, block, wanted[row.id])
+                    matches = _matches(self._matcher, view, block, wanted[row.id])
+                    ordered = _first_then_newest(matches, block.times_us, is_beginning=is_beginning)
+                    outcome.left_out += self._events(outcome.found, given, row, view, block, ordered)
             except StorageError:
                 outcome.damaged.append(row)
 
@@ -304,12 +308,11 @@ class Lookout:
         row: SegmentRow,
         view: View,
         block: SegmentBlock,
-        wanted: set[_Pair],
+        matches: Sequence[tuple[int, int, _Match]],
     ) -> int:
-        """Add the events of one block; give how many were left out."""
-        matches = _matches(self._matcher, view, block, wanted)
+        """Add the events of one block, in this order; give how many were left out."""
         left_out = 0
-        for (place, indicator), match in sorted(matches.items()):
+        for place, indicator, match in matches:
             if given[indicator] >= EVENTS_MAX:
                 left_out += 1
                 continue
@@ -318,9 +321,9 @@ class Lookout:
             content = str(indicator)
             input_id = int(block.inputs[place])
             stored = indicator if self._matcher.set_ids else None
-            each = FoundDetection(
-                detection=detection, content=content, indicator_id=stored, input_id=input_id, day=row.key.day
-            )
+            time_us = block.times_us[place]
+            day = None if time_us is None else time_us // US_PER_DAY
+            each = FoundDetection(detection=detection, content=content, indicator_id=stored, input_id=input_id, day=day)
             found.append((row.key.organisation, row.id, each))
         return left_out
 
@@ -344,7 +347,7 @@ class Lookout:
 
 
 def _newest_first(row: SegmentRow) -> tuple[bool, int, int]:
-    return row.key.day is None, -(row.key.day or 0), -row.id
+    return row.last_us is None, -(row.last_us or 0), -row.id
 
 
 def _first_days(
@@ -353,11 +356,25 @@ def _first_days(
     """Where and when something of what is wanted was seen first."""
     first: dict[tuple[OrganisationId, _Pair], int] = {}
     for row in rows:
-        if row.key.day is not None:
+        if row.first_day is not None:
             for pair in wanted[row.id]:
                 key = (row.key.organisation, pair)
-                first[key] = min(first.get(key, row.key.day), row.key.day)
+                first[key] = min(first.get(key, row.first_day), row.first_day)
     return {(organisation, day) for (organisation, _), day in first.items()}
+
+
+def _first_then_newest(
+    matches: Mapping[tuple[int, int], _Match], times_us: Sequence[int | None], *, is_beginning: bool
+) -> list[tuple[int, int, _Match]]:
+    """Matches as (place, indicator, match), the newest first; where it began, the first of each before all others."""
+    ordered = sorted(
+        ((place, indicator, match) for (place, indicator), match in matches.items()),
+        key=lambda each: (-(times_us[each[0]] or 0), each[0], each[1]),
+    )
+    if not is_beginning:
+        return ordered
+    first = {indicator: place for place, indicator, _ in ordered if times_us[place] is not None}
+    return sorted(ordered, key=lambda each: first.get(each[1]) != each[0])
 
 
 class _Match(NamedTuple):

@@ -62,7 +62,7 @@ from mingjian.store.detections import add, add_matches
 from mingjian.store.indexfiles import with_index_file
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.sightings.live import tidy
-from mingjian.store.upkeep import clean
+from mingjian.store.upkeep import clean, retentions
 from mingjian.store.workspace import Workspace
 
 EPOCH_BYTES: Final = 192 * 1024 * 1024
@@ -254,7 +254,14 @@ class Ingest:
 
     def _foreman(self, reserve: Callable[[], int], deliver: Callable[[Share], None], say: Say) -> Foreman:
         place = self._workspace
-        plan = Plan(self._watch, self._sources, place.lake, place.sightings, self._keep_raw)
+        plan = Plan(
+            self._watch,
+            self._sources,
+            place.lake,
+            place.sightings,
+            self._keep_raw,
+            retentions(self._workspace, self._scope),
+        )
         return Foreman(plan, reserve=reserve, deliver=deliver, say=say)
 
     def _reserve(self, count: int) -> range:

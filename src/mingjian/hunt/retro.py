@@ -244,7 +244,7 @@ class _JobRun:
             self._workspace, self._scope, self._asked.versions.values(), organisation=self._job.organisation
         )
         rows = [(row, group.version_ids) for group in groups for row in group.segments if row.id not in self.damaged]
-        rows.sort(key=lambda item: (item[0].key.day is None, -(item[0].key.day or 0), -item[0].id))
+        rows.sort(key=lambda item: (item[0].last_us is None, -(item[0].last_us or 0), -item[0].id))
         self._total = self.segments + len(rows)
         return rows
 

@@ -37,6 +37,7 @@ from mingjian.store.detections import add, add_matches
 from mingjian.store.indexfiles import with_index_file
 from mingjian.store.quarantine import Tried, became, entries_after, last_entry, note_tries, release
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.upkeep import retentions
 from mingjian.store.workspace import Workspace
 
 AT_ONCE: Final = 200
@@ -219,7 +220,14 @@ class Retry:
             return Part(organisation=owner)
         shares: list[Share] = []
         place = self._workspace
-        plan = Plan(self._watch, self._sources, place.lake, place.sightings, self._keep_raw)
+        plan = Plan(
+            self._watch,
+            self._sources,
+            place.lake,
+            place.sightings,
+            self._keep_raw,
+            retentions(self._workspace, self._scope),
+        )
 
         def reserve() -> int:
             return reserve_segments(self._workspace, self._scope, owner, 1)[0]

@@ -1,4 +1,4 @@
-"""Words of ours in two languages (``data/vocabulary.yml``): roles, terms of behaviours, titles of our own rules."""
+"""Words of ours in two languages (``data/vocabulary.yml``): roles, levels, behaviours, titles of our own rules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mingjian.data import DATA_FOLDER
 from mingjian.formats.bounded import parse_yaml
 from mingjian.hunt.behaviourbook import RULE_PREFIX, title_of, told_again
 from mingjian.model.detections import Detection
+from mingjian.model.rules import Level
 from mingjian.settings import Language
 
 _ATOM: Final = re.compile(r"(?P<name>[a-z-]+) (?P<points>[+-]?[0-9]+) of (?P<max>-?[0-9]+) \((?P<value>[^()]*)\)")
@@ -30,6 +31,7 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is in ``data/vocabulary.yml``."""
 
     roles: dict[str, str]
+    levels: dict[Level, str]
     behaviours: dict[str, str]
     terms: dict[str, _Text]
     rules: dict[str, str]
@@ -51,6 +53,11 @@ def role_in(role: str, language: Language) -> str:
     if language != "zh":
         return role
     return "、".join(vocabulary().roles.get(each, each) for each in role.split(", "))
+
+
+def level_in(level: Level, language: Language) -> str:
+    """A level of a rule or detection."""
+    return vocabulary().levels[level] if language == "zh" else level
 
 
 def behaviour_in(name: str, language: Language) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import msgspec
 
 from mingjian.model.values import Missing, Record, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 QUARANTINED_BYTES_MAX = 65_536
 """So much of an unreadable piece of input is kept."""
@@ -68,6 +72,22 @@ class Block(Protocol):
 
         A quick sieve for keyword searches: it may name too many records, never too few.
         """
+        ...
+
+
+@runtime_checkable
+class Encoded(Protocol):
+    """What a block has besides that knows the distinct values of its columns: those are looked at, not its rows."""
+
+    def encoded(self, path: str) -> tuple[npt.NDArray[np.intp], list[Value | Missing]]:
+        """For each record the place of its value among the distinct ones at a dotted path, and those.
+
+        Every value given occurs; two of them may be equal.
+        """
+        ...
+
+    def prepare(self, paths: Iterable[str]) -> None:
+        """Read some columns at once, because they will be asked for."""
         ...
 
 

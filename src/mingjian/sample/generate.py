@@ -29,7 +29,7 @@ from mingjian.sample.activity import everyday
 from mingjian.sample.activity.hum import Hum
 from mingjian.sample.activity.lookalikes import LOOKALIKES
 from mingjian.sample.book import DAMAGED, KEPT_BACK, REPEATED, SWALLOWED, Book, Counted, Placed
-from mingjian.sample.campaigns import CAMPAIGNS, Planted, Step
+from mingjian.sample.campaigns import Planted, Step
 from mingjian.sample.moments import DAY, MINUTE, SECOND, at, iso_ms
 from mingjian.sample.scene import Scene
 from mingjian.sample.templates import Template
@@ -84,7 +84,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """So many days of one organisation share their log files."""
     forwarded: bool = False
     """Only what members hand on to a hub is written (``forwarding``)."""
-    campaigns: tuple[str, ...] = tuple(campaign.name for campaign in CAMPAIGNS)
+    campaigns: tuple[str, ...] = msgspec.field(default_factory=lambda: tuple(c.name for c in campaigns.standard()))
 
     @property
     def people(self) -> int:
@@ -327,7 +327,7 @@ def read_truth(output: Path) -> list[Truth]:
 
 
 def _check(order: Order, output: Path) -> None:
-    known = {campaign.name for campaign in campaigns.known()}
+    known = {campaign.name for campaign in campaigns.scripted()}
     unknown = [name for name in order.campaigns if name not in known]
     if unknown:
         raise ConfigError(f"there is no campaign {unknown[0]!r}", hint=f"there are: {', '.join(sorted(known))}")
@@ -455,7 +455,7 @@ def _count(made: Made, logs: Path, counted: Sequence[Counted]) -> None:
 
 def _arriving(chosen: Sequence[str]) -> Iterator[tuple[str, str, str, int, str, str]]:
     """What becomes known later of the chosen campaigns: a row for a name and one for an address."""
-    for told in campaigns.scripted() if set(chosen) - {campaign.name for campaign in CAMPAIGNS} else ():
+    for told in campaigns.scripted():
         for site, sentence in told.arriving.items() if told.name in chosen else ():
             row = told.sites[site]
             yield row.name, "domain", "malicious", 90, "amber", sentence

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from mingjian.model.detections import Detection
+from mingjian.model.rules import LEVELS
 from mingjian.sample.campaigns import Step
 from mingjian.sample.generate import Truth
 
@@ -147,11 +148,8 @@ def judge(
     )
 
 
-_LEVELS = ("critical", "high", "medium", "low", "informational")
-
-
 def _ranked_by_level(seen: Counter[_Rule]) -> tuple[tuple[str, str, int], ...]:
-    order = sorted(seen.items(), key=lambda item: (_LEVELS.index(item[0][0]), -item[1], item[0][1]))
+    order = sorted(seen.items(), key=lambda item: (-LEVELS.index(item[0][0]), -item[1], item[0][1]))
     return tuple((level, title, count) for (level, title), count in order)
 
 

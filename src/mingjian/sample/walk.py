@@ -19,7 +19,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from mingjian.data import DATA_FOLDER
+from mingjian.data import STARTER_RULES
 from mingjian.detect.engine import Engine
 from mingjian.errors import ConfigError, StateError
 from mingjian.hunt.answer import Answer
@@ -68,8 +68,6 @@ SET_NAME: Final = "arriving"
 """The set of indicators that arrives."""
 TOLD_BY: Final = "a partner"
 """Who says so."""
-RULES_FOLDER: Final = DATA_FOLDER / "rules"
-"""The starter rules."""
 ASKED_MAX: Final = 12
 """About so many entities at most questions are asked."""
 RARE: Final = 0.5
@@ -201,7 +199,7 @@ class Walk:
     @property
     def rules(self) -> int:
         """So many starter rules there are."""
-        book = load_rulebook([RULES_FOLDER], cache_folder=self.cache_folder, jobs=self.jobs)
+        book = load_rulebook([STARTER_RULES], cache_folder=self.cache_folder, jobs=self.jobs)
         return len(book.rules) + len(book.correlations)
 
     @property
@@ -232,7 +230,7 @@ class Walk:
         owners = [organisation_named(self.workspace, self.scope, name, make=True) for name in ids]
         self._names = {each.id: each.name for each in organisations(self.workspace, self.scope)}
         watch = watch_live(
-            self.workspace, self.scope, starter=RULES_FOLDER, cache_folder=self.cache_folder, jobs=self.jobs
+            self.workspace, self.scope, starter=STARTER_RULES, cache_folder=self.cache_folder, jobs=self.jobs
         ).watch
         for name, owner in zip(ids, owners, strict=True):
             run = Ingest(

@@ -14,8 +14,6 @@ from mingjian.model.rules import Level
 from mingjian.model.sources import ObservableKind
 
 Verdict: TypeAlias = Literal["friend", "unknown", "suspicious", "foe"]
-Side: TypeAlias = Literal["for", "against"]
-"""``for``: it speaks for a foe; ``against``: it speaks against one."""
 StepKind: TypeAlias = Literal["detection", "behaviour", "first", "last", "event"]
 
 

@@ -14,6 +14,8 @@ SEGMENTS_READ_MAX: Final = 24
 """So many segments are read for the story …"""
 ROWS_READ_MAX: Final = 400_000
 """… and no further one once they have so many records."""
+DAYS_MAX: Final = 31
+"""A segment has events of one month."""
 
 
 class At(NamedTuple):
@@ -46,10 +48,11 @@ def choose(briefs: Briefs, places: Iterable[At]) -> list[int]:
                 return
             wanted.setdefault(int(place))
 
-    for at in _there(by_day, list(places)):
+    each_day, place_of = _each_day(by_day)
+    for at in _there(each_day, list(places)):
         if len(wanted) >= SEGMENTS_READ_MAX * 2 // 3:
             break
-        want(_at(by_day, at), SEGMENTS_READ_MAX * 2 // 3)
+        want(place_of[_at(each_day, at)].tolist(), SEGMENTS_READ_MAX * 2 // 3)
     last = len(order)
     want((0, 1, last - 2, last - 1), SEGMENTS_READ_MAX)
     _, firsts = np.unique(by_day.streams, return_index=True)
@@ -66,6 +69,17 @@ def choose(briefs: Briefs, places: Iterable[At]) -> list[int]:
     return chosen
 
 
+def _each_day(briefs: Briefs) -> tuple[Briefs, Column]:
+    """A row for each day that a segment may have events of, in the order of days; and of which segment each is."""
+    spans = np.minimum(briefs.last_days - briefs.days, DAYS_MAX - 1) + 1
+    place_of = np.repeat(np.arange(len(spans)), spans)
+    later = np.arange(len(place_of)) - np.repeat(np.cumsum(spans) - spans, spans)
+    each_day = briefs.taken(place_of)
+    days = np.where(later > 0, each_day.days + later, each_day.days)
+    order = np.lexsort((place_of, days))
+    return each_day._replace(days=days).taken(order), place_of[order]
+
+
 def _there(by_day: Briefs, places: Sequence[At]) -> list[At]:
     """The places that have segments, going by a hash: one that has none may be among them."""
     if not places:
@@ -80,9 +94,9 @@ def _hash(days: Column, organisations: Column, streams: Column) -> Column:
     return (days & 0xFF_FFFF) << 39 | (organisations & 0xF_FFFF) << 19 | (streams & 0x7_FFFF)
 
 
-def _at(by_day: Briefs, at: At) -> list[int]:
+def _at(by_day: Briefs, at: At) -> Column:
     """Where the segments of a place are."""
     day = NO_DAY if at.day is None else at.day
     start, stop = (int(np.searchsorted(by_day.days, day, side=side)) for side in ("left", "right"))
     fits = (by_day.streams[start:stop] == at.stream) & (by_day.organisations[start:stop] == at.organisation)
-    return (np.flatnonzero(fits) + start).tolist()
+    return np.flatnonzero(fits) + start

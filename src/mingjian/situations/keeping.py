@@ -1,15 +1,18 @@
 """Keeping situations up to date: looking into what was detected since, grouping anew where something changed.
 
-For the process that does the upkeep beside ingest, and for the command that does it by hand.
+For the process that does the upkeep beside ingest (``kept_up``), and for the command that does it by hand.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+from mingjian.hunt.companions import companion, upkeep
+from mingjian.hunt.errands import Errands, in_turn
 from mingjian.hunt.evidence import EvidenceReader
 from mingjian.situations.policy import policy
 from mingjian.situations.regrouping import Regrouped, Regrouper, is_grouped
@@ -84,3 +87,18 @@ class Keeper:
         if should_stop() or is_grouped(self._workspace, organisation):
             return None
         return self._regrouper.regroup(self._scope, organisation)
+
+
+def kept_up(
+    workspace: Workspace, sources: SourceBook, cache_folder: Path | None, starter: Path | None = None
+) -> AbstractContextManager[Callable[[], None]]:
+    """Let a process beside this one do all upkeep, run what waits over history, and keep situations up to date.
+
+    With ``starter`` (the rules that count if the workspace has none) it does errands as well. For whoever writes
+    (``Workspace.writing``) and has no connection open. Ends and gives what ``companion`` does.
+    """
+    keeper = Keeper(workspace, sources, cache_folder)
+    also = keeper.step
+    if starter is not None:
+        also = in_turn(Errands(workspace, sources, cache_folder, starter).step, also)
+    return companion("upkeep", lambda: upkeep(workspace, sources, cache_folder, also))

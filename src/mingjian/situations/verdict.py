@@ -14,7 +14,7 @@ import msgspec
 
 from mingjian.data import DATA_FOLDER
 from mingjian.formats.bounded import parse_yaml
-from mingjian.hunt.vocabulary import behaviour_in
+from mingjian.hunt.vocabulary import behaviour_in, level_in
 from mingjian.model.indicators import Verdict as Opinion
 from mingjian.model.indicators import confidence_band
 from mingjian.model.rules import LEVELS, Level
@@ -49,14 +49,8 @@ KEPT_UP_DAYS: Final = 7
 """Who is in touch with something bad on so many days did not just click on it once."""
 
 _OWN: Final = ("host", "account")
-_LEVELS: Final[Mapping[Language, Mapping[str, str]]] = {
-    "en": {},
-    "zh": {"critical": "严重", "high": "高", "medium": "中", "low": "低", "informational": "提示"},
-}
 _NEVER_USUAL: Final = ("high", "critical")
 """Whatever is that grave counts on many hosts too: an intrusion may be everywhere."""
-
-
 _OPINIONS: Final = {"malicious": "恶意", "suspicious": "可疑", "benign": "无害", "unknown": "未明"}
 
 
@@ -332,7 +326,7 @@ class _Bench:
             is_unspecific = not is_own and count >= UNSPECIFIC_COUNT and found < count * UNSPECIFIC_SHARE
             is_unspecific &= self._facts.hosts > COMPANY_HOSTS_MAX
             place = max(1, LEVELS.index(worst.level) - 2 * is_unspecific)
-            title, level = worst.title, _LEVELS[self._language].get(worst.level, worst.level)
+            title, level = worst.title, level_in(worst.level, self._language)
             said = f"{found}+" if self._facts.looked_at and self._facts.looked_at < self._facts.count else str(found)
             self._add(f"detections-{LEVELS[place]}", count=said, title=title, level=level)
             if not is_unspecific:

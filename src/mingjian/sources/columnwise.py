@@ -6,15 +6,15 @@ times are mostly new. A property test compares with the record-by-record functio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mingjian.model.blocks import Block
+from mingjian.model.blocks import Block, Encoded
 from mingjian.model.observables import canonicals
 from mingjian.model.sources import ObservableKind, Observation, View
 from mingjian.model.times import TIME_US_MAX, parse_time_us
@@ -49,18 +49,6 @@ _ISO_BARE: Final = rf"{_ISO}$"
 _ISO_UTC: Final = rf"{_ISO}Z$"
 _ABSENT: Final = frozenset({type(None), Missing, Empty})
 _TEXTS: Final = _ABSENT | {str}
-
-
-class EncodedBlock(Protocol):
-    """A block that knows the distinct values of its columns: those are looked at, not its rows."""
-
-    def encoded(self, path: str) -> tuple[Places, list[Value | Missing]]:
-        """The distinct values at a dotted path, and for each record which of them it has."""
-        ...
-
-    def prepare(self, paths: Iterable[str]) -> None:
-        """Read some columns at once, because they will be asked for."""
-        ...
 
 
 class _Coded(NamedTuple):
@@ -317,11 +305,10 @@ class _Fields:
 
 
 def _columns(block: Block, paths: Sequence[str]) -> dict[str, _Coded]:
-    if not hasattr(block, "encoded"):
+    if not isinstance(block, Encoded):
         return {path: _Coded(column) for path, column in zip(paths, block.columns(paths), strict=True)}
-    encoded = cast("EncodedBlock", block)
-    encoded.prepare(paths)
-    found = {path: encoded.encoded(path) for path in paths}
+    block.prepare(paths)
+    found = {path: block.encoded(path) for path in paths}
     return {path: _Coded(values, codes) for path, (codes, values) in found.items()}
 
 

@@ -16,21 +16,23 @@ import sqlalchemy as sa
 
 from mingjian.store import tables as t
 from mingjian.store.scope import Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.columns import Column
 from mingjian.store.workspace import Workspace
 
 NO_DAY: Final = np.iinfo(np.int64).max
-"""In the place of a day for events that do not tell their time: they come last."""
+"""In the place of the days of events that do not tell their time: they come last."""
 WORKSPACES_MAX: Final = 8
 """The columns of so many workspaces are kept in memory."""
 WRITTEN_MIN: Final = 2_000
 """The file is written anew when so many segments came since, and a twentieth of all."""
 PORTION: Final = 500
-SUFFIX: Final = ".briefs-1"
+SUFFIX: Final = ".briefs-2"
 
 _table: Final = t.segments
 _COLUMNS: Final = (
-    *(_table.c.id, _table.c.organisation_id, _table.c.stream_id, _table.c.day, _table.c.rows, _table.c.committed_us),
+    *(_table.c.id, _table.c.organisation_id, _table.c.stream_id),
+    *(_table.c.first_us, _table.c.last_us, _table.c.rows, _table.c.committed_us),
 )
 
 
@@ -42,7 +44,9 @@ class Briefs(NamedTuple):
     streams: Column
     """Numbers of streams: ``stream_names`` says what they are called."""
     days: Column
-    """Days since 1970 (UTC), or ``NO_DAY``."""
+    """The day of the first event, in days since 1970 (UTC), or ``NO_DAY``."""
+    last_days: Column
+    """The same of the last one."""
     rows: Column
 
     def taken(self, which: Column) -> Briefs:
@@ -61,7 +65,7 @@ def briefs_of(workspace: Workspace, scope: Scope, ids: Column, *, cache_folder: 
         StorageError: the database cannot be read.
     """
     if not len(ids):
-        return Briefs(*(np.zeros(0, np.int64),) * 5)
+        return Briefs(*(np.zeros(0, np.int64),) * 6)
     if len(ids) <= PORTION:
         rows = _asked(workspace, ids)
     else:
@@ -76,7 +80,9 @@ def briefs_of(workspace: Workspace, scope: Scope, ids: Column, *, cache_folder: 
     readable = scope.readable()
     if readable is not None:
         rows = rows[np.isin(rows[:, 1], sorted(readable))]
-    return Briefs(*(rows[:, number] for number in range(5)))
+    ids, organisations, streams, first_us, last_us, counts, _ = rows.T
+    days, last_days = (np.where(each == NO_DAY, NO_DAY, each // US_PER_DAY) for each in (first_us, last_us))
+    return Briefs(ids, organisations, streams, days, last_days, counts)
 
 
 def stream_names(workspace: Workspace) -> dict[int, str]:

@@ -242,14 +242,6 @@ def _as_groups(rows: Sequence[Any], by: GroupBy, is_cut: bool) -> Groups:
     return Groups(groups=listed, several=len(found), total=total, is_cut=is_cut)
 
 
-def last_detection(workspace: Workspace, scope: Scope) -> int:
-    """A number that rises whenever something is found that the scope may see."""
-    table = t.detections
-    query = sa.select(table.c.id).where(within(scope, table.c.organisation_id)).order_by(table.c.id.desc()).limit(1)
-    with workspace.read() as connection:
-        return connection.execute(query).scalar_one_or_none() or 0
-
-
 # --- pieces of the queries -------------------------------------------------------------------------------------------
 
 

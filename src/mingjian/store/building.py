@@ -34,7 +34,6 @@ _INT_TYPES: Final = _ABSENT_TYPES | {int}
 _NUMBER_TYPES: Final = _INT_TYPES | {float}
 _BOOL_TYPES: Final = _ABSENT_TYPES | {bool}
 _CODE_OF_TYPE: Final = {type_: CODE_OF_KIND[kind] for type_, kind in KIND_OF_TYPE.items()}
-_INT64_MAX: Final = 2**63
 _EXACT_IN_FLOAT_MAX: Final = 2**53
 
 

@@ -20,7 +20,7 @@ from mingjian.store import seals
 from mingjian.store import tables as t
 from mingjian.store.presence import note_days
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
-from mingjian.store.segments import FORMAT_VERSION, SegmentKey, WrittenSegment
+from mingjian.store.segments import FORMAT_VERSION, US_PER_DAY, DayRecords, SegmentKey, WrittenSegment
 from mingjian.store.workspace import Workspace, new_id
 
 if TYPE_CHECKING:
@@ -129,6 +129,16 @@ class SegmentRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The checksums of the stripes of its file: with them, reading a part of it is safe."""
     committed_us: int
 
+    @property
+    def first_day(self) -> int | None:
+        """Of its first event, days since 1970 (UTC); None if none of them has a time."""
+        return None if self.first_us is None else self.first_us // US_PER_DAY
+
+    @property
+    def last_day(self) -> int | None:
+        """The same of its last one."""
+        return None if self.last_us is None else self.last_us // US_PER_DAY
+
 
 class QuarantinedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of input in quarantine."""
@@ -144,7 +154,7 @@ class QuarantinedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def organisation_named(workspace: Workspace, scope: Scope, name: str, *, make: bool = False) -> Organisation:
-    """Look an organisation up by its name in any case; with ``make``, make it if it is not there.
+    """Look an organisation up by its name in any case; with ``make``, make it if it is not there, and log that.
 
     Raises:
         NotFound: there is none (that the scope may see).
@@ -158,19 +168,28 @@ def organisation_named(workspace: Workspace, scope: Scope, name: str, *, make: b
     if found is None and make:
         if scope.writes is not EVERYONE:
             raise NotPermitted(f"{scope.actor} may not make an organisation")
-        values = {
-            "public_id": new_id(),
-            "name": name,
-            "name_key": name.casefold(),
-            "created_us": workspace.clock_us(),
-        }
-        with workspace.begin() as connection:
-            connection.execute(insert_unless_there(connection, t.organisations), [values])
+        _make_organisation(workspace, scope, name)
         found = _organisation_by_key(workspace, name.casefold())
     if found is None:
         raise NotFound(f"there is no organisation {shown(name)}")
     scope.check_read(found.id)
     return found
+
+
+def _make_organisation(workspace: Workspace, scope: Scope, name: str) -> None:
+    """Make an organisation, unless somebody else has meanwhile."""
+    from mingjian.store.audit import act  # the audit log stands on the catalogue
+
+    table = t.organisations
+    values = {"public_id": new_id(), "name": name, "name_key": name.casefold(), "created_us": workspace.clock_us()}
+    with workspace.begin() as connection:
+        connection.execute(insert_unless_there(connection, table), [values])
+        made = sa.select(table.c.id).where(table.c.public_id == values["public_id"])
+        number = connection.execute(made).scalar_one_or_none()
+        if number is not None:
+            after = {"name": t.storable(name)}
+            owner = OrganisationId(number)
+            act(workspace, connection, scope, "organisation.made", about=after["name"], organisation=owner, after=after)
 
 
 def _organisation_by_key(workspace: Workspace, key: str) -> Organisation | None:
@@ -446,7 +465,7 @@ def add_segments(connection: sa.Connection, segments: Sequence[WrittenSegment], 
             "stream_id": streams[segment.key.stream],
             "layout": segment.key.layout,
             "format": segment.key.format,
-            "day": segment.key.day,
+            "month": segment.key.month,
             "path": segment.path,
             "rows": segment.rows,
             "bytes": segment.bytes,
@@ -473,6 +492,19 @@ def add_segments(connection: sa.Connection, segments: Sequence[WrittenSegment], 
         for each in segment.inputs
     ]
     connection.execute(sa.insert(t.segment_inputs), inputs)
+    days = [
+        {
+            "segment_id": segment.id,
+            "day": each.day,
+            "rows": each.rows,
+            "first_us": each.first_us,
+            "last_us": each.last_us,
+        }
+        for segment in segments
+        for each in segment.days
+    ]
+    if days:
+        connection.execute(sa.insert(t.segment_days), days)
 
 
 def stream_ids(connection: sa.Connection, names: Iterable[str], now: int) -> dict[str, int]:
@@ -551,8 +583,9 @@ def live_segments(
 ) -> list[SegmentRow]:
     """The segments that hold what is asked for: every event that is kept is in exactly one live segment.
 
-    With a first or last day, segments of events without a time are given too. Oldest day first, those without a day
-    before all others; ``newest_first`` turns that round.
+    With a first or last day, those that may have events of such days are given (among others), and
+    segments of events without a time. Oldest first, those without a time before all others; ``newest_first`` turns that
+    round.
     """
     if organisation is not None:
         scope.check_read(organisation)
@@ -563,12 +596,42 @@ def live_segments(
     if streams is not None:
         conditions.append(t.streams.c.name.in_([t.storable(name) for name in streams]))
     if first_day is not None:
-        conditions.append(sa.or_(table.c.day >= first_day, table.c.day.is_(None)))
+        conditions.append(sa.or_(table.c.last_us >= first_day * US_PER_DAY, table.c.last_us.is_(None)))
     if last_day is not None:
-        conditions.append(sa.or_(table.c.day <= last_day, table.c.day.is_(None)))
-    day = sa.func.coalesce(table.c.day, -(2**40))
-    order = (day.desc(), table.c.id.desc()) if newest_first else (day, table.c.id)
+        conditions.append(sa.or_(table.c.first_us < (last_day + 1) * US_PER_DAY, table.c.first_us.is_(None)))
+    untimed = -(1 << 62)
+    first, last = (sa.func.coalesce(time, untimed) for time in (table.c.first_us, table.c.last_us))
+    order = (last.desc(), table.c.id.desc()) if newest_first else (first, table.c.id)
     return segment_rows(workspace, sa.and_(*conditions), order)
+
+
+def days_of_segments(
+    workspace: Workspace,
+    scope: Scope,
+    *,
+    organisation: OrganisationId | None = None,
+    first_day: int | None = None,
+    last_day: int | None = None,
+) -> dict[int, list[DayRecords]]:
+    """The days of which the live segments have events, in order; of some days (since 1970) only, both included."""
+    table, days = t.segments, t.segment_days
+    query = (
+        sa.select(days.c.segment_id, days.c.day, days.c.rows, days.c.first_us, days.c.last_us)
+        .join(table, table.c.id == days.c.segment_id)
+        .where(table.c.state == "live", within(scope, table.c.organisation_id))
+        .order_by(days.c.segment_id, days.c.day)
+    )
+    if organisation is not None:
+        query = query.where(table.c.organisation_id == organisation)
+    if first_day is not None:
+        query = query.where(days.c.day >= first_day)
+    if last_day is not None:
+        query = query.where(days.c.day <= last_day)
+    found: dict[int, list[DayRecords]] = {}
+    with workspace.read() as connection:
+        for number, *of_day in connection.execute(query):
+            found.setdefault(number, []).append(DayRecords(*of_day))
+    return found
 
 
 def segments_of_record(workspace: Workspace, scope: Scope, input_id: int, record: int) -> list[SegmentRow]:
@@ -603,7 +666,7 @@ def _segment_row(row: sa.Row[Any]) -> SegmentRow:
             stream=row.stream,
             layout=row.layout,
             format=row.format,
-            day=row.day,
+            month=row.month,
         ),
         path=row.path,
         rows=row.rows,
@@ -637,18 +700,28 @@ def quarantined(
     if until_us is not None:
         query = query.where(table.c.received_us < until_us)
     with workspace.read() as connection:
-        return [
-            QuarantinedRow(
-                id=row.id,
-                organisation=OrganisationId(row.organisation_id),
-                input_id=row.input_id,
-                received_us=row.received_us,
-                item=Quarantined(
-                    file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
-                ),
-            )
-            for row in seals.verified(table, connection.execute(query))
-        ]
+        return quarantined_rows(connection, query)
+
+
+def quarantined_rows(connection: sa.Connection, query: sa.Select[Any]) -> list[QuarantinedRow]:
+    """What a question about ``tables.quarantine`` finds. For the store's own use. Raises: StorageError."""
+    return [
+        QuarantinedRow(
+            id=row.id,
+            organisation=OrganisationId(row.organisation_id),
+            input_id=row.input_id,
+            received_us=row.received_us,
+            item=quarantined_item(row),
+        )
+        for row in seals.verified(t.quarantine, connection.execute(query))
+    ]
+
+
+def quarantined_item(row: sa.Row[Any]) -> Quarantined:
+    """What a row of ``tables.quarantine`` or ``quarantine_retries`` holds. For the store's own use."""
+    return Quarantined(
+        file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
+    )
 
 
 # --- pieces of SQL for the other modules of the store --------------------------------------------------------------

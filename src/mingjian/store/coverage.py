@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from mingjian.store import tables as t
-from mingjian.store.catalogue import Extra, SegmentRow, insert_for, live_segments
+from mingjian.store.catalogue import Extra, SegmentRow, insert_for, live_segments, within
 from mingjian.store.rules import set_of_versions
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
@@ -30,16 +30,6 @@ class Uncovered(msgspec.Struct, frozen=True, kw_only=True):
     version_ids: frozenset[int]
     segments: tuple[SegmentRow, ...]
     """Newest day first."""
-
-
-class Covered(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of what is live a rule set, or an indicator set, has been run over."""
-
-    segments: int
-    """Live ones."""
-    covered: int
-    first_run_us: int | None
-    last_run_us: int | None
 
 
 def ran_rules(segment_ids: Iterable[int], rule_set_id: int, results: Mapping[int, int], run_us: int) -> Extra:
@@ -122,55 +112,30 @@ def uncovered_by_indicators(
     return [row for row in rows if row.id not in covered]
 
 
-def covered_by_rules(workspace: Workspace, scope: Scope, version_id: int) -> Covered:
-    """How much of what is live one rule version has been run over, and when."""
-    table = t.rule_coverage
-    query = (
-        sa.select(table.c.segment_id, table.c.run_us)
-        .join(t.rule_set_members, t.rule_set_members.c.rule_set_id == table.c.rule_set_id)
-        .where(t.rule_set_members.c.rule_version_id == version_id)
-    )
-    return _covered(workspace, scope, query)
-
-
 def segments_run(workspace: Workspace, scope: Scope) -> tuple[dict[int, int], int]:
     """For each rule version over how many live segments it was run; and how many there are."""
-    live = {row.id for row in live_segments(workspace, scope)}
-    sets_of: dict[int, list[int]] = defaultdict(list)
-    table = t.rule_coverage
+    segments, table = t.segments, t.rule_coverage
+    is_live = (segments.c.state == "live", within(scope, segments.c.organisation_id))
+    # The database counts which sets go together: there are many segments, and few such combinations.
+    number = sa.cast(table.c.rule_set_id, sa.Text)
+    of_each = (
+        sa.select(sa.func.aggregate_strings(number, ",").label("sets"))
+        .select_from(segments.join(table, table.c.segment_id == segments.c.id))
+        .where(*is_live)
+        .group_by(table.c.segment_id)
+        .subquery()
+    )
+    alike: Counter[frozenset[int]] = Counter()
     with workspace.read() as connection:
-        for segment, number in connection.execute(sa.select(table.c.segment_id, table.c.rule_set_id)):
-            if segment in live:
-                sets_of[segment].append(number)
-        alike = Counter(frozenset(sets) for sets in sets_of.values())
+        live = connection.execute(sa.select(sa.func.count()).select_from(segments).where(*is_live)).scalar_one()
+        for sets, several in connection.execute(sa.select(of_each.c.sets, sa.func.count()).group_by(of_each.c.sets)):
+            alike[frozenset(map(int, sets.split(",")))] += several
         members = _members(connection, {each for sets in alike for each in sets})
     runs: Counter[int] = Counter()
     for sets, count in alike.items():
         for version in set[int]().union(*(members[each] for each in sets)):
             runs[version] += count
-    return dict(runs), len(live)
-
-
-def covered_by_indicators(workspace: Workspace, scope: Scope, indicator_set_id: int) -> Covered:
-    """How much of what is live an indicator set has been run over, and when."""
-    table = t.indicator_coverage
-    query = sa.select(table.c.segment_id, table.c.run_us).where(table.c.indicator_set_id == indicator_set_id)
-    return _covered(workspace, scope, query)
-
-
-def _covered(workspace: Workspace, scope: Scope, query: sa.Select[Any, Any]) -> Covered:
-    live = {row.id for row in live_segments(workspace, scope)}
-    runs: dict[int, int] = {}
-    with workspace.read() as connection:
-        for row in connection.execute(query):
-            if row.segment_id in live:
-                runs[row.segment_id] = row.run_us
-    return Covered(
-        segments=len(live),
-        covered=len(runs),
-        first_run_us=min(runs.values(), default=None),
-        last_run_us=max(runs.values(), default=None),
-    )
+    return dict(runs), live
 
 
 def still_live(workspace: Workspace, segment_ids: Collection[int]) -> set[int]:
@@ -242,7 +207,7 @@ def _inherit_versions(connection: sa.Connection, old_ids: Sequence[int], new_id:
 
 def _found(connection: sa.Connection, segment_id: int, version_ids: Collection[int]) -> int:
     """How many detections of some rule versions there are about events of a segment."""
-    found, part, segment = t.detections, t.segment_inputs, t.segments
+    found, part, segment, day = t.detections, t.segment_inputs, t.segments, t.segment_days
     query = (
         sa.select(found.c.rule_version_id, sa.func.count())
         .join(part, sa.and_(part.c.input_id == found.c.input_id, part.c.segment_id == segment_id))
@@ -250,7 +215,10 @@ def _found(connection: sa.Connection, segment_id: int, version_ids: Collection[i
         .where(
             found.c.record.between(part.c.first_record, part.c.last_record),
             found.c.stream_id == segment.c.stream_id,
-            found.c.day.is_not_distinct_from(segment.c.day),
+            sa.or_(
+                sa.exists().where(day.c.segment_id == segment.c.id, day.c.day == found.c.day),
+                sa.and_(found.c.day.is_(None), segment.c.month.is_(None)),
+            ),
         )
         .group_by(found.c.rule_version_id)
     )

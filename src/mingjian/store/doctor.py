@@ -19,7 +19,7 @@ from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import SegmentRow, live_segments
 from mingjian.store.indexfiles import live_index_files
 from mingjian.store.scope import Scope
-from mingjian.store.segments import day_name
+from mingjian.store.segments import month_name
 from mingjian.store.sightings.checking import check_file
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.upkeep import files_of_lake
@@ -125,7 +125,7 @@ def _examine_segments(workspace: Workspace, scope: Scope, on_bytes: OnBytes) -> 
 
 
 def _examine_segment(lake: Path, row: SegmentRow) -> Finding | None:
-    about = f"{row.rows:,} events of {row.key.stream} on {day_name(row.key.day)}"
+    about = f"{row.rows:,} events of {row.key.stream} of {month_name(row.key.month)}"
     where = f"lake/{row.path}"
     try:
         data = (lake / row.path).read_bytes()

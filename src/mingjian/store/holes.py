@@ -18,6 +18,7 @@ from mingjian.store import tables as t
 from mingjian.store.catalogue import within
 from mingjian.store.presence import FIRST_DAY, LAST_DAY, days_of, unpacked
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
 
 What: TypeAlias = Literal["stream", "host"]
@@ -64,14 +65,13 @@ class Unread(msgspec.Struct, frozen=True, kw_only=True):
 
 def days_with_events(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[DayRows]:
     """The days of which there are, or were, events, in order."""
-    table = t.segments
+    table, days = t.segments, t.segment_days
     query = (
-        sa.select(table.c.day, sa.func.sum(table.c.rows))
-        .where(
-            table.c.state.in_(("live", "expired", "lost")), table.c.day.is_not(None), *_of(scope, organisation, table)
-        )
-        .group_by(table.c.day)
-        .order_by(table.c.day)
+        sa.select(days.c.day, sa.func.sum(days.c.rows))
+        .join(table, table.c.id == days.c.segment_id)
+        .where(table.c.state.in_(("live", "expired", "lost")), *_of(scope, organisation, table))
+        .group_by(days.c.day)
+        .order_by(days.c.day)
     )
     with workspace.read() as connection:
         return [DayRows(int(day), int(rows)) for day, rows in connection.execute(query)]
@@ -81,10 +81,9 @@ def streams_present(workspace: Workspace, scope: Scope, organisation: Organisati
     """For each stream of each organisation the days of which there are, or were, events. By name."""
     table = t.segments
     days = (
-        sa.select(table.c.organisation_id, table.c.stream_id, table.c.day)
-        .where(
-            table.c.state.in_(("live", "expired", "lost")), table.c.day.is_not(None), *_of(scope, organisation, table)
-        )
+        sa.select(table.c.organisation_id, table.c.stream_id, t.segment_days.c.day)
+        .join(t.segment_days, t.segment_days.c.segment_id == table.c.id)
+        .where(table.c.state.in_(("live", "expired", "lost")), *_of(scope, organisation, table))
         .distinct()
     )
     of_stream: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -145,7 +144,7 @@ def streams_without_days(workspace: Workspace, scope: Scope, organisation: Organ
         .join(table, table.c.stream_id == t.streams.c.id)
         .where(table.c.state == "live", *_of(scope, organisation, table))
         .group_by(t.streams.c.name)
-        .having(sa.func.count(table.c.day) == 0)
+        .having(sa.func.count(table.c.month) == 0)
     )
     with workspace.read() as connection:
         return set(connection.execute(query).scalars())
@@ -159,8 +158,8 @@ def expired(workspace: Workspace, scope: Scope, organisation: OrganisationId | N
             table.c.organisation_id,
             t.streams.c.name,
             sa.func.sum(table.c.rows),
-            sa.func.min(table.c.day),
-            sa.func.max(table.c.day),
+            sa.func.min(table.c.first_us),
+            sa.func.max(table.c.last_us),
         )
         .join(t.streams, t.streams.c.id == table.c.stream_id)
         .where(table.c.state.in_(("expired", "lost")), *_of(scope, organisation, table))
@@ -169,7 +168,13 @@ def expired(workspace: Workspace, scope: Scope, organisation: OrganisationId | N
     )
     with workspace.read() as connection:
         return [
-            Expired(organisation=OrganisationId(owner), stream=stream, rows=int(rows), first_day=first, last_day=last)
+            Expired(
+                organisation=OrganisationId(owner),
+                stream=stream,
+                rows=int(rows),
+                first_day=None if first is None else first // US_PER_DAY,
+                last_day=None if last is None else last // US_PER_DAY,
+            )
             for owner, stream, rows, first, last in connection.execute(query)
         ]
 

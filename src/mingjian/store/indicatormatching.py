@@ -39,13 +39,8 @@ from mingjian.store.sightings.keys import (
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
 
-SETS_KEPT_MAX: Final = 1_000
-"""So many versions of sets are kept in memory; the oldest go."""
-
 TAKEN: Final = ("set_id", "kind", "how", "value", "verdict", "confidence", "marking", "source", "description")
 """What a match repeats of its indicator."""
-
-
 MATCH_SCHEMA: Final = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import msgspec
 
-from mingjian.store.catalogue import SegmentRow, live_segments, organisations
+from mingjian.store.catalogue import SegmentRow, days_of_segments, live_segments, organisations
 from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.segments import DayRecords
 from mingjian.store.workspace import Workspace
 
 
@@ -37,27 +38,53 @@ def lake_rows(
     first_day: int | None = None,
     last_day: int | None = None,
 ) -> list[LakeRow]:
-    """Count what is kept, by stream, then organisation; of some days (since 1970) only, both included."""
+    """Count what is kept, by stream, then organisation; of some days (since 1970) only, both included.
+
+    Of a segment that has events of other days, too, that part of the bytes is counted that its events are of all.
+    """
     names = {each.id: each.name for each in organisations(workspace, scope)}
-    groups: dict[tuple[str, OrganisationId], list[SegmentRow]] = defaultdict(list)
-    for row in live_segments(workspace, scope, organisation=organisation, first_day=first_day, last_day=last_day):
-        if row.key.day is not None or (first_day is None and last_day is None):
-            groups[row.key.stream, row.key.organisation].append(row)
-    found: list[LakeRow] = []
-    for (stream, organisation), rows in groups.items():
-        found.append(
-            LakeRow(
-                stream=stream,
-                organisation=names[organisation],
-                segments=len(rows),
-                rows=sum(row.rows for row in rows),
-                bytes=sum(row.bytes for row in rows),
-                first_us=min((row.first_us for row in rows if row.first_us is not None), default=None),
-                last_us=max((row.last_us for row in rows if row.last_us is not None), default=None),
-                gaps=gaps_between(row.key.day for row in rows if row.key.day is not None),
-            )
-        )
+    segments = {
+        row.id: row
+        for row in live_segments(workspace, scope, organisation=organisation, first_day=first_day, last_day=last_day)
+    }
+    on_days = days_of_segments(workspace, scope, organisation=organisation, first_day=first_day, last_day=last_day)
+    is_limited = first_day is not None or last_day is not None
+    groups: dict[tuple[str, OrganisationId], _Counted] = defaultdict(_Counted)
+    for number, row in segments.items():
+        within = on_days.get(number, [])
+        rows = sum(each.rows for each in within) if is_limited else row.rows
+        if rows:
+            groups[row.key.stream, row.key.organisation].add(row, rows, within)
+    found = [counted.row(stream, names[owner]) for (stream, owner), counted in groups.items()]
     return sorted(found, key=lambda row: (row.stream, row.organisation))
+
+
+class _Counted:
+    """What is added up for one row."""
+
+    def __init__(self) -> None:
+        self.segments = self.rows = self.bytes = 0
+        self.days: list[DayRecords] = []
+
+    def add(self, row: SegmentRow, rows: int, days: Sequence[DayRecords]) -> None:
+        """So many of the events of a segment, and the days on which they are."""
+        self.segments += 1
+        self.rows += rows
+        self.bytes += row.bytes * rows // row.rows
+        self.days += days
+
+    def row(self, stream: str, organisation: str) -> LakeRow:
+        """What came of it."""
+        return LakeRow(
+            stream=stream,
+            organisation=organisation,
+            segments=self.segments,
+            rows=self.rows,
+            bytes=self.bytes,
+            first_us=min((each.first_us for each in self.days), default=None),
+            last_us=max((each.last_us for each in self.days), default=None),
+            gaps=gaps_between(each.day for each in self.days),
+        )
 
 
 def gaps_between(days: Iterable[int]) -> tuple[tuple[int, int], ...]:

@@ -7,8 +7,8 @@ the old ones count. Their files stay for as long as anybody reads (``upkeep.clea
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -18,12 +18,15 @@ from mingjian.store import tables as t
 from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import SegmentRow, add_segments, reserve_segments, segment_rows, within
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import SegmentBuilder, SegmentKey
+from mingjian.store.segments import DAY_ROWS_MIN, SegmentBuilder, SegmentKey, last_day_of
+from mingjian.store.upkeep import retentions, shares_days
 from mingjian.store.workspace import Workspace
 from mingjian.store.writing import MERGED_COMPRESSION_LEVEL, write_segment
 
 MERGED_ROWS_MAX: Final = 131_072
-"""A segment is not made larger than this by merging: all of it is in memory then, one to three kilobytes an event."""
+"""A segment is not made larger than this by merging (all of it is in memory then, one to three kilobytes an event) …"""
+MONTH_ROWS_MAX: Final = 65_536
+"""… and one of several days no larger than this: whoever asks for one of them reads few others with it."""
 TIER_FACTOR: Final = 8
 """So many segments of about the same size are merged into one: each record is then written anew only a few times."""
 MERGED_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -44,47 +47,86 @@ def plan_merges(
 ) -> list[Merge]:
     """What is worth merging now, the most files first.
 
-    Of one key, segments of about the same size are merged once there are eight of them; when the day is over
-    (``today`` is days since 1970), whatever fits together is.
+    Of one day, segments of about the same size are merged once there are eight of them; when the day is over
+    (``today`` is days since 1970), whatever fits together is. Days that are over and have few events become segments of
+    several days of their month in the same way.
     """
+    said = retentions(workspace, scope)
     by_key: dict[SegmentKey, list[SegmentRow]] = defaultdict(list)
     for row in _with_others(workspace, scope, organisation):
         by_key[row.key].append(row)
-    merges: list[Merge] = []
-    for key, rows in by_key.items():
-        rows.sort(key=lambda row: (row.rows, row.id))
-        is_over = key.day is not None and key.day < today
-        group: list[SegmentRow] = []
-        for row in [*rows, None]:
-            fits = row is not None and _fits(group, row, is_over=is_over)
-            if not fits:
-                if len(group) >= (2 if is_over else TIER_FACTOR):
-                    merges.append(Merge(tuple(group)))
-                group = []
-            if row is not None:
-                group.append(row)
+    merges = [
+        merge
+        for key, rows in by_key.items()
+        for span in _spans(key, rows, today, shares_days(said, key.organisation, key.stream))
+        for merge in _merges_within(span)
+    ]
     return sorted(merges, key=lambda merge: -len(merge.parts))
 
 
+class _Span(NamedTuple):
+    """Segments that may become one."""
+
+    rows: list[SegmentRow]
+    is_over: bool
+    """No more are to be expected."""
+    rows_max: int
+
+
+def _spans(key: SegmentKey, rows: Sequence[SegmentRow], today: int, is_shared: bool) -> Iterator[_Span]:
+    """Divide segments of a month into those of each large day, and those of all the others."""
+    if key.month is None:
+        yield _Span(list(rows), False, MERGED_ROWS_MAX)
+        return
+    by_day: dict[int, list[SegmentRow]] = defaultdict(list)
+    of_month: list[SegmentRow] = []
+    for row in rows:
+        if row.first_day is not None and row.first_day == row.last_day:
+            by_day[row.first_day].append(row)
+        else:
+            of_month.append(row)
+    is_month_over = last_day_of(key.month) < today
+    for day, several in by_day.items():
+        is_over = day < today
+        are_few = is_shared and is_over and sum(row.rows for row in several) < DAY_ROWS_MIN
+        if are_few and (is_month_over or len(several) == 1):
+            of_month += several
+        else:
+            yield _Span(several, is_over, MERGED_ROWS_MAX)
+    if is_shared:
+        yield _Span(of_month, is_month_over, MONTH_ROWS_MAX)
+
+
+def _merges_within(span: _Span) -> Iterator[Merge]:
+    group: list[SegmentRow] = []
+    for row in [*sorted(span.rows, key=lambda row: (row.rows, row.id)), None]:
+        if row is None or not _fits(group, row, span):
+            if len(group) >= (2 if span.is_over else TIER_FACTOR):
+                yield Merge(tuple(group))
+            group = []
+        if row is not None:
+            group.append(row)
+
+
 def _with_others(workspace: Workspace, scope: Scope, organisation: OrganisationId | None) -> list[SegmentRow]:
-    """The live segments that are not the only one of their key: of most keys there is but one, and nothing to merge."""
+    """The live segments that are not the only one of their key: of many keys there is but one, and nothing to merge."""
     if organisation is not None:
         scope.check_read(organisation)
     table, other = t.segments, t.segments.alias()
     of = table.c.organisation_id
     same = [table.c[name] == other.c[name] for name in ("organisation_id", "stream_id", "layout", "format")]
     is_other = sa.exists().where(
-        other.c.state == "live", other.c.day.is_not_distinct_from(table.c.day), other.c.id != table.c.id, *same
+        other.c.state == "live", other.c.month.is_not_distinct_from(table.c.month), other.c.id != table.c.id, *same
     )
     asked = within(scope, of) if organisation is None else of == organisation
     return segment_rows(workspace, sa.and_(table.c.state == "live", asked, is_other))
 
 
-def _fits(group: Sequence[SegmentRow], row: SegmentRow, *, is_over: bool) -> bool:
+def _fits(group: Sequence[SegmentRow], row: SegmentRow, span: _Span) -> bool:
     together = sum(each.rows for each in group) + row.rows
-    if together > MERGED_ROWS_MAX or sum(each.bytes for each in group) + row.bytes > MERGED_BYTES_MAX:
+    if together > span.rows_max or sum(each.bytes for each in group) + row.bytes > MERGED_BYTES_MAX:
         return False
-    return is_over or not group or row.rows < TIER_FACTOR * group[0].rows
+    return span.is_over or not group or row.rows < TIER_FACTOR * group[0].rows
 
 
 def merge(workspace: Workspace, scope: Scope, planned: Merge, extras: Sequence[MergeExtra] = ()) -> int:

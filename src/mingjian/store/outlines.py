@@ -296,12 +296,12 @@ class Outliner:
             self._seen = seen
             live = connection.execute(
                 sa.select(
-                    *(table.c[name] for name in ("id", "organisation_id", "stream_id", "layout", "format", "day")),
+                    *(table.c[name] for name in ("id", "organisation_id", "stream_id", "layout", "format")),
                     table.c.rows,
                     table.c.committed_us,
                 )
                 .where(table.c.state == "live", within(self._scope, table.c.organisation_id))
-                .order_by(sa.func.coalesce(table.c.day, -(2**40)), table.c.id)
+                .order_by(sa.func.coalesce(table.c.first_us, -(1 << 62)), table.c.id)
             ).all()
             # Not what they say of texts, which is large. What is added to one is checked when that is done.
             names = ("id", "organisation_id", "stream_id", "layout", "format", "segments", "rows")

@@ -164,15 +164,7 @@ def add_passkey(workspace: Workspace, session: Session, ticket: str, name: str, 
     given = _decoded(answer)
     try:
         made = webauthn.verify_registration_response(
-            credential={
-                "id": given.id,
-                "rawId": given.raw_id,
-                "type": given.type,
-                "response": {
-                    "clientDataJSON": given.response.client_data,
-                    "attestationObject": given.response.attestation_object,
-                },
-            },
+            credential=msgspec.to_builtins(given),
             expected_challenge=challenge,
             expected_rp_id=site.host,
             expected_origin=site.origin,
@@ -312,16 +304,7 @@ def _verified(given: _Answer, row: sa.Row[Any], challenge: bytes, site: Site, pu
         if handle is not None and base64url_to_bytes(handle) != _handle(public_id):
             return None
         found = webauthn.verify_authentication_response(
-            credential={
-                "id": given.id,
-                "rawId": given.raw_id,
-                "type": given.type,
-                "response": {
-                    "clientDataJSON": given.response.client_data,
-                    "authenticatorData": given.response.authenticator_data,
-                    "signature": given.response.signature,
-                },
-            },
+            credential=msgspec.to_builtins(given),
             expected_challenge=challenge,
             expected_rp_id=site.host,
             expected_origin=site.origin,

@@ -234,22 +234,24 @@ def _by(connection: sa.Connection, scope: Scope, chosen: Chosen, by: CountBy) ->
 
 
 def _events(connection: sa.Connection, scope: Scope, period: Period) -> dict[str, Any]:
-    table = t.segments
-    query = sa.select(
-        sa.func.coalesce(sa.func.sum(table.c.rows), 0), sa.func.count(sa.distinct(table.c.stream_id))
-    ).where(*_live(scope, period))
+    days, table = t.segment_days, t.segments
+    query = (
+        sa.select(sa.func.coalesce(sa.func.sum(days.c.rows), 0), sa.func.count(sa.distinct(table.c.stream_id)))
+        .join(table, table.c.id == days.c.segment_id)
+        .where(_of_days(scope, period))
+    )
     events, streams = connection.execute(query).one()
     return {"events": int(events), "streams": int(streams)}
 
 
-def _live(scope: Scope, period: Period) -> list[sa.ColumnElement[bool]]:
-    """Segments hold the events of one day each."""
+def _of_days(scope: Scope, period: Period) -> sa.ColumnElement[bool]:
+    """The days of live segments that are meant, with ``segments`` joined to ``segment_days``."""
     table = t.segments
-    return [
+    return sa.and_(
         table.c.state == "live",
         _of(scope, period.organisation, table.c.organisation_id),
-        table.c.day.between(period.first_day, period.last_day),
-    ]
+        t.segment_days.c.day.between(period.first_day, period.last_day),
+    )
 
 
 def _situations(connection: sa.Connection, scope: Scope, period: Period) -> dict[str, Any]:
@@ -342,11 +344,12 @@ def _told(connection: sa.Connection, rules: Sequence[sa.Row[int, int, Any]]) -> 
 
 
 def _organisations(connection: sa.Connection, scope: Scope, period: Period) -> list[OrganisationSum]:
-    table, groups = t.segments, s.situations
+    table, days, groups = t.segments, t.segment_days, s.situations
     events = dict(
         connection.execute(
-            sa.select(table.c.organisation_id, sa.func.sum(table.c.rows))
-            .where(*_live(scope, period))
+            sa.select(table.c.organisation_id, sa.func.sum(days.c.rows))
+            .join(days, days.c.segment_id == table.c.id)
+            .where(_of_days(scope, period))
             .group_by(table.c.organisation_id)
         ).all()
     )

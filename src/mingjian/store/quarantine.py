@@ -14,9 +14,8 @@ import sqlalchemy as sa
 
 from mingjian.errors import NotFound, StateError
 from mingjian.model.blocks import Quarantined
-from mingjian.store import seals
 from mingjian.store import tables as t
-from mingjian.store.catalogue import Extra, QuarantinedRow, within
+from mingjian.store.catalogue import Extra, QuarantinedRow, quarantined_item, quarantined_rows, within
 from mingjian.store.jobs import Job, queue
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
@@ -104,18 +103,7 @@ def entries_after(
         conditions.append(table.c.id.in_(behind))
     query = sa.select(table).where(*conditions).order_by(table.c.id).limit(limit)
     with workspace.read() as connection:
-        return [
-            QuarantinedRow(
-                id=row.id,
-                organisation=OrganisationId(row.organisation_id),
-                input_id=row.input_id,
-                received_us=row.received_us,
-                item=Quarantined(
-                    file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
-                ),
-            )
-            for row in seals.verified(table, connection.execute(query))
-        ]
+        return quarantined_rows(connection, query)
 
 
 def alike(workspace: Workspace, scope: Scope, entry_id: int) -> list[int]:
@@ -218,9 +206,7 @@ def retries(
             Retry(
                 entry_id=row.entry_id,
                 organisation=OrganisationId(row.organisation_id),
-                item=Quarantined(
-                    file=row.file, record=row.record, offset=row.offset, code=row.code, reason=row.reason, data=row.data
-                ),
+                item=quarantined_item(row),
                 received_us=row.received_us,
                 at_us=row.at_us,
                 actor=row.actor,

@@ -1,7 +1,8 @@
 """Segments: how records become one Parquet file, and what that file says about itself.
 
-A segment holds records of one organisation, one stream in one layout, one UTC day (``SegmentKey``), each with the
-input that it came from and its number there. Ours are the columns ``_time``, ``_input``, ``_record``, ``_shape``
+A segment holds records of one organisation, one stream in one layout, one month (``SegmentKey``): of one UTC day if
+that has many, else of all days of the month that have few (``cut``). With each stand the input that it came from and
+its number there. Ours are the columns ``_time``, ``_input``, ``_record``, ``_shape``
 (``store.shapes``) and, where needed, ``_rest`` and ``_raw``; all others are fields under their native names, nested
 ones dotted. What other programs need to know stands in the file; how it maps back to records in its ``mingjian`` entry.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, NamedTuple, TypeAlias, cast
 
 import msgspec
@@ -21,7 +22,7 @@ import pyarrow as pa
 from mingjian.errors import StateError
 from mingjian.model.blocks import Block
 from mingjian.model.values import Record
-from mingjian.store.arrow import Array, Codes, Ints, Places, coded, is_text, picked
+from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_text, picked
 from mingjian.store.building import Column, Finished, Kinds, NumberPiece
 from mingjian.store.cells import text_cell
 from mingjian.store.columns import KeyPath, Values, by_key, decoded, spread
@@ -35,6 +36,11 @@ COLUMNS_MAX: Final = 2_000
 SLICE_ROWS: Final = 256
 """So many records are taken in at a time: they stay in the processor's cache on their way."""
 US_PER_DAY: Final = 86_400_000_000
+DAY_ROWS_MIN: Final = 8_192
+"""So many records of a day get a segment of their own. To keep a file for the few of each quiet day, and to open it in
+each hunt, takes longer than all that is done with what is in it."""
+NO_DAY: Final = -(1 << 40)
+"""In the place of a day for records without a time; before all others."""
 
 OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape", "_rest")
 METADATA_KEY: Final = b"mingjian"
@@ -55,8 +61,8 @@ class SegmentKey(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the layout: with the stream it gives the ``View`` under which rules look at the records."""
     format: str
     """Name of the format from which the records were read."""
-    day: int | None
-    """Days since 1970 (UTC); None for records without a time."""
+    month: int | None
+    """Months since January 1970 (UTC); None for records without a time."""
 
 
 class InputRecords(msgspec.Struct, frozen=True):
@@ -66,6 +72,16 @@ class InputRecords(msgspec.Struct, frozen=True):
     first_record: int
     last_record: int
     rows: int
+
+
+class DayRecords(msgspec.Struct, frozen=True):
+    """The records of a segment that are of one day."""
+
+    day: int
+    """Days since 1970 (UTC)."""
+    rows: int
+    first_us: int
+    last_us: int
 
 
 class WrittenSegment(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +96,8 @@ class WrittenSegment(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     first_us: int | None
     last_us: int | None
+    days: tuple[DayRecords, ...]
+    """In order; records without a time are in none."""
     content_hash: Digest
     """BLAKE2b (32 bytes) of the file."""
     checks: Digest
@@ -97,19 +115,50 @@ class Rows(NamedTuple):
     input_id: int
 
 
-def by_day(rows: Rows) -> dict[int | None, Rows]:
-    """Divide records by the UTC day of their time."""
-    times_us = rows.times_us
-    assert times_us is not None, "whoever divides by time has read it"
-    days: dict[int | None, list[int]] = {}
-    for place, time_us in enumerate(times_us):
-        days.setdefault(None if time_us is None else time_us // US_PER_DAY, []).append(place)
-    if len(days) == 1:
-        return {next(iter(days)): rows}
-    return {
-        day: Rows(rows.block, [rows.rows[p] for p in places], [times_us[p] for p in places], rows.input_id)
-        for day, places in days.items()
-    }
+def cut(times_us: Ints, untimed: Mask, *, day_rows_min: int = DAY_ROWS_MIN) -> list[tuple[int | None, Places]]:
+    """Divide records into segments by their time: the month of each, and which records, in order.
+
+    ``untimed`` tells which have none. A day with ``day_rows_min`` records has a segment of its own.
+    """
+    days, codes, counts = np.unique(
+        np.where(untimed, NO_DAY, times_us // US_PER_DAY), return_inverse=True, return_counts=True
+    )
+    segments: dict[tuple[int | None, int | None], int] = {}
+    of_day = np.empty(len(days), np.int64)
+    for place, (day, count) in enumerate(zip(days.tolist(), counts.tolist(), strict=True)):
+        month = None if day == NO_DAY else month_of(day)
+        of_day[place] = segments.setdefault((month, day if count >= day_rows_min else None), len(segments))
+    if len(segments) == 1:
+        return [(next(iter(segments))[0], np.arange(len(codes)))]
+    of_record = of_day[codes]
+    return [(month, np.flatnonzero(of_record == number)) for (month, _), number in segments.items()]
+
+
+def month_of(day: int) -> int:
+    """The month of a day; both are counted from January 1970.
+
+    >>> month_of(0), month_of(31), month_of(-1), month_of(18_000)
+    (0, 1, -1, 591)
+    """
+    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
+
+
+def last_day_of(month: int) -> int:
+    """The last day of a month.
+
+    >>> last_day_of(0), last_day_of(1)
+    (30, 58)
+    """
+    return int(np.datetime64(month + 1, "M").astype("datetime64[D]").astype(np.int64)) - 1
+
+
+def month_name(month: int | None) -> str:
+    """Write a month as ISO 8601 does; ``none`` for records without a time.
+
+    >>> month_name(591), month_name(None)
+    ('2019-04', 'none')
+    """
+    return "none" if month is None else str(np.datetime64(month, "M"))
 
 
 def day_name(day: int | None) -> str:
@@ -121,7 +170,7 @@ def day_name(day: int | None) -> str:
     if day is None:
         return "none"
     try:
-        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)).date().isoformat()
+        return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
     except OverflowError:
         return str(day)
 
@@ -158,7 +207,7 @@ class SegmentBuilder:
         self._untimed = array("b")
 
     def add(self, rows: Rows) -> None:
-        """Take records in. They are of this segment's day, stream, layout and format: the caller has seen to that."""
+        """Take records in. They are of this segment's month, stream, layout and format: the caller has seen to that."""
         for start in range(0, len(rows.rows), SLICE_ROWS):
             part = slice(start, start + SLICE_ROWS)
             times_us = None if rows.times_us is None else rows.times_us[part]
@@ -338,12 +387,12 @@ class FinishedSegment(NamedTuple):
     rest: Finished | None
     raw: Array | None
 
-    def of_rows(self, rows: Places, day: int | None) -> FinishedSegment:
-        """Some of the records, as a segment of one day, with only those columns that they have."""
-        key = msgspec.structs.replace(self.key, day=day)
+    def of_rows(self, rows: Places, month: int | None) -> FinishedSegment:
+        """Some of the records, as a segment of one month, with only those columns that they have."""
+        key = msgspec.structs.replace(self.key, month=month)
         if len(rows) == len(self.numbers):
             return self._replace(key=key)
-        # As a rule the records of a day stand together: then nothing need be copied.
+        # As a rule the records of a segment stand together: then nothing need be copied.
         is_run = int(rows[-1] - rows[0]) + 1 == len(rows)
         where = slice(int(rows[0]), int(rows[-1]) + 1) if is_run else rows
         used, shape_codes = np.unique(self.shape_codes[where], return_inverse=True)

@@ -140,7 +140,7 @@ segments = sa.Table(
     _ref("stream_id", "streams"),
     _text("layout"),
     _text("format"),
-    _number("day", nullable=True),
+    _number("month", nullable=True),
     sa.Column("path", sa.Text(), nullable=False, unique=True),
     _number("rows"),
     _number("bytes"),
@@ -153,11 +153,24 @@ segments = sa.Table(
     _ref("replaced_by", "segments", nullable=True),
     _number("committed_us"),
     _number("ended_us", nullable=True),
-    sa.Index(None, "state", "organisation_id", "stream_id", "day"),
+    sa.Index(None, "state", "organisation_id", "stream_id", "month"),
+    sa.Index(None, "organisation_id", "committed_us"),
 )
 """``id`` is given out by ``catalogue.reserve_segments``; ``path`` is relative to the lake.
 ``checks``: see ``verified``. ``ended_us``: when it stopped being live; the row stays when the file is gone. ``lost``:
 it was damaged, and set aside (``upkeep.set_aside``)."""
+
+segment_days = sa.Table(
+    "segment_days",
+    metadata,
+    _ref("segment_id", "segments", key=True, on_delete="CASCADE"),
+    _number("day", key=True),
+    _number("rows"),
+    _number("first_us"),
+    _number("last_us"),
+    sa.Index(None, "day"),
+)
+"""How many events of which day a segment holds; those without a time are not counted."""
 
 segment_inputs = sa.Table(
     "segment_inputs",

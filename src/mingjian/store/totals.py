@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
 
 LOOK_S: Final = 2.0
-"""So often it is looked whether there are others."""
+"""So often it is looked whether there are others …"""
+REST_FACTOR: Final = 20.0
+"""… but so many times as long as the look before took it is not looked again."""
 LATE_NUMBERS: Final = 100_000
 """A detection may be committed after others with higher numbers: so far back it is looked for such."""
 ROWS_AT_ONCE: Final = 50_000
@@ -64,7 +66,7 @@ class Totals:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._known = _Columns()
-        self._looked_s = -1e9
+        self._look_again_s = -1e9
 
     def by_day(
         self, scope: Scope, first_day: int, last_day: int, *, organisation: OrganisationId | None = None
@@ -120,9 +122,11 @@ class Totals:
 
     def _now(self) -> _Columns:
         with self._lock:
-            if self._clock_s() - self._looked_s >= LOOK_S:
+            if (now_s := self._clock_s()) >= self._look_again_s:
+                begun_s = time.perf_counter()
                 self._known = self._followed(self._known)
-                self._looked_s = self._clock_s()
+                took_s = time.perf_counter() - begun_s
+                self._look_again_s = now_s + took_s + max(LOOK_S, REST_FACTOR * took_s)
             return self._known
 
     def _followed(self, known: _Columns) -> _Columns:

@@ -24,6 +24,8 @@ RETENTION_DAYS_MAX: Final = 36_525
 US_PER_DAY: Final = 86_400_000_000
 DAMAGED: Final = "damaged"
 """The folder of a workspace in which what is left of damaged segments is kept."""
+SHARED_KEPT_DAYS_MIN: Final = 180
+"""A stream that is kept for fewer days has a segment for each day: so none of its events stays for longer."""
 ENDED_TOGETHER: Final = 1000
 """So many segments are named in one statement."""
 
@@ -234,11 +236,25 @@ def retentions(workspace: Workspace, scope: Scope) -> list[Retention]:
     return sorted(found, key=lambda each: (each.organisation is None, -len(each.stream_pattern), each.stream_pattern))
 
 
+def _that_counts(said: Sequence[Retention], organisation: OrganisationId, stream: str) -> Retention | None:
+    return next((each for each in said if each.fits(organisation, stream)), None)
+
+
+def shares_days(said: Sequence[Retention], organisation: OrganisationId, stream: str) -> bool:
+    """Whether quiet days of a stream may share a segment, going by ``retentions``.
+
+    They go together then, when the last of them is old enough: not for streams that are kept for a short time only.
+    """
+    kept = _that_counts(said, organisation, stream)
+    return kept is None or kept.days >= SHARED_KEPT_DAYS_MIN
+
+
 def expire(workspace: Workspace, scope: Scope, *, today: int) -> list[SegmentRow]:
     """Let segments go that are older than they are to be kept; give those that went.
 
-    The age of events without a time is counted from when they came in. Their sightings stay. The files go with the
-    next ``clean``.
+    A segment goes when its last event is old enough: one of several days of a month (``shares_days``) keeps the older
+    ones for so much longer. The age of events without a time is counted from when they came in. Their sightings stay.
+    The files go with the next ``clean``.
 
     Raises:
         StateError: another process writes in the workspace.
@@ -249,8 +265,8 @@ def expire(workspace: Workspace, scope: Scope, *, today: int) -> list[SegmentRow
         for row in live_segments(workspace, scope):
             if not scope.may_write(row.key.organisation):
                 continue
-            kept = next((each for each in said if each.fits(row.key.organisation, row.key.stream)), None)
-            day = row.committed_us // US_PER_DAY if row.key.day is None else row.key.day
+            kept = _that_counts(said, row.key.organisation, row.key.stream)
+            day = row.committed_us // US_PER_DAY if row.last_day is None else row.last_day
             if kept is not None and day < today - kept.days:
                 gone.append(row)
         if gone:

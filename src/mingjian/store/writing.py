@@ -26,11 +26,13 @@ from mingjian.store.segments import (
     METADATA_KEY,
     OWN_COLUMNS,
     ROW_GROUP_ROWS_MAX,
+    US_PER_DAY,
+    DayRecords,
     FinishedSegment,
     InputRecords,
     SegmentBuilder,
     WrittenSegment,
-    day_name,
+    month_name,
     stream_folder,
 )
 from mingjian.store.shapes import WHOLE, shape_text
@@ -150,21 +152,23 @@ def write_finished(
     """
     key = segment.key
     data = parquet_bytes(segment, level=level)
-    folder = lake / f"organisation={organisation}" / f"stream={stream_folder(key.stream)}" / f"day={day_name(key.day)}"
+    stream = lake / f"organisation={organisation}" / f"stream={stream_folder(key.stream)}"
+    folder = stream / f"month={month_name(key.month)}"
     path = folder / f"{segment_id:010d}.parquet"
     try:
         _write_file(lake, path, data, together)
     except OSError as error:
         raise StorageError(f"a segment cannot be written: {error.strerror}", where=str(path)) from error
-    timed = segment.times.drop_null().cast(pa.int64()).to_numpy()
+    days = _days(segment.times)
     return WrittenSegment(
         id=segment_id,
         key=key,
         path=path.relative_to(lake).as_posix(),
         rows=len(segment.numbers),
         bytes=len(data),
-        first_us=int(timed.min()) if len(timed) else None,
-        last_us=int(timed.max()) if len(timed) else None,
+        first_us=days[0].first_us if days else None,
+        last_us=days[-1].last_us if days else None,
+        days=days,
         content_hash=hashlib.blake2b(data, digest_size=32).digest(),
         checks=stripe_checks(memoryview(data)),
         inputs=_inputs(segment),
@@ -197,6 +201,16 @@ def _write_file(lake: Path, path: Path, data: pa.Buffer, together: Together | No
         raise
     if together is not None:
         together.add(temporary, path, new_in)
+
+
+def _days(times: Array) -> tuple[DayRecords, ...]:
+    timed = np.sort(times.drop_null().cast(pa.int64()).to_numpy())
+    days, firsts = np.unique(timed // US_PER_DAY, return_index=True)
+    ends = np.append(firsts, len(timed))[1:].tolist()
+    return tuple(
+        DayRecords(day, end - first, int(timed[first]), int(timed[end - 1]))
+        for day, first, end in zip(days.tolist(), firsts.tolist(), ends, strict=True)
+    )
 
 
 def _inputs(segment: FinishedSegment) -> tuple[InputRecords, ...]:

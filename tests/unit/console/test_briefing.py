@@ -38,7 +38,8 @@ FIRST_US, UNTIL_US = DAY * 86_400_000_000, (DAY + 1) * 86_400_000_000
 OF_DETECTIONS = f"FROM detections WHERE suppressed_by IS NULL AND time_us >= {FIRST_US} AND time_us < {UNTIL_US}"
 ACTIVE = f"FROM situations WHERE is_live > 0 AND first_us < {UNTIL_US} AND last_us >= {FIRST_US}"
 COUNTED = {
-    "events": f"SELECT sum(rows) FROM segments WHERE state = 'live' AND day = {DAY}",
+    "events": "SELECT sum(segment_days.rows) FROM segment_days JOIN segments ON segments.id = segment_id "
+    f"WHERE state = 'live' AND day = {DAY}",
     "situations": f"SELECT count(*) {ACTIVE}",
     "situations-new": f"SELECT count(*) {ACTIVE} AND first_us >= {FIRST_US}",
     "situations-grave": f"SELECT count(*) {ACTIVE} AND level IN ('high', 'critical')",

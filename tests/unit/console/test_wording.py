@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from mingjian.console import wording
+from mingjian.console.texts import load_texts
 from mingjian.console.timeline import STEPS
+from mingjian.hunt.vocabulary import level_in
 from mingjian.model.rules import LEVELS
 from mingjian.settings import Language
 
@@ -64,3 +66,11 @@ def test_words_are_frozen() -> None:
     with pytest.raises(AttributeError):
         wording.EN.title = "x"  # type: ignore[misc]  # that it cannot be assigned is what is tested
     assert msgspec.structs.asdict(wording.EN).keys() == msgspec.structs.asdict(wording.ZH).keys()
+
+
+def test_a_level_is_called_the_same_everywhere() -> None:
+    assert wording.ZH.levels == {level: level_in(level, "zh") for level in LEVELS}
+    for language in ("en", "zh"):
+        texts = load_texts(language)  # type: ignore[arg-type] # of the two
+        assert {level: texts(f"level.{level}") for level in LEVELS} == wording.WORDS[language].levels  # type: ignore[index] # of the two
+        assert {level: texts(f"choice.{level}") for level in LEVELS} == wording.WORDS[language].levels  # type: ignore[index] # of the two

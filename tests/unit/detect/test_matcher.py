@@ -50,6 +50,10 @@ def matcher(*atoms: AnyAtom) -> FieldMatcher:
         (Text(F, ("AbC",), True), ["AbC"], ["abc"]),
         (Text(F, (ANY, "AbC", ANY), True), ["xAbCx"], ["xabcx", "xABCx"]),
         (Text(F, (ANY, "straße", ANY)), ["STRAẞE", "straße"], ["strasse"]),
+        # Longer than what the automaton looks for: the rest has to be confirmed.
+        (Text(F, (ANY, "a" * 600, ANY)), ["x" + "A" * 600 + "y"], ["a" * 599, "a" * 500 + "b" * 100]),
+        (Text(F, ("a" * 600, ANY)), ["A" * 600], ["a" * 599 + "b", "x" + "a" * 600]),
+        (Regex(F, "^x?$", ""), ["", "x"], ["xx", "y"]),
         (Text(F, ("true",)), [True, "TRUE"], [1, "1"]),
         (Text(F, ("42",)), [42, "42"], [42.0, "042"]),
         (Number(F, 42), [42, 42.0, "42", ["x", 42]], ["042", "42.0", "0x2a", True, 43]),

@@ -9,7 +9,7 @@ import pytest
 from ingesting import SOURCES, ingest, lines
 from lakes import OPERATOR
 from mingjian.detect.behaviours.findings import Finding, Term
-from mingjian.hunt import behaviourruns
+from mingjian.hunt import behaviourruns, gathering
 from mingjian.hunt.behaviourbook import built_in_facts, title_of, told_again
 from mingjian.hunt.behaviourruns import is_due, parties_of, run_behaviours
 from mingjian.hunt.vocabulary import term_in
@@ -89,6 +89,7 @@ def test_it_is_due_when_something_has_come_in_and_some_time_has_passed(
 def test_too_much_history_is_looked_at_from_its_newest_end(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gathering, "DAY_ROWS_MIN", 1)
     take_in(workspace, tmp_path, range(14 * 24))
     monkeypatch.setattr(behaviourruns, "EVENTS_MAX", 100)
     done = run_behaviours(workspace, OPERATOR, SOURCES)

@@ -226,7 +226,7 @@ def test_what_retention_removed(workspace: Workspace, organisation: Organisation
 
 def test_a_segment_that_cannot_be_read(workspace: Workspace, organisation: Organisation, tmp_path: Path) -> None:
     plant(workspace, organisation, PROCESS, every_day())
-    row = next(row for row in live_segments(workspace, OPERATOR) if row.key.day == 20_160)
+    row = next(row for row in live_segments(workspace, OPERATOR) if row.first_day == 20_160)
     (workspace.lake / row.path).write_bytes(b"broken")
     english, chinese = said(workspace, tmp_path)
     assert english.endswith("except: 3 events in 1 damaged segments (windows/sysmon/1 13 March 2025).")
@@ -290,6 +290,9 @@ def presence(days: int, *gaps: tuple[int, int]) -> Presence:
 
 def test_steps_are_usual_if_they_are_many() -> None:
     assert usual_step(presence(95, (5, 5), (30, 40))) == 1
+    three = ((5, 6), (12, 13), (19, 20))
+    assert [usual_step(presence(days, *three)) for days in (20, 31, 32)] == [3, 3, 1]
+    assert usual_step(presence(20, *three[:2])) == 1
     assert usual_step(presence(20, (5, 6), (12, 13), (19, 20), (60, 80))) == 3
     assert silences(presence(20, (5, 6), (12, 13), (19, 20), (60, 80)), Window(0, 100)) == [(60, 80)]
     assert silences(presence(20, (5, 6), (12, 13), (19, 20), (60, 80)), Window(0, 103)) == [(60, 80)]

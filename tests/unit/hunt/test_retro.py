@@ -182,11 +182,11 @@ def test_a_hunt_that_was_stopped_goes_on_where_it_was(lake: Workspace, tmp_path:
 def test_merging_in_the_middle_of_a_hunt_loses_and_doubles_nothing(
     lake: Workspace, organisation: Organisation, tmp_path: Path
 ) -> None:
-    kept(lake, organisation, [process("sh", 0)], day=103, first=50, **STREAM)
+    kept(lake, organisation, [process("sh", 0, 103)], day=103, first=50, **STREAM)
     added(lake, tmp_path)
     with pytest.raises(Stopped):
         retro(lake, stops_after=1).run_pending()
-    parts = [row for row in live_segments(lake, OPERATOR) if row.key.day == 103]
+    parts = [row for row in live_segments(lake, OPERATOR) if row.first_day == 103]
     merge(lake, OPERATOR, Merge(tuple(parts)), [coverage.inherit])
     ran(lake)
     assert found(lake) == sorted([*EXPECTED, ("Any", 103, 50), ("Shell", 103, 50)])
@@ -196,14 +196,14 @@ def test_merging_in_the_middle_of_a_hunt_loses_and_doubles_nothing(
 def test_merging_while_a_segment_is_read_is_made_good_in_the_next_round(
     lake: Workspace, organisation: Organisation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept(lake, organisation, [process("sh", 0)], day=103, first=50, **STREAM)
+    kept(lake, organisation, [process("sh", 0, 103)], day=103, first=50, **STREAM)
     added(lake, tmp_path)
     scan = retro_module.History.scan
     merged: list[int] = []
 
     def scan_and_merge(self: retro_module.History, *given: object) -> object:
         if not merged:
-            parts = [row for row in live_segments(lake, OPERATOR) if row.key.day == 103]
+            parts = [row for row in live_segments(lake, OPERATOR) if row.first_day == 103]
             merged.append(merge(lake, OPERATOR, Merge(tuple(parts)), [coverage.inherit]))
             for part in parts:
                 (lake.lake / part.path).unlink()
@@ -218,7 +218,7 @@ def test_merging_while_a_segment_is_read_is_made_good_in_the_next_round(
 
 def test_a_damaged_segment_is_named_and_stays_uncovered(lake: Workspace, tmp_path: Path) -> None:
     added(lake, tmp_path)
-    row = next(row for row in live_segments(lake, OPERATOR) if row.key.day == 102)
+    row = next(row for row in live_segments(lake, OPERATOR) if row.first_day == 102)
     (lake.lake / row.path).write_bytes(b"nothing of ours")
     (outcome,) = ran(lake)
     assert [each.id for each in outcome.damaged] == [row.id]

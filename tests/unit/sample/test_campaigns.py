@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import pytest
 
-from mingjian.sample.campaigns import CAMPAIGNS, write_all
+from mingjian.sample.campaigns import standard, write_all
 from mingjian.sample.generate import Order, world_of
 from mingjian.sample.moments import DAY, HOUR, at
 
-NAMES = [campaign.name for campaign in CAMPAIGNS]
+NAMES = [campaign.name for campaign in standard()]
 
 
 @pytest.mark.parametrize("days", [1, 3, 60])

@@ -6,11 +6,12 @@ from mingjian.situations.choosing import ROWS_READ_MAX, SEGMENTS_READ_MAX, At, a
 from mingjian.store.briefs import NO_DAY, Briefs
 
 
-def briefs(days: list[int], streams: list[int] | None = None, rows: int = 10) -> Briefs:
+def briefs(days: list[int], streams: list[int] | None = None, rows: int = 10, spans: dict[int, int] = {}) -> Briefs:  # noqa: B006 - is only read
     size = len(days)
+    last_days = [day + spans.get(number, 0) for number, day in enumerate(days, 1)]
     return Briefs(
-        *(np.arange(1, size + 1), np.ones(size, np.int64), np.array(streams or [1] * size), np.array(days)),
-        np.full(size, rows),
+        *(np.arange(1, size + 1), np.ones(size, np.int64), np.array(streams or [1] * size)),
+        *(np.array(days), np.array(last_days), np.full(size, rows)),
     )
 
 
@@ -26,6 +27,12 @@ def test_of_many_the_places_of_detections_come_first() -> None:
     assert chosen[:4] == [281, 282, 283, 284]
     assert len(chosen) == SEGMENTS_READ_MAX
     assert {1, 2, 399, 400} <= set(chosen)
+
+
+def test_a_segment_of_several_days_is_found_on_each_of_them() -> None:
+    many = briefs(list(range(400)), spans={10: 20, 200: 5})
+    assert choose(many, [At(1, 1, 29)])[:2] == [10, 30]
+    assert choose(many, [At(1, 1, 203), At(1, 1, 30)])[:3] == [200, 204, 31]
 
 
 def test_detections_leave_room_for_first_and_last() -> None:

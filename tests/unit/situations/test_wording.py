@@ -1,7 +1,11 @@
 """Situations in sentences, in both languages."""
 
+import inspect
+import re
+
 import pytest
 
+from mingjian.hunt.texts import read_texts
 from mingjian.situations import wording
 from mingjian.situations.summary import RuleCount, Summary, Terms, packed, unpacked
 
@@ -69,3 +73,11 @@ def test_every_bit_against_a_join_has_words_in_both_languages() -> None:
     assert wording.against(0, "en") == []
     assert wording.reason("", "", "en") == "a person put them together"
     assert wording.reason("ip", "10.0.0.1", "en") == "the same internal address 10.0.0.1"
+
+
+def test_both_languages_have_all_texts_and_none_is_left_over() -> None:
+    keys = read_texts("situations.yml", "en").keys()
+    assert keys == read_texts("situations.yml", "zh").keys()
+    used = set(re.findall(r'"([a-z]+(?:\.[a-z-]+)*)"', inspect.getsource(wording)))
+    made = re.compile(r"term\.[a-z]+")
+    assert [key for key in sorted(keys) if key.removesuffix(".one") not in used and not made.fullmatch(key)] == []

@@ -16,7 +16,7 @@ from mingjian.store.segments import Rows, SegmentBuilder, SegmentKey
 from mingjian.store.shapes import parsed_shape
 from mingjian.store.writing import write_segment
 
-KEY = SegmentKey(organisation=OrganisationId(1), stream="a/b", layout="nested", format="evtx", day=None)
+KEY = SegmentKey(organisation=OrganisationId(1), stream="a/b", layout="nested", format="evtx", month=None)
 RECORDS: list[Record] = [
     {"EventID": n % 4, "Image": f"{n % 9}.exe", "o": {"p": None if n % 2 else [n]}, "e": EMPTY, "u": f"{n * n:x}"}
     for n in range(400)

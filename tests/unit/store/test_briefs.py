@@ -21,7 +21,7 @@ def test_it_says_what_the_catalogue_says(
         for n, day in enumerate((20_000, None, 19_000, 20_000))
     ]
     few = briefs_of(workspace, OPERATOR, np.array(ids))
-    assert few.days.tolist() == [20_000, NO_DAY, 19_000, 20_000]
+    assert few.days.tolist() == few.last_days.tolist() == [20_000, NO_DAY, 19_000, 20_000]
     assert few.rows.tolist() == [1, 2, 3, 4]
     assert [stream_names(workspace)[each] for each in few.streams.tolist()] == ["s/0", "s/1", "s/0", "s/1"]
     many = np.arange(0, ids[-1] + PORTION + 2)

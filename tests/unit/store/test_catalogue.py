@@ -137,7 +137,7 @@ def test_segments_are_found_by_stream_and_day(workspace: Workspace, organisation
         kept(workspace, organisation, [{"x": 1}], stream=stream, day=day)
 
     def days(**asked: object) -> list[int | None]:
-        return [row.key.day for row in live_segments(workspace, OPERATOR, **asked)]  # type: ignore[arg-type]  # only known names are asked
+        return [row.first_day for row in live_segments(workspace, OPERATOR, **asked)]  # type: ignore[arg-type]  # only known names are asked
 
     assert days() == [None, 1, 2, 3]
     assert days(newest_first=True) == [3, 2, 1, None]

@@ -8,7 +8,7 @@ from lakes import OPERATOR, kept
 from mingjian.model.rules import LogSource, Rule, Text
 from mingjian.store import coverage
 from mingjian.store import tables as t
-from mingjian.store.catalogue import Extra, Organisation, live_segments, stream_ids
+from mingjian.store.catalogue import Extra, Organisation, live_segments, organisation_named, stream_ids
 from mingjian.store.merging import Merge, merge
 from mingjian.store.rules import keep_rules, set_of
 from mingjian.store.scope import Scope
@@ -32,9 +32,15 @@ def versions(workspace: Workspace, *names: str) -> list[int]:
     return list(keep_rules(workspace, OPERATOR, rules).versions.values())
 
 
-def ran(workspace: Workspace, segments: Sequence[int], versions: Sequence[int], results: dict[int, int]) -> int:
+def ran(
+    workspace: Workspace,
+    segments: Sequence[int],
+    versions: Sequence[int],
+    results: dict[int, int],
+    run_us: int = 1_000,
+) -> int:
     number = set_of(workspace, OPERATOR, versions)
-    write(workspace, coverage.ran_rules(segments, number, results, 1_000))
+    write(workspace, coverage.ran_rules(segments, number, results, run_us))
     return number
 
 
@@ -89,8 +95,7 @@ def test_a_segment_that_came_late_is_missing(workspace: Workspace, organisation:
     ran(workspace, [kept(workspace, organisation, RECORDS, day=20).id], [a], {})
     late = kept(workspace, organisation, RECORDS, day=3)
     assert missing(workspace, [a]) == {frozenset([a]): [late.id]}
-    covered = coverage.covered_by_rules(workspace, OPERATOR, a)
-    assert (covered.segments, covered.covered, covered.first_run_us) == (2, 1, 1_000)
+    assert coverage.segments_run(workspace, OPERATOR) == ({a: 1}, 2)
 
 
 def merged(workspace: Workspace) -> int:
@@ -119,7 +124,8 @@ def test_a_merged_segment_has_versions_that_its_parts_had_in_different_sets(
     ran(workspace, [two.id], [b, c], {two.id: 1})
     with workspace.begin() as connection:
         stream = stream_ids(connection, [one.key.stream], 0)[one.key.stream]
-        for record, version, day in ((1, a, 20_000), (11, b, 20_000), (1, a, 20_001), (1, c, 20_000)):
+        of_others = ((1, a, 20_001), (1, c, 20_000), (9_999, a, 20_000))
+        for record, version, day in ((1, a, 20_000), (11, b, 20_000), *of_others):
             detection = {
                 "organisation_id": organisation.id,
                 "public_id": f"{record}-{version}-{day}",
@@ -140,6 +146,22 @@ def test_a_merged_segment_has_versions_that_its_parts_had_in_different_sets(
     assert missing(workspace, [a, b, c]) == {frozenset([c]): [new]}
 
 
+def test_a_merged_segment_was_run_over_no_later_than_its_first_part(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    one = kept(workspace, organisation, RECORDS).id
+    two = kept(workspace, organisation, RECORDS, first=10).id
+    a, b, c = versions(workspace, "a", "b", "c")
+    ran(workspace, [one], [a], {}, run_us=500)
+    ran(workspace, [two], [a], {}, run_us=700)
+    ran(workspace, [one], [b, c], {}, run_us=900)
+    ran(workspace, [two], [b], {}, run_us=300)
+    new = merged(workspace)
+    query = sa.select(t.rule_coverage.c.run_us).where(t.rule_coverage.c.segment_id == new)
+    with workspace.read() as connection:
+        assert sorted(connection.execute(query).scalars()) == [300, 500]
+
+
 def test_parts_without_coverage_leave_none(workspace: Workspace, organisation: Organisation) -> None:
     one = kept(workspace, organisation, RECORDS)
     kept(workspace, organisation, RECORDS, first=10)
@@ -158,8 +180,6 @@ def test_indicator_sets_are_covered_by_themselves(workspace: Workspace, organisa
     missing = coverage.uncovered_by_indicators(workspace, OPERATOR, number)
     assert [segment.id for segment in missing] == [two.id]
     write(workspace, coverage.ran_indicators([two.id], number, {}, 700))
-    covered = coverage.covered_by_indicators(workspace, OPERATOR, number)
-    assert (covered.covered, covered.first_run_us, covered.last_run_us) == (2, 500, 700)
     merged(workspace)
     assert coverage.uncovered_by_indicators(workspace, OPERATOR, number) == []
 
@@ -190,3 +210,19 @@ def test_segments_of_others_are_not_named(workspace: Workspace, organisation: Or
     kept(workspace, organisation, RECORDS)
     stranger = Scope.of_member("ann", [])
     assert coverage.uncovered_by_rules(workspace, stranger, versions(workspace, "a")) == []
+
+
+def test_over_how_many_segments_each_version_was_run_counts_each_segment_once(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    first, second, third = (kept(workspace, organisation, RECORDS, day=day).id for day in (10, 11, 12))
+    a, b, c = versions(workspace, "a", "b", "c")
+    ran(workspace, [first, second], [a], {})
+    ran(workspace, [first], [a, b], {})
+    other = organisation_named(workspace, OPERATOR, "another", make=True)
+    theirs = kept(workspace, other, RECORDS).id
+    ran(workspace, [third, theirs], [b], {})
+    assert coverage.segments_run(workspace, OPERATOR) == ({a: 2, b: 3}, 4)
+    assert coverage.segments_run(workspace, Scope.of_member("m", [organisation.id])) == ({a: 2, b: 2}, 3)
+    assert coverage.segments_run(workspace, Scope.of_member("m", [other.id])) == ({b: 1}, 1)
+    assert c not in coverage.segments_run(workspace, OPERATOR)[0]

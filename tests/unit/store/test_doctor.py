@@ -54,7 +54,7 @@ def test_a_damaged_segment_is_named_with_what_it_costs(full: Workspace) -> None:
     finding = found(full)["segments", "damaged"]
     assert finding.is_trouble
     assert finding.where == f"lake/{row.path}"
-    assert "2 events of test/one on 2024-10-04" in finding.said
+    assert "2 events of test/one of 2024-10" in finding.said
     assert "backup" in finding.next
 
 

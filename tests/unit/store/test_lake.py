@@ -3,8 +3,11 @@
 from lakes import DAY_US, OPERATOR, kept
 from mingjian.store.catalogue import Organisation, organisation_named
 from mingjian.store.lake import lake_rows
+from mingjian.store.merging import merge, plan_merges
 from mingjian.store.scope import Scope
 from mingjian.store.workspace import Workspace
+
+LIMITS = [(None, None), (20_001, None), (None, 20_004), (20_005, 20_005), (20_002, 20_004)]
 
 
 def test_there_is_a_row_for_each_stream_and_organisation(workspace: Workspace, organisation: Organisation) -> None:
@@ -28,6 +31,23 @@ def test_there_is_a_row_for_each_stream_and_organisation(workspace: Workspace, o
     assert ours.gaps == ((12, 13),)
     assert ours.segments == 4
     assert ours.bytes > sum(sizes)
+
+
+def test_of_some_days_the_events_of_those_days_are_counted(workspace: Workspace, organisation: Organisation) -> None:
+    for day in (20_000, 20_001, 20_005):
+        kept(workspace, organisation, [{"k": day}, {"k": 1}], day=day)
+    kept(workspace, organisation, [{"k": 1}], day=None)
+    before = [lake_rows(workspace, OPERATOR, first_day=first, last_day=last) for first, last in LIMITS]
+    (planned,) = plan_merges(workspace, OPERATOR, today=20_100)
+    merge(workspace, OPERATOR, planned)
+    after = [lake_rows(workspace, OPERATOR, first_day=first, last_day=last) for first, last in LIMITS]
+    assert [[(row.rows, row.first_us, row.last_us, row.gaps) for row in rows] for rows in before] == [
+        [(row.rows, row.first_us, row.last_us, row.gaps) for row in rows] for rows in after
+    ]
+    assert [[row.rows for row in rows] for rows in after] == [[7], [4], [4], [2], []]
+    assert [[row.segments for row in rows] for rows in after] == [[2], [1], [1], [1], []]
+    (whole,), (half,) = after[0], after[3]
+    assert half.bytes < whole.bytes
 
 
 def test_a_member_sees_the_rows_of_its_own(workspace: Workspace, organisation: Organisation) -> None:

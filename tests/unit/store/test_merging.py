@@ -6,16 +6,18 @@ import sqlalchemy as sa
 from lakes import OPERATOR, built, kept, written
 from mingjian.errors import NotFound, NotPermitted, StateError, StorageError
 from mingjian.model.values import EMPTY, Record
+from mingjian.store import merging as merging_module
 from mingjian.store import segments as segments_module
 from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import Organisation, live_segments
 from mingjian.store.indexfiles import segments_replaced
 from mingjian.store.merging import TIER_FACTOR, Merge, merge, plan_merges
 from mingjian.store.scope import Scope
-from mingjian.store.upkeep import clean, missing_segments
+from mingjian.store.upkeep import SHARED_KEPT_DAYS_MIN, Retention, clean, missing_segments, set_retention
 from mingjian.store.workspace import Workspace
 
 TODAY = 20_010
+DAYS = sorted([*range(20_000, 20_009), 20_003])
 
 
 def records_in(workspace: Workspace) -> list[Record]:
@@ -54,8 +56,53 @@ def test_segments_of_a_day_that_is_over_become_one(workspace: Workspace, organis
     assert plan_merges(workspace, OPERATOR, today=TODAY) == []
 
 
-def test_what_differs_in_stream_layout_or_day_is_not_merged(workspace: Workspace, organisation: Organisation) -> None:
-    for stream, layout, day in (("a", "x", 1), ("a", "y", 1), ("b", "x", 1), ("a", "x", 2)):
+def days_of(plans: list[Merge]) -> list[list[int | None]]:
+    return [[part.first_day for part in planned.parts] for planned in plans]
+
+
+def test_quiet_days_of_a_month_become_one_when_they_are_eight_or_the_month_is_over(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    for day in range(19_997, 20_004):  # seven days of October 2024
+        kept(workspace, organisation, [{"k": day}], day=day)
+    kept(workspace, organisation, [{"k": 1}], day=19_996)
+    assert plan_merges(workspace, OPERATOR, today=TODAY) == []
+    assert days_of(plan_merges(workspace, OPERATOR, today=20_028)) == [list(range(19_997, 20_004))]
+    kept(workspace, organisation, [{"k": TODAY - 1}], day=TODAY - 1)
+    kept(workspace, organisation, [{"k": TODAY}], day=TODAY)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    assert days_of([planned]) == [[*range(19_997, 20_004), TODAY - 1]]
+    new_id = merge(workspace, OPERATOR, planned)
+    (row,) = (row for row in live_segments(workspace, OPERATOR) if row.id == new_id)
+    assert (row.first_day, row.last_day, row.rows) == (19_997, TODAY - 1, 8)
+    assert plan_merges(workspace, OPERATOR, today=TODAY) == []
+    asked = [
+        [row.id == new_id for row in live_segments(workspace, OPERATOR, first_day=day, last_day=day)]
+        for day in (19_996, 19_997, 20_005, TODAY)
+    ]
+    assert asked == [[False], [True], [True], [False]]
+
+
+def test_days_of_what_is_kept_for_a_short_time_stay_apart(workspace: Workspace, organisation: Organisation) -> None:
+    for day in (*range(20_000, 20_009), 20_003):
+        kept(workspace, organisation, [{"k": 1}], day=day)
+    for days, expected in ((SHARED_KEPT_DAYS_MIN - 1, [[20_003, 20_003]]), (SHARED_KEPT_DAYS_MIN, [[*DAYS]])):
+        set_retention(workspace, OPERATOR, Retention(stream_pattern="test/*", days=days))
+        assert [sorted(each) for each in days_of(plan_merges(workspace, OPERATOR, today=20_100))] == expected  # type: ignore[type-var]  # all have days
+
+
+def test_a_day_with_many_events_stays_by_itself(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging_module, "DAY_ROWS_MIN", 10)
+    monkeypatch.setattr(merging_module, "MONTH_ROWS_MAX", 12)
+    for day, size in ((20_000, 6), (20_000, 6), (20_001, 5), (20_002, 6), (20_003, 4), (20_004, 11), (20_005, 9)):
+        kept(workspace, organisation, [{"k": 1}] * size, day=day)
+    assert sorted(days_of(plan_merges(workspace, OPERATOR, today=20_100))) == [[20_000, 20_000], [20_003, 20_001]]
+
+
+def test_what_differs_in_stream_layout_or_month_is_not_merged(workspace: Workspace, organisation: Organisation) -> None:
+    for stream, layout, day in (("a", "x", 1), ("a", "y", 1), ("b", "x", 1), ("a", "x", 31)):
         kept(workspace, organisation, [{"k": 1}], stream=stream, layout=layout, day=day)
     assert plan_merges(workspace, OPERATOR, today=TODAY) == []
 

@@ -18,7 +18,7 @@ from mingjian.store.scope import OrganisationId
 from mingjian.store.segments import InputRecords, Rows, SegmentBuilder, SegmentKey, stream_folder
 from mingjian.store.writing import parquet_bytes, write_segment
 
-KEY = SegmentKey(organisation=OrganisationId(1), stream="windows/sysmon/1", layout="l", format="jsonl", day=20_000)
+KEY = SegmentKey(organisation=OrganisationId(1), stream="windows/sysmon/1", layout="l", format="jsonl", month=657)
 
 
 def builder_of(records: list[Record], first: int = 1, input_id: int = 7) -> SegmentBuilder:
@@ -40,7 +40,7 @@ def file_of(folder: Path, builder: SegmentBuilder) -> Path:
 
 def test_a_segment_lies_under_its_organisation_stream_and_day(tmp_path: Path) -> None:
     written = write_segment(tmp_path, "abc", builder_of([{"a": 1}]), 42)
-    assert written.path == "organisation=abc/stream=windows.sysmon.1/day=2024-10-04/0000000042.parquet"
+    assert written.path == "organisation=abc/stream=windows.sysmon.1/month=2024-10/0000000042.parquet"
     assert (written.id, written.rows, written.first_us, written.last_us) == (42, 1, 1, 1)
     assert written.bytes == (tmp_path / written.path).stat().st_size
     assert written.inputs == (InputRecords(7, 1, 1, 1),)
@@ -199,7 +199,7 @@ STREAMS = (
     "x" * 301,
     "a b",
     "a\0",
-    "day=1",
+    "month=1",
 )
 
 

@@ -39,7 +39,7 @@ SILENT_SHOWN: Final = 12
 AGE_S: Final = 5.0
 CALM_SHARE: Final = 1.25
 """Up to so much more than usual is not worse."""
-SHOWN_LEVELS: Final[tuple[Level, ...]] = ("critical", "high", "medium", "low", "informational")
+SHOWN_LEVELS: Final[tuple[Level, ...]] = tuple(reversed(LEVELS))
 
 
 class Day(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, a
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import number
 from mingjian.console.site import Visit
-from mingjian.data import DATA_FOLDER
+from mingjian.data import STARTER_RULES
 from mingjian.detect.correlation import plan_all
 from mingjian.errors import NotFound
 from mingjian.hunt.rulebook import Rulebook, load_rulebook
@@ -23,7 +24,7 @@ from mingjian.store.audit import acts
 from mingjian.store.browsing import Noise, Wanted, browse
 from mingjian.store.coverage import segments_run
 from mingjian.store.inflow import inflow
-from mingjian.store.rules import live_rules, live_versions, retire_rules, rule_versions
+from mingjian.store.rules import RuleVersion, live_rules, live_versions, retire_rules, rule_versions
 from mingjian.store.scope import EVERYONE, Scope
 
 CHANGES_SHOWN: Final = 20
@@ -40,6 +41,8 @@ class Live(msgspec.Struct, frozen=True):
     rules: Sequence[Rule]
     correlations: Sequence[Correlation]
     states: Mapping[str, CheckedRule]
+    versions: Mapping[str, RuleVersion]
+    """Rule → its version that counts."""
     is_starter: bool
     """Nobody has added rules: these are those that come with Mingjian."""
 
@@ -58,12 +61,13 @@ def live(visit: Visit) -> Live:
         found = live_rules(visit.workspace, scope)
         rules, correlations, is_starter = found.rules, found.correlations, not len(found)
         if is_starter:
-            book = load_rulebook([DATA_FOLDER / "rules"], cache_folder=visit.site.cache_folder)
+            book = load_rulebook([STARTER_RULES], cache_folder=visit.site.cache_folder)
             rules, correlations = book.rules, book.correlations
         files = tuple(dict.fromkeys(rule.file for rule in (*rules, *correlations)))
         whole = Rulebook(rules=rules, correlations=correlations, files=files)
         states = {row.rule_id: row for row in check_book(whole, visit.site.sources.streams())}
-        return Live(rules, correlations, states, is_starter)
+        of_rule = {version.rule_id: version for version in rule_versions(visit.workspace, scope)}
+        return Live(rules, correlations, states, of_rule, is_starter)
 
     return visit.site.memory.recall(("live rules", versions), 3600.0, look)
 
@@ -80,17 +84,16 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
     current = live(visit)
     heard = noise_of(visit)
     scope = visit.scope
-    runs, segments = visit.remember("segments run", NOISE_S, lambda: segments_run(visit.workspace, scope))
-    versions = {version.rule_id: version for version in rule_versions(visit.workspace, scope)}
+    runs, segments = visit.lately("segments run", NOISE_S, lambda: segments_run(visit.workspace, scope))
+    share_of = _shares(visit)
     rows: list[Row] = []
     for rule in current.every:
-        said, version = heard.get(rule.id), versions.get(rule.id)
+        said, version = heard.get(rule.id), current.versions.get(rule.id)
         state = current.states.get(rule.id)
         covered = runs.get(version.id, 0) / segments if segments and version is not None else None
         rows.append(
             Row(
                 key=rule.id,
-                href=visit.address(f"/rules/{rule.id}"),
                 values={
                     "title": rule.title,
                     "level": rule.level,
@@ -100,7 +103,7 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
                     "hosts": said.hosts if said else 0,
                     "last": said.last_us if said else None,
                     "covered": None if covered is None else round(covered, 4),
-                    "cost": None if isinstance(rule, Correlation) else _rounded(_share_of(visit, state)),
+                    "cost": None if isinstance(rule, Correlation) else _rounded(share_of(state)),
                     "added": None if version is None else version.added_us,
                     "rule": rule.id,
                     "file": rule.file,
@@ -108,7 +111,10 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
                 },
             )
         )
-    return among(rows, asked, texts=("title", "rule", "file", "reason"))
+    found = among(rows, asked, texts=("title", "rule", "file", "reason"))
+    # Of thousands of rules a page shows a hundred.
+    linked = [msgspec.structs.replace(row, href=visit.address(f"/rules/{row.key}")) for row in found.rows]
+    return msgspec.structs.replace(found, rows=linked)
 
 
 def _rounded(share: float | None) -> float | None:
@@ -118,7 +124,8 @@ def _rounded(share: float | None) -> float | None:
 def _lead(visit: Visit, rows: Rows) -> str:
     current = live(visit)
     unfed = sum(row.state == "unfed" for row in current.states.values())
-    heard = sum(rule.id in noise_of(visit) for rule in current.every)
+    noise = noise_of(visit)
+    heard = sum(rule.id in noise for rule in current.every)
     key = "rules.lead-starter" if current.is_starter else "rules.lead"
     return visit.texts(key, n=number(len(current.every)), heard=number(heard), unfed=number(unfed))
 
@@ -194,20 +201,24 @@ def changes_of(visit: Visit, rule_id: str) -> list[Change]:
     return [msgspec.structs.replace(each, actor=actor_of(each)) for each in found[:CHANGES_SHOWN]]
 
 
-def _share_of(visit: Visit, state: CheckedRule | None) -> float | None:
-    """The share of all events that are kept that a rule has to look at: what it costs."""
-    if state is None:
-        return None
+def _shares(visit: Visit) -> Callable[[CheckedRule | None], float | None]:
+    """What gives the share of all events that are kept that a rule has to look at: what it costs."""
     counts = _events_by_stream(visit)
     whole = sum(counts.values())
-    starts = tuple({name.partition("{")[0] for name in state.sources})
-    seen = sum(count for name, count in counts.items() if name.startswith(starts)) if starts else 0
-    return seen / whole if whole else None
+
+    @cache
+    def share(sources: tuple[str, ...]) -> float:
+        # Many rules look at the same streams.
+        starts = tuple({name.partition("{")[0] for name in sources})
+        seen = sum(count for name, count in counts.items() if name.startswith(starts)) if starts else 0
+        return seen / whole
+
+    return lambda state: share(tuple(state.sources)) if whole and state is not None else None
 
 
 def _events_by_stream(visit: Visit) -> Mapping[str, int]:
     scope, organisation = visit.scope, visit.organisation()
-    found = visit.remember("inflow", NOISE_S, lambda: inflow(visit.workspace, scope, organisation), organisation)
+    found = visit.lately("inflow", NOISE_S, lambda: inflow(visit.workspace, scope, organisation), organisation)
     counts: dict[str, int] = {}
     for each in found:
         counts[each.stream] = counts.get(each.stream, 0) + each.events
@@ -234,7 +245,7 @@ def show(visit: Visit) -> Response:
         latest=latest.rows[0].public_id if latest.rows and isinstance(rule, Rule) else "",
         may_tune=visit.may("write"),
         changes=changes_of(visit, rule.id),
-        share=_share_of(visit, state),
+        share=_shares(visit)(state),
         may_write=visit.may("write") and not live(visit).is_starter,
     )
 

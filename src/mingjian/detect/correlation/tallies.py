@@ -58,6 +58,19 @@ class Count(msgspec.Struct, tag="count"):
         return self.number
 
 
+def _counted(counts: dict[str, int], entry: Entry) -> bool:
+    """Count the values of an event; False if one had to be left out."""
+    complete = True
+    for folded, _ in entry.texts:
+        if folded in counts:
+            counts[folded] += 1
+        elif len(counts) < VALUES_PER_WINDOW_MAX:
+            counts[folded] = 1
+        else:
+            complete = False
+    return complete
+
+
 class Distinct(msgspec.Struct, tag="distinct"):
     """How many distinct values."""
 
@@ -65,16 +78,7 @@ class Distinct(msgspec.Struct, tag="distinct"):
 
     def add(self, entry: Entry) -> bool:
         """Take an event in; False if a value of it had to be left out."""
-        counts = self.counts
-        complete = True
-        for folded, _ in entry.texts:
-            if folded in counts:
-                counts[folded] += 1
-            elif len(counts) < VALUES_PER_WINDOW_MAX:
-                counts[folded] = 1
-            else:
-                complete = False
-        return complete
+        return _counted(self.counts, entry)
 
     def remove(self, entry: Entry) -> None:
         """Let the oldest event go."""
@@ -216,16 +220,7 @@ class Shares(msgspec.Struct, tag="shares"):
     def add(self, entry: Entry) -> bool:
         """Take an event in; False if a value of it had to be left out."""
         self.number += 1
-        counts = self.counts
-        complete = True
-        for folded, _ in entry.texts:
-            if folded in counts:
-                counts[folded] += 1
-            elif len(counts) < VALUES_PER_WINDOW_MAX:
-                counts[folded] = 1
-            else:
-                complete = False
-        return complete
+        return _counted(self.counts, entry)
 
     def remove(self, entry: Entry) -> None:
         """Nothing: its windows do not move."""

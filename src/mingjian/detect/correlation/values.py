@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from mingjian.model.detections import Detection
+from mingjian.model.rules import Correlation
+
 EVENTS_LISTED_MAX = 100
 """A correlation match lists so many of its events; all are counted."""
 VALUES_LISTED_MAX = 100
@@ -65,6 +68,27 @@ class CorrelationMatch(msgspec.Struct, frozen=True, kw_only=True):
     """``value_count``: the distinct values, ``value_percentile`` without a percentile: the rare ones; at most 100."""
     closed: bool = True
     """False for an early word: the condition holds for good, but more events of the same window may follow."""
+
+    def detection(
+        self, correlation: Correlation, *, file: str, host: str, account: str, atoms: tuple[str, ...]
+    ) -> Detection:
+        """What is told of it: a detection where the event is that completed it (``file``, ``host``, ``account``)."""
+        matched = {name: value for name, value in self.group if value is not None}
+        return Detection(
+            time_us=self.time_us,
+            level=correlation.level,
+            rule_id=correlation.id,
+            rule_title=correlation.title,
+            kind="correlation",
+            attack=correlation.attack,
+            host=host,
+            account=account,
+            stream="",
+            file=file,
+            record=self.completed_by.record,
+            matched=matched | {"count": str(self.count), "value": f"{self.value:g}"},
+            atoms=atoms,
+        )
 
 
 class LateMatch(msgspec.Struct, frozen=True, kw_only=True):

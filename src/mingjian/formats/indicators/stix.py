@@ -82,7 +82,6 @@ class _Head(msgspec.Struct, frozen=True):
 class _ExternalReference(msgspec.Struct, frozen=True):
     url: str = ""
     external_id: str = ""
-    source_name: str = ""
 
 
 class _Indicator(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 A text of a script may hold names in braces: ``{login}``, ``{name}``, ``{mail}`` and ``{sid}`` of the person it happens
 to, ``{admin}`` the login of the administrator, ``{host}`` the name of the host, ``{domain}`` and ``{netbios}`` of the
-organisation, ``{SITE}`` and ``{SITE.ip}`` name and address of a site of the script.
+organisation, ``{SITE}`` and ``{SITE.ip}`` name and address of a site of the script, ``{HOST.ip}`` the address of a
+host, ``{PROCESS.pid}`` the process id of what runs under that name.
 """
 
 from __future__ import annotations
@@ -16,14 +17,18 @@ import msgspec
 from mingjian.errors import SchemaError
 from mingjian.sample.deeds import windows
 from mingjian.sample.programs import PROGRAMS, Program
-from mingjian.sample.scene import Process, Scene, Session
+from mingjian.sample.scene import Desk, Process, Scene, Session
 from mingjian.sample.world import Host, Organisation, Person, Site
 
 _NAME: Final = re.compile(r"\{([a-z_]+(?:\.ip)?)\}")
+_PID: Final = re.compile(r"\{([a-z_]+)\.pid\}")
 _DESK: Final = {"explorer": "shell", "edge": "browser", "outlook": "mail"}
+_ABSENT: Final = {"outlook": "explorer"}
+"""What stands for a program of the desk while nobody sits there."""
 
-Who: TypeAlias = Literal["victim", "admin", "elevated", "system"]
-"""Whose session: the person's own, the administrator's, the administrator's with high rights, the host's own."""
+Who: TypeAlias = Literal["victim", "raised", "returned", "admin", "elevated", "other", "system"]
+"""Whose session: the person's own; the same with high rights; the person's own, or a new one with a shell of its own if
+they come back after work; the administrator's; the administrator's with high rights; the other person's; the host's."""
 
 
 class SiteRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +45,8 @@ class Cast(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str
     organisation: Organisation
     victim: Person
+    other: Person
+    """The second person of the part."""
     admin: Person
     sites: Mapping[str, Site]
     programs: Mapping[str, Program]
@@ -54,8 +61,9 @@ class Cast(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
     def login(self, name: str) -> str:
-        """The account that a script means: ``victim``, ``admin``, or one by its name."""
-        return {"victim": self.victim.login, "admin": self.admin.login}.get(name) or self.text(name, "")
+        """The account that a script means: ``victim``, ``other``, ``admin``, or one by its name."""
+        people = {"victim": self.victim, "other": self.other, "admin": self.admin}
+        return people[name].login if name in people else self.text(name, "")
 
     def text(self, text: str, host: str) -> str:
         """A text of the script with its names filled in. Raises: SchemaError."""
@@ -70,10 +78,12 @@ class Cast(msgspec.Struct, frozen=True, kw_only=True):
         }  # fmt: skip
         if name in known:
             return known[name]
-        site, _, part = name.partition(".")
-        if site not in self.sites:
-            raise SchemaError(f"nothing is named {{{name}}}", where=self.campaign)
-        return self.sites[site].address if part else self.sites[site].name
+        place, _, part = name.partition(".")
+        if place in self.sites:
+            return self.sites[place].address if part else self.sites[place].name
+        if part:
+            return self.host(place).address
+        raise SchemaError(f"nothing is named {{{name}}}", where=self.campaign)
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -83,9 +93,22 @@ class Stage(msgspec.Struct, frozen=True):
     host: Host
     cast: Cast
     mark: int
+    is_one_session: bool = False
+    """Whoever acts more than once does so in the same session."""
+    sessions: dict[Who, Session] = {}
+    shells: dict[str, Process] = {}
+    """By host: the shell of somebody who came back after work."""
+    pids: dict[str, int] = {}
+    """What was started on Linux in this happening, by the name that the script gave it."""
+
+    def on(self, name: str) -> Stage:
+        """The same happening on another host; on this one if there is no name. Raises: SchemaError."""
+        return msgspec.structs.replace(self, host=self.cast.host(name)) if name else self
 
     def text(self, text: str) -> str:
         """A text of the script with its names filled in."""
+        if ".pid}" in text:
+            text = _PID.sub(lambda found: str(self.process(found[1]).pid), text)
         return self.cast.text(text, self.host.name)
 
     def address(self, name: str) -> str:
@@ -96,14 +119,38 @@ class Stage(msgspec.Struct, frozen=True):
 
     def session(self, who: Who) -> Session:
         """A session on the host; the person's own one, if they are at their desk."""
+        if who not in self.sessions:
+            session = self._session(who)
+            if not self.is_one_session:
+                return session
+            self.sessions[who] = session
+        return self.sessions[who]
+
+    def _session(self, who: Who) -> Session:
         if who == "system":
             return self.scene.machine_session(self.host)
-        if who == "victim":
-            desk = self.scene.desks.get(self.cast.victim.login)
-            if desk is not None and desk.host is self.host:
-                return desk.session
-            return self.scene.session_of(self.cast.victim)
-        return self.scene.session_of(self.cast.admin, elevated=who == "elevated")
+        if who == "raised":
+            return self._session("victim")._replace(integrity="High")
+        if who in ("admin", "elevated"):
+            return self.scene.session_of(self.cast.admin, elevated=who == "elevated")
+        if who == "other":
+            return self.scene.session_of(self.cast.other)
+        desk = self._desk()
+        if desk is not None:
+            return desk.session
+        session = self.scene.session_of(self.cast.victim)
+        if who == "returned":
+            image = PROGRAMS["explorer"].image
+            self.shells[self.host.name] = self._new(image, session.user)
+        return session
+
+    def _desk(self) -> Desk | None:
+        """The desk of the person, if they sit there and it is this host's."""
+        desk = self.scene.desks.get(self.cast.victim.login)
+        return desk if desk is not None and desk.host is self.host else None
+
+    def _new(self, image: str, user: str) -> Process:
+        return Process(self.scene.chance.between(3000, 9000), self.scene.guid(self.host), image, image, user)
 
     def program(self, name: str) -> Program:
         """A program of the script, or one that everybody has. Raises: SchemaError."""
@@ -117,16 +164,29 @@ class Stage(msgspec.Struct, frozen=True):
         running = self.scene.services.get(self._key(name))
         if running is not None:
             return running
-        desk = self.scene.desks.get(self.cast.victim.login)
-        if name in _DESK and desk is not None and desk.host is self.host:
+        desk = self._desk()
+        if name in _DESK and desk is not None:
             return {"shell": desk.shell, "browser": desk.browser, "mail": desk.mail}[_DESK[name]]
+        if name == "explorer" and self.host.name in self.shells:
+            return self.shells[self.host.name]
         if name in self.cast.programs:
             image = windows.image_of(self.cast.programs[name], self.cast.victim.login)
-            user = self.session("system" if self.host.role != "workstation" else "victim").user
-            process = Process(self.scene.chance.between(3000, 9000), self.scene.guid(self.host), image, image, user)
+            user = self._session("system" if self.host.role != "workstation" else "victim").user
+            process = self._new(image, user)
             self.keep(name, process)
             return process
-        return windows.service(self.scene, self.host, name)
+        return windows.service(self.scene, self.host, _ABSENT.get(name, name))
+
+    def pid(self, name: str) -> int:
+        """The process id of what was started on Linux in this happening. Raises: SchemaError."""
+        if name not in self.pids:
+            raise SchemaError(f"nothing was started as {name!r}", where=self.cast.campaign)
+        return self.pids[name]
+
+    def kernel(self, who: Who) -> Process:
+        """The kernel of the host, which writes what comes over the network for somebody."""
+        session = self.session(who)
+        return Process(4, self.scene.guid(self.host), "System", "System", session.user)
 
     def keep(self, name: str, process: Process) -> None:
         """Remember what was started, for the rest of the day."""

@@ -35,7 +35,6 @@ class Provider(msgspec.Struct, frozen=True):
     channel: str
     name: str
     guid: str
-    version_tag: str = ""
 
 
 SYSMON = Provider(

@@ -27,14 +27,31 @@ ACTS = {
     "mail": "{do: mail, sender: 'a@{site}', client: 'mx.{site}', address: '{site.ip}', size: 9000}",
     "login": "{do: login, user: operator, source: vpn}",
     "run": "{do: run, words: [id, '{login}'], exe: /usr/bin/id}",
-    "visit": "{do: visit, client: '{site.ip}', path: /x}",
+    "visit": "{do: visit, client: '{site.ip}', paths: [/x, /y]}",
+    "end": "{do: end, program: tool}",
+    "account": "{do: account, name: new.one, group: Domain Admins}",
+    "clear": "{do: clear}",
+    "browse": "{do: browse, server: files, share: archive, user: returned, folders: [a, b], times: 2, every: 5}",
+    "knock": "{do: knock, user: deploy, source: '{site.ip}', times: 2, every: 5}",
+    "sudo": "{do: sudo, user: deploy, command: /usr/bin/id, times: 2, every: 5}",
+    "touch": "{do: touch, path: /etc/x, exe: /usr/bin/dash, user: deploy, key: x}",
+    "job": "{do: job, user: backup, command: /usr/bin/id}",
+    "log": "{do: log, program: useradd, text: 'new user: {login}'}",
+    "guess-other": "{do: guess, where: directory, accounts: 3, seconds: 9, finds: other}",
+    "probe": "{do: probe, calls: ['iam:ListUsers'], every: 2, user: victim, address: '{site.ip}', agent: a, key: k}",
+    "signin": "{do: signin, user: victim, address: '{site.ip}', agent: a}",
+    "elsewhere": "{do: service, on: files, name: s, path: 'C:\\x\\{victim.ip}.exe'}",
     "tunnel": "{do: tunnel, user: victim, address: '{site.ip}'}",
     "guess": "{do: guess, where: directory, accounts: 3, seconds: 9}",
     "guess-vpn": "{do: guess, where: vpn, accounts: 3, seconds: 9, address: '{public}', hits: true}",
     "cloud": "{do: cloud, service: s3, call: ListBuckets, user: victim, address: '{site.ip}', denied: true}",
 }
-ON = {"login": "application", "run": "web", "visit": "web", "mail": "mail", "cloud": "cloud", "open": "admin"}
-NOT_WITHOUT_SYSMON = {"file", "value", "open"}
+ON = {
+    **{"login": "application", "run": "web", "visit": "web", "mail": "mail", "cloud": "cloud", "open": "admin"},
+    **dict.fromkeys(("knock", "sudo", "touch", "job", "log"), "web"),
+    **dict.fromkeys(("probe", "signin"), "cloud"),
+}
+NOT_WITHOUT_SYSMON = {"file", "value", "open", "end"}
 """Where there is no Sysmon, nobody writes these down."""
 
 
@@ -73,7 +90,8 @@ def test_every_act_leaves_lines_in_every_profile(told: Path, tmp_path: Path, mon
     planted = [row for row in read_truth(tmp_path / "out") if row.kind == "planted"]
     left = {row.step for row in planted}
     expected = {f"{name}-{part}" for name in ACTS for part in ("one", "two", "three")}
-    expected -= {f"{name}-three" for name in NOT_WITHOUT_SYSMON} | {"cloud-one", "cloud-two"}
+    expected -= {f"{name}-three" for name in NOT_WITHOUT_SYSMON}
+    expected -= {f"{name}-{part}" for name in ("cloud", "probe", "signin") for part in ("one", "two")}
     assert left == expected
     started = next(row for row in planted if row.step == "start-one" and "winlogbeat" in row.file)
     line = (tmp_path / "out" / LOGS_FOLDER / started.file).read_bytes().split(b"\n")[started.record - 1]
@@ -86,6 +104,8 @@ def test_every_act_leaves_lines_in_every_profile(told: Path, tmp_path: Path, mon
         ("{do: start, program: none, command: x}", "no program 'none'"),
         ("{do: start, program: tool, command: '{nobody}'}", "nothing is named {nobody}"),
         ("{do: share, server: attic, share: x}", "no host 'attic'"),
+        ("{do: service, on: attic, name: s, path: x}", "no host 'attic'"),
+        ("{do: run, words: [id], exe: /usr/bin/id, parent: nobody}", "nothing was started as 'nobody'"),
     ],
 )
 def test_a_script_that_names_what_is_not_there_is_refused(
