@@ -120,6 +120,9 @@ class MemoryReading:
             raise StorageError(f"ends before byte {offset + size}")
         return data
 
+    def foresee(self, offset: int, size: int) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -23,14 +23,14 @@ from mingjian.store.upkeep import retentions, shares_days
 from mingjian.store.workspace import Workspace
 from mingjian.store.writing import MERGED_COMPRESSION_LEVEL, write_segment
 
-MERGED_ROWS_MAX: Final = 1_000_000
-"""A segment is not made larger than this by merging …"""
+MERGED_ROWS_MAX: Final = 131_072
+"""A segment is not made larger than this by merging (all of it is in memory then, one to three kilobytes an event) …"""
 MONTH_ROWS_MAX: Final = 65_536
 """… and one of several days no larger than this: whoever asks for one of them reads few others with it."""
 TIER_FACTOR: Final = 8
 """So many segments of about the same size are merged into one: each record is then written anew only a few times."""
-MERGED_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Files of more bytes together are not merged: their columns would be in memory at once."""
+MERGED_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Files of more bytes together are not merged: their columns are in memory at once, thirty times as large or more."""
 
 MergeExtra: TypeAlias = Callable[[sa.Connection, Sequence[int], int], None]
 """Rows of another part of the store for the transaction of a merge. It gets the old ids and the new one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,6 +27,10 @@ class Reading(Protocol):
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Give exactly these bytes. Raises: StorageError (they are not there, or cannot be read)."""
+        ...
+
+    def foresee(self, offset: int, size: int) -> None:
+        """Let the disk begin with bytes that are about to be read. Never fails."""
         ...
 
     def close(self) -> None:
@@ -160,6 +164,12 @@ class _DiskReading:
         except OSError as error:
             raise _failed("read", self._path, error) from error
         return data
+
+    def foresee(self, offset: int, size: int) -> None:
+        # Advice, no more: where there is none to be given, or nobody listens, reading takes its time.
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -118,14 +118,16 @@ def _confirmed(reader: IndexReader, feed: Feed, needles: Column, ordinals: Colum
     places = plain(ordinals % VALUES_PER_BLOCK)
     listed = plain(needles)
     edges = plain(np.append(np.flatnonzero(np.diff(numbers, prepend=-1)), len(numbers)))
+    distinct = numbers[edges[:-1]]
+    reader.foresee_values(distinct)
+    first_row_of = plain(reader.rows_of_blocks(distinct))
     done = 0
-    for low, high in pairwise(edges):
-        number = int(numbers[low])
+    for (low, high), number, first_row in zip(pairwise(edges), plain(distinct), first_row_of, strict=True):
         block = reader.value_block(number)
         same = [row for row in range(low, high) if block.key(places[row]) == feed.key(listed[row])]
         if same:
             found.append(block)
-            first_rows.append(reader.row_of_block(number))
+            first_rows.append(first_row)
             needle_of += [listed[row] for row in same]
             value_of += [done + places[row] for row in same]
             done += len(block.entries)

@@ -59,6 +59,8 @@ PORTION_ROWS: Final = 16_384
 """A file is read through in portions of about so many rows: a merge holds one of each of its files, and several merges
 are under way at a time."""
 
+FORESEEN_MIN: Final = 16
+"""So many blocks are announced to the disk before the first of them is read."""
 CANDIDATES_MAX: Final = 8
 """If more values than this share a hash, somebody made them so; they are found by their keys instead."""
 
@@ -405,6 +407,12 @@ class IndexReader:
         """The values at some places of some buckets, which rise."""
         found = np.empty(len(buckets), np.int64)
         edges = np.append(np.flatnonzero(np.diff(buckets, prepend=-1)), len(buckets))
+        if len(edges) > FORESEEN_MIN:
+            first = buckets[edges[:-1]]
+            heads, ends = self._buckets.take(first), self._buckets.take(first + 1)
+            sizes = 4 * (ends[:, 0] - heads[:, 0]).astype(np.int64)
+            for place, size in zip(heads[:, 2].tolist(), sizes.tolist(), strict=True):
+                self._file.foresee(place, size)
         for start, stop in zip(edges.tolist(), edges[1:].tolist(), strict=False):
             bucket = int(buckets[start])
             first, _, place, checksums = self._buckets.item(bucket)
@@ -420,6 +428,16 @@ class IndexReader:
 
     def _block(self, kind: Kind, number: int, place: int) -> bytes:
         return blocks.unframed(self._read(place >> 26, place & layout.PACKED_BYTES_MAX), kind, number, self.name)
+
+    def foresee_values(self, numbers: Column) -> None:
+        """Say that some blocks of values are about to be asked for."""
+        self._foresee(self._value_blocks, numbers)
+
+    def _foresee(self, pages: _Pages, numbers: Column) -> None:
+        """Let the disk begin with some blocks: read one by one, each would be waited for."""
+        if len(numbers) >= FORESEEN_MIN:
+            for place in cast("list[int]", pages.take(numbers)[:, 0].tolist()):
+                self._file.foresee(place >> 26, place & layout.PACKED_BYTES_MAX)
 
     def value_block(self, number: int) -> ValueBlock:
         """One block of values. Raises: StorageError."""
@@ -438,6 +456,10 @@ class IndexReader:
         """The first row of a block of values, or of what would come behind the last one."""
         return self._value_blocks.item(number)[1] if number < len(self._value_blocks) else self.footer.rows
 
+    def rows_of_blocks(self, numbers: Column) -> Column:
+        """The first rows of some blocks of values."""
+        return self._value_blocks.take(numbers)[:, 1].astype(np.int64)
+
     def rows(self, starts: Column, counts: Column, *, with_segments: bool = True) -> RowBlock:
         """The rows of several ranges, one range behind the other; without segments, as if they had none."""
         if not len(starts):
@@ -451,6 +473,7 @@ class IndexReader:
             numbers = np.arange(first // ROWS_PER_BLOCK, -(-end // ROWS_PER_BLOCK))
         else:
             numbers = np.unique(wanted // ROWS_PER_BLOCK)
+        self._foresee(self._row_blocks, numbers)
         parts = [
             _remembered(
                 self._kept_rows,
