@@ -76,7 +76,7 @@ def _meant(workspace: Workspace, text: str, kind: str | None) -> tuple[Observabl
             raise ConfigError(f"there is no kind of observable called {shown(kind)}", hint=", ".join(KINDS))
         value = canonical(kind, text)
         if value is None:
-            raise ConfigError(f"{shown(text)} is no {kind}")
+            raise ConfigError(f"{shown(text)} is no {kind}", hint="without --kind it is told from its form")
         return kind, value
     possible = guesses(text)
     if not possible:

@@ -71,7 +71,7 @@ def detections(
             _write_counts(workspace, scope, wanted, count_by, how)
             return Exit.DONE
         if hidden:
-            raise ConfigError("--hidden goes with --count-by")
+            raise ConfigError("--hidden goes with --count-by", hint="for example --hidden --count-by rule")
         found = stored_detections(
             workspace,
             scope,

@@ -36,7 +36,7 @@ def explain_rule(
     settings = context.ensure_object(Settings)
     file, colon, number = event.rpartition(":")
     if not colon or not number.isdigit():
-        raise ConfigError(f"an event is named FILE:RECORD, not {event!r}")
+        raise ConfigError(f"an event is named FILE:RECORD, not {event!r}", hint="as mingjian detect names it")
     chosen = _chosen(rule, rules or [], settings.cache_folder, placeholders or settings.placeholders, pipeline or [])
     engine = Engine(chosen)
     router = Router(load_sources(sources or (), cache_folder=settings.cache_folder))

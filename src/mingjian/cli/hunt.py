@@ -254,7 +254,7 @@ def _look_for_indicators(
             if asked.output:
                 stream = stack.enter_context(asked.output.open("w", encoding="utf-8", newline=""))
             if asked.format == "html":
-                raise ConfigError("hits of indicators are written as table, jsonl or csv")
+                raise ConfigError("hits of indicators are written as table, jsonl or csv", hint="--format jsonl")
             chosen = terminal.choose_format(asked.format, stream)  # type: ignore[arg-type]  # html was dealt with above
             columns = TABLE_COLUMNS if chosen == "table" else COLUMNS
             rows = (row_of(detection, explain=asked.explain) for detection in detections)

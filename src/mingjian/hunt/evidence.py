@@ -1,7 +1,8 @@
 """What is in the events of detections: read once, right after they were found, and kept (``store.evidence``).
 
 Every detection passes here before it can become part of a situation, whoever found it: what suppressions hide is marked
-here, on arrival and in hunts alike. A detection whose event is not kept any more has its host and account, no more.
+here, on arrival and in hunts alike. A detection whose event is not kept any more, or cannot be read, has its host and
+account, no more.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from mingjian.store.sightings.live import open_index
 from mingjian.store.suppressions import Suppression, live_suppressions
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
+from mingjian.telemetry import logger, with_fields
 
 DETECTIONS_AT_ONCE: Final = 5_000
 """The events of so many detections are looked into together."""
@@ -59,6 +61,8 @@ HOSTS_OF_ONE_MAX: Final = 2_000
 """Of one observable, so many hosts are counted."""
 ORDER: Final = ("hash", "domain", "url", "certificate", "ip", "email", "account", "host", "file")
 """Which kinds are kept first if an event has too many entities."""
+
+_log = logger("hunt.evidence")
 
 
 class Event(NamedTuple):
@@ -97,7 +101,7 @@ def events_of(
 ) -> Iterator[tuple[View, SegmentBlock, list[tuple[int, StoredDetection]]]]:
     """The events of some detections of one organisation: (view, block, [(place in the block, detection)]).
 
-    What cannot be read is passed over.
+    What cannot be read is passed over, and said in the log.
     """
     wanted: dict[int, dict[int, list[StoredDetection]]] = defaultdict(lambda: defaultdict(list))
     for each in found:
@@ -109,8 +113,8 @@ def events_of(
             with Segment(workspace.lake / row.path, checks=row.checks) as segment:
                 for block in segment.blocks():
                     yield from _in_block(history, row, block, wanted, seen)
-        except StorageError:
-            continue
+        except StorageError as error:
+            _log.warning("events of detections cannot be read", extra=with_fields(segment=row.path, error=str(error)))
 
 
 def _segments_of(

@@ -215,7 +215,7 @@ def add_user(
     }
     taken = sa.select(t.users.c.id).where(t.users.c.name_key == values["name_key"])
     if connection.execute(taken).first() is not None:
-        raise StateError(f"the name {shown(name.strip())} is not free")
+        raise StateError(f"the name {shown(name.strip())} is not free", hint="take another one")
     if connection.execute(sa.select(sa.func.count()).select_from(t.users)).scalar_one() >= USERS_MAX:
         raise StateError(f"there are {USERS_MAX:,} users already")
     number = connection.execute(sa.insert(t.users).values(values).returning(t.users.c.id)).scalar_one()

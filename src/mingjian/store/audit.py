@@ -419,7 +419,7 @@ def export(workspace: Workspace, scope: Scope, folder: Path) -> int:
     if scope.audits is not EVERYONE:
         raise NotPermitted(f"{scope.actor} may not audit the whole workspace")
     if folder.exists() and any(folder.iterdir()):
-        raise StateError("there is something in this folder already", where=str(folder))
+        raise StateError("there is something in this folder already", where=str(folder), hint="name an empty one")
 
     def put(name: str, data: bytes) -> None:
         path = folder / name

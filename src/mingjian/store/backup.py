@@ -69,7 +69,7 @@ def backup(workspace: Workspace, scope: Scope, file: Path, *, on_bytes: OnBytes 
     """
     scope.check_administer(None, "workspace")
     if file.exists():
-        raise StateError("this file is there already", where=str(file))
+        raise StateError("this file is there already", where=str(file), hint="name another one")
     with workspace.begin() as connection:
         audit.act(workspace, connection, scope, "backup.made", about=file.name)
     audit.publish(workspace)
@@ -84,7 +84,7 @@ def backup(workspace: Workspace, scope: Scope, file: Path, *, on_bytes: OnBytes 
         os.link(unfinished, file)
         sync_folder(file.parent)
     except FileExistsError:
-        raise StateError("this file is there already", where=str(file)) from None
+        raise StateError("this file is there already", where=str(file), hint="name another one") from None
     except OSError as error:
         raise StorageError(f"the backup cannot be made: {error.strerror}", where=str(error.filename or file)) from error
     finally:
@@ -185,7 +185,7 @@ def restore(file: Path, folder: Path, database: str | None = None, *, on_bytes: 
         StorageError: something cannot be read or written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StateError("there is something here already", where=str(folder))
+        raise StateError("there is something here already", where=str(folder), hint="name a folder that is not there")
     unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.restoring")
     try:
         unfinished.mkdir(mode=0o700, parents=True)

@@ -203,7 +203,7 @@ def create(folder: Path, database: str = DATABASE_FILE) -> Workspace:
         StorageError: the folder cannot be written to.
     """
     if (folder / "lake" / MARK).exists():
-        raise StateError("this is a workspace already", where=str(folder))
+        raise StateError("this is a workspace already", where=str(folder), hint="use it, or name another folder")
     try:
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -258,7 +258,9 @@ def find(start: Path) -> Path:
         mark = place / "lake" / MARK
         if mark.is_file():
             if mark.stat().st_uid not in (0, os.getuid()):
-                raise ConfigError("the workspace belongs to another user", where=str(place))
+                raise ConfigError(
+                    "the workspace belongs to another user", where=str(place), hint="run this as that user"
+                )
             return place
     raise StateError("there is no workspace here", where=str(start), hint="mingjian init makes one")
 
@@ -279,7 +281,9 @@ def open_workspace(folder: Path, database: str = DATABASE_FILE, clock_us: Callab
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError("lake/workspace.json cannot be read", where=str(folder)) from error
     if layout > LAYOUT_VERSION:
-        raise ConfigError("the workspace was made by a later version of Mingjian", where=str(folder))
+        raise ConfigError(
+            "the workspace was made by a later version of Mingjian", where=str(folder), hint="use that version"
+        )
     with ExitStack() as stack:
         engine = stack.enter_context(_engine_for(folder, database))
         try:

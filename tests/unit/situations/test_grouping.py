@@ -1,10 +1,10 @@
-"""What a person decided about detections counts more than what they share."""
+"""What a person decided counts more than what detections share; and what stands beside by what it shares."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from mingjian.situations.grouping import BY_HAND, Columns, Pins, group
+from mingjian.situations.grouping import BY_HAND, Columns, Pins, beside, group
 
 
 def columns(size: int, shared: Sequence[Sequence[int]] = ()) -> Columns:
@@ -53,3 +53,18 @@ def test_of_what_was_put_together_only_that_goes_which_was_parted_later() -> Non
 def test_a_person_does_not_make_detections_that_are_gone_or_weak_hold_a_situation() -> None:
     made = columns(3)._replace(core=np.array([True, False, True]))
     assert group(made, 1.0, pins(together=[(10, 11, 99)])).labels.tolist() == [0, -1, 2]
+
+
+def test_what_shares_something_stands_beside_if_that_would_join_it() -> None:
+    made = columns(5, [(0, 1, 2, 3, 4)])._replace(
+        # A share of 8 halves with every unit of time: after three of them it joins, after four no longer.
+        times=np.array([0, 3, 6, 9, 12]),
+        core=np.array([True, False, False, False, True]),
+    )
+    labels = group(made, 1.0).labels
+    assert labels.tolist() == [0, -1, -1, -1, 4]
+    nobody = np.zeros(5, np.int64)
+    rows, owners = beside(made, nobody, labels, 0, 1.0, np.array([True]))
+    assert (rows.tolist(), owners.tolist()) == ([1, 3], [0, 4])
+    rows, _ = beside(made, nobody, labels, 0, 1.0, np.array([False]))
+    assert rows.tolist() == []

@@ -16,8 +16,9 @@ from mingjian.situations import suppressing
 from mingjian.situations.keeping import Keeper
 from mingjian.situations.showing import situation
 from mingjian.store import situationtables as s
-from mingjian.store.catalogue import organisation_named
+from mingjian.store.catalogue import live_segments, organisation_named
 from mingjian.store.detections import detections
+from mingjian.store.evidence import key_of
 from mingjian.store.rules import add_rules
 from mingjian.store.scope import Scope
 from mingjian.store.situations import situations
@@ -73,6 +74,22 @@ def test_events_are_looked_into_once_and_what_they_share_joins_hosts(workspace: 
     assert {(each.kind, each.hosts) for each in shown.entities if each.kind == "hash"} == {("hash", 2)}
     with workspace.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(s.evidence)).scalar_one() == 3
+
+
+def test_a_detection_whose_event_cannot_be_read_keeps_its_host_and_that_is_said(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    for row in live_segments(workspace, OPERATOR):
+        (workspace.lake / row.path).write_bytes(b"damaged")
+    with caplog.at_level("WARNING", logger="mingjian"):
+        keep(workspace)
+    assert {each.message for each in caplog.records} == {"events of detections cannot be read"}
+    with workspace.read() as connection:
+        rows = connection.execute(sa.select(s.evidence.c.host_key, s.evidence.c.entities)).all()
+    hosts = {key_of("host", name) for name in ("pc-1", "pc-2")}
+    assert {row.host_key for row in rows} == hosts
+    # Host and account, eight bytes each, and nothing that stands in the event alone.
+    assert {len(row.entities) for row in rows} == {16}
 
 
 def test_a_filter_is_tried_before_it_hides_anything(workspace: Workspace) -> None:
