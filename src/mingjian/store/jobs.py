@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,7 +27,7 @@ LOCK: Final = "hunt.lock"
 ERROR_CHARACTERS_MAX: Final = 500
 
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
-JobKind: TypeAlias = Literal["rules", "indicators", "quarantine", "backup"]
+JobKind: TypeAlias = Literal["rules", "indicators", "quarantine", "backup", "pack", "trial"]
 HUNTS: Final[tuple[JobKind, ...]] = ("rules", "indicators")
 """What runs over history; the others are errands."""
 
@@ -63,8 +63,11 @@ def queue(
     rule_set_id: int | None = None,
     indicator_set_id: int | None = None,
     request: str = "{}",
+    beside: Callable[[sa.Connection, int], None] | None = None,
 ) -> Job:
     """Put something on the list of what is to be run over history; what waits there already is not put there twice.
+
+    ``beside`` writes what belongs to the job in the same transaction; it is given the number of the job.
 
     Raises:
         NotFound, NotPermitted: the scope does not reach the organisation, or not all of them.
@@ -96,6 +99,8 @@ def queue(
         row = connection.execute(sa.select(table).where(same).limit(1)).one_or_none()
         if row is None:
             row = connection.execute(sa.insert(table).values(values).returning(table)).one()
+            if beside is not None:
+                beside(connection, row.id)
             asked = {"kind": kind, "request": json.loads(request)}
             act(workspace, connection, scope, "job.queued", about=row.public_id, organisation=organisation, after=asked)
     return _job(row)

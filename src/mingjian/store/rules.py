@@ -91,12 +91,14 @@ def keep_rules(
 ) -> RuleSet:
     """Note rules (that ``can_be_kept``) as a set that can be run; that alone does not make them count for arrivals.
 
+    A version that counts keeps its title, level and tags, whatever they are here.
+
     Raises:
         NotPermitted: the scope does not reach every organisation.
     """
     _check(scope)
     with workspace.begin() as connection:
-        versions = _versions(connection, [*rules, *correlations], workspace.clock_us())
+        versions = _versions(connection, [*rules, *correlations], workspace.clock_us(), renews_live=False)
         set_id = set_of_versions(connection, versions.values(), workspace.clock_us())
     return RuleSet(id=set_id, rules=tuple(rules), correlations=tuple(correlations), versions=versions)
 
@@ -291,7 +293,9 @@ def _set_hash(version_ids: Iterable[int]) -> str:
     return hashlib.blake2b(numbers.encode(), digest_size=16).hexdigest()
 
 
-def _versions(connection: sa.Connection, rules: Sequence[AnyRule], now: int) -> dict[str, int]:
+def _versions(
+    connection: sa.Connection, rules: Sequence[AnyRule], now: int, *, renews_live: bool = True
+) -> dict[str, int]:
     """The numbers of the versions of rules; those that are new get one, and count for nothing yet."""
     table = t.rule_versions
     definitions = {(t.storable(rule.id), version_key(rule)): msgspec.msgpack.encode(rule) for rule in rules}
@@ -318,7 +322,7 @@ def _versions(connection: sa.Connection, rules: Sequence[AnyRule], now: int) -> 
             key = (row.rule_id, row.content_hash)
             if key in definitions:
                 found[key] = row.id
-                if row.definition != definitions[key]:
+                if row.definition != definitions[key] and (renews_live or row.retired_us is not None):
                     stale.append((row.id, key))
     by_key = {(t.storable(rule.id), version_key(rule)): rule for rule in rules}
     for number, key in stale:
