@@ -199,6 +199,7 @@ class Situation(Value, frozen=True, kw_only=True):
     comments: list[Comment]
     tasks: list[Task]
     incidents: list[IncidentItem]
+    emptied: bool = False
     etag: str = ""
     """Says which state this is: a change that names it is refused if there is a newer one."""
 

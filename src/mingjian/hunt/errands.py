@@ -1,4 +1,4 @@
-"""Jobs that are no hunts: reading the quarantine again, backups, packs of rules that somebody sent, and trials of them.
+"""Jobs that are no hunts: reading the quarantine again, backups, packs of rules and trials of them, labels of rules.
 
 They are as durable as hunts: one that was killed begins anew and does nothing twice, shows how far it is, and can be
 cancelled. One process at a time does them.
@@ -23,12 +23,14 @@ from mingjian.store import packs
 from mingjian.store.backup import backup
 from mingjian.store.catalogue import live_segments
 from mingjian.store.jobs import Job, JobKind, next_job, progressed, worker
+from mingjian.store.labels import relabel
 from mingjian.store.packs import Pack
 from mingjian.store.quarantine import Wanted
+from mingjian.store.rules import versions_named
 from mingjian.store.scope import Scope
 from mingjian.store.workspace import Workspace
 
-ERRANDS: Final[tuple[JobKind, ...]] = ("quarantine", "backup", "pack", "trial")
+ERRANDS: Final[tuple[JobKind, ...]] = ("quarantine", "backup", "pack", "trial", "labels")
 BACKUPS: Final = "backups"
 """The folder in the workspace for backups that were made from the console …"""
 BACKUPS_KEPT: Final = 3
@@ -43,6 +45,12 @@ class AboutPack(msgspec.Struct, frozen=True, kw_only=True):
     """What a job about a pack of rules says, beside who asked."""
 
     pack: str
+
+
+class AboutLabels(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job about other labels of rules says, beside who asked."""
+
+    versions: list[int]
 
 
 class Stopped(Exception):
@@ -68,8 +76,9 @@ class Errands:
         Raises:
             StorageError: the workspace cannot be read or written to.
         """
-        waiting = stored_jobs.jobs(self._workspace, self._scope, states=["waiting"])
-        if not any(job.kind in ERRANDS for job in waiting):
+        # One that runs may have been left behind by a process that was killed; who is alive holds the lock.
+        open_jobs = stored_jobs.jobs(self._workspace, self._scope, states=["waiting", "running"])
+        if not any(job.kind in ERRANDS for job in open_jobs):
             return False
         with worker(self._workspace) as is_mine:
             job = next_job(self._workspace, self._scope, ERRANDS) if is_mine else None
@@ -84,6 +93,7 @@ class Errands:
             "backup": self._back_up,
             "pack": self._read_pack,
             "trial": self._try_pack,
+            "labels": self._relabel,
         }[job.kind]
         try:
             work(job, should_stop)
@@ -188,6 +198,18 @@ class Errands:
         trial = try_pack(self._workspace, self._scope, self._sources, rules_in(rules), self._cache_folder, tell)
         with self._workspace.begin() as connection:
             packs.was_tried(pack, stored(trial))(connection)
+
+    # --- labels of rules
+
+    def _relabel(self, job: Job, should_stop: Callable[[], bool]) -> None:
+        asked = msgspec.json.decode(job.request, type=AboutLabels)
+        rules = versions_named(self._workspace, asked.versions)
+        seen = 0
+        for place, (number, rule) in enumerate(rules.items()):
+            for count in relabel(self._workspace, number, rule):
+                seen += count
+                self._go_on(job, should_stop, total=len(rules), done=place, results=seen)
+        self._tell(job, total=len(rules), done=len(rules), results=seen)
 
     def _go_on(self, job: Job, should_stop: Callable[[], bool], *, total: int, done: int, results: int) -> None:
         """Say how far a job is. Raises: Stopped."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-import zstandard
 
 from mingjian.detect.correlation import needed_fields
 from mingjian.detect.sigma.references import Parsed, resolve
@@ -123,7 +122,7 @@ def packed_files(files: Sequence[Sent]) -> bytes:
 
 def stored(value: PackRules | Report | Trial) -> bytes:
     """A value as the store keeps it."""
-    return zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(value))
+    return msgspec.msgpack.encode(value)
 
 
 def rules_in(data: bytes) -> PackRules:
@@ -254,8 +253,8 @@ def _storable(skip: SkippedRule) -> SkippedRule:
 
 def _decoded(data: bytes, decoder: msgspec.msgpack.Decoder[_Kept]) -> _Kept:
     try:
-        return decoder.decode(zstandard.ZstdDecompressor().decompress(data))
-    except (zstandard.ZstdError, msgspec.MsgspecError):
+        return decoder.decode(data)
+    except msgspec.MsgspecError:
         raise StorageError("what was kept of a pack of rules is damaged", hint="send it again") from None
 
 
