@@ -98,9 +98,10 @@ def bound(address: str, port: int) -> socket.socket:
 
 
 def address_of(taken: socket.socket) -> str:
-    """The address of the console for a person's browser."""
+    """The address of the console for a person's browser. On this machine it has a name: passkeys need one."""
     host, port = taken.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - not bound here: a browser cannot go to “all addresses”
+    here = ("127.0.0.1", "::1", "0.0.0.0", "::")  # noqa: S104 - not bound here: a browser cannot go to “all addresses”
+    host = "localhost" if host in here else f"[{host}]" if ":" in host else host
     return f"http://{host}:{port}"
 
 

@@ -111,7 +111,7 @@ def told(file: Path, process: subprocess.Popen[bytes]) -> str:
     end_s = time.monotonic() + READY_S
     while time.monotonic() < end_s:
         text = file.read_text()
-        found = re.search(r"the console is at (http://[0-9.:]+)", text)
+        found = re.search(r"the console is at (http://[a-z0-9.:]+)", text)
         if found is not None:
             with closing(http.client.HTTPConnection(found[1].removeprefix("http://"), timeout=60)) as connection:
                 connection.request("GET", "/-/ready")

@@ -112,6 +112,9 @@ def test_records_and_columns_come_back_as_they_were_also_after_a_merge(
                         expected = [records[number - 1] for number in block.numbers]
                         numbers += block.numbers
                         assert [exact(block.record(row)) for row in range(len(block))] == list(map(exact, expected))
+                        assert [exact(record) for record in block.records(range(len(block)))] == list(
+                            map(exact, expected)
+                        )
                         truth = RecordBlock("json", block.numbers, expected)
                         for path in paths:
                             assert list(map(exact, block.column(path))) == list(map(exact, truth.column(path))), path
@@ -140,6 +143,7 @@ def test_some_rows_are_the_same_rows_of_the_whole(records: list[Record], data: s
                 assert [list(map(exact, c)) for c in mine] == [list(map(exact, c)) for c in theirs]
             taken = block.take(rows)
             assert [exact(taken.record(row)) for row in range(len(rows))] == [exact(records[row]) for row in rows]
+            assert list(map(exact, taken.records(range(len(rows))))) == [exact(records[row]) for row in rows]
             assert list(taken.numbers) == [row + 1 for row in rows]
 
 

@@ -27,6 +27,7 @@ from mingjian.console.gate import AccountGate
 from mingjian.console.routes import all_routes
 from mingjian.console.site import Site
 from mingjian.errors import StorageError
+from mingjian.hunt.errands import Errands
 from mingjian.settings import Settings
 from mingjian.situations.keeping import Keeper
 from mingjian.sources.definitions import load_sources
@@ -155,6 +156,8 @@ class Walk:
         content = {"json": step.sent} if step.path.startswith(API) else {"data": step.sent}
         if "raw" in step.sent:
             content = {"content": step.sent["raw"], "headers": {"content-type": step.sent["type"]}}
+        if "files" in step.sent:
+            content = step.sent
         answer = self.browser.request(step.method, step.path, **content)
         self.text = answer.text
         assert answer.status_code < 400, (step, answer.status_code, answer.text[-600:])
@@ -171,6 +174,13 @@ class Walk:
     def detections(self) -> list[str]:
         rows = browse(self.workspace, OPERATOR, Wanted(organisation=self.ours.id), limit=20).rows
         return [row.public_id for row in rows]
+
+    def read_pack(self) -> str:
+        """Let the jobs that wait be done that are no hunts, and name the newest pack."""
+        errands = Errands(self.workspace, load_sources(), None, Path())
+        while errands.step():
+            pass
+        return self.newest(tables.rule_packs)
 
     def newest(self, table: sa.Table, column: str = "public_id") -> str:
         order = table.c.id if "id" in table.c else table.c.created_us
@@ -290,6 +300,11 @@ def work_walked(walk: Walk) -> Iterator[Step]:
     yield Step("/jobs/cancel", "/jobs/cancel", {"key": job}, "job.cancelled")
     named = (NEW_RULE % 3).split("id: ")[1].partition("\n")[0]
     yield Step("/rules/{id}/switch-off", f"/rules/{named}/switch-off", {}, "rule.switched-off")
+    files = {"files": {"files": ("pack.yml", (NEW_RULE % 8).encode())}}
+    yield Step("/rule-packs", "/rule-packs", files, "job.queued")
+    route, here = "/rule-packs/{id}", f"/rule-packs/{walk.read_pack()}"
+    yield Step(f"{route}/try", f"{here}/try", {}, "job.queued")
+    yield Step(f"{route}/switch-on", f"{here}/switch-on", {"level": "high"}, "rule.switched-on")
     yield Step("/intelligence", "/intelligence", {"name": "new", "text": "bad.example"}, "indicators.added")
     key = {"key": next(str(each.id) for each in live_sets(walk.workspace, OPERATOR) if each.name == "new")}
     yield Step("/intelligence/retire", "/intelligence/retire", key, "indicators.retired")
@@ -347,6 +362,11 @@ def more_interface_walked(walk: Walk) -> Iterator[Step]:
     route, here = f"{API}/rules/{{id}}", f"{API}/rules/{named}"
     yield Step(route, here, {}, "rule.switched-off", "DELETE")
     yield Step(f"{route}/switch-on", f"{here}/switch-on", {}, "rule.switched-on")
+    sent = {"raw": (NEW_RULE % 9).encode(), "type": "application/octet-stream"}
+    yield Step(f"{API}/rule-packs", f"{API}/rule-packs?name=nine", sent, "job.queued")
+    route, here = f"{API}/rule-packs/{{id}}", f"{API}/rule-packs/{walk.read_pack()}"
+    yield Step(f"{route}/try", f"{here}/try", {}, "job.queued")
+    yield Step(f"{route}/switch-on", f"{here}/switch-on", {"level": "high"}, "rule.switched-on")
     added = {"name": "more", "text": "worse.example"}
     yield Step(f"{API}/indicator-sets", f"{API}/indicator-sets", added, "indicators.added")
     number = next(each.id for each in live_sets(walk.workspace, OPERATOR) if each.name == "more")

@@ -15,7 +15,7 @@ from mingjian.model.rules import Level
 from mingjian.settings import Language, Settings
 
 if TYPE_CHECKING:
-    from mingjian.situations.showing import Line, Situation
+    from mingjian.situations.showing import Emptied, Line, Situation
     from mingjian.situations.suppressing import Tried
     from mingjian.store.scope import Scope
     from mingjian.store.situations import StoredSituation
@@ -62,7 +62,8 @@ def list_situations(
     context: typer.Context,
     org: Annotated[str | None, typer.Option(help="Only of this organisation.")] = None,
     state: Annotated[
-        Literal["unclosed", "open", "in_work", "closed", "all"], typer.Option(help="In which state.")
+        Literal["unclosed", "open", "in_work", "closed", "all", "emptied"],
+        typer.Option(help="In which state; emptied: with nothing left in the queue."),
     ] = "unclosed",
     level: Annotated[Level, typer.Option(help="The lowest level.")] = "informational",
     text: Annotated[str | None, typer.Option(help="In a host, an account, the title of a rule.")] = None,
@@ -88,7 +89,7 @@ def list_situations(
     from mingjian.store.situations import SituationFilter, SituationState, situations
 
     settings = context.find_object(Settings) or Settings()
-    states: dict[str, tuple[SituationState, ...]] = {"unclosed": ("open", "in_work"), "all": ()}
+    states: dict[str, tuple[SituationState, ...]] = {"unclosed": ("open", "in_work"), "all": (), "emptied": ()}
     with _opened(settings) as (workspace, scope):
         _bring_up_to_date(workspace, settings)
         names = {each.id: each.name for each in organisations(workspace, scope)}
@@ -100,6 +101,7 @@ def list_situations(
             first_us=moment_of(since),
             until_us=moment_of(until),
             times=times,
+            emptied=state == "emptied",
         )
         page = situations(workspace, scope, wanted, order=order, limit=limit)
         lines = [line_of(each, language or settings.language) for each in page.situations]
@@ -168,6 +170,8 @@ def _told(found: Situation, language: Language) -> list[str]:
 
     zh = language == "zh"
     lines = [found.title, found.why, ""]
+    if found.emptied is not None:
+        lines += _told_emptied(found.emptied, zh=zh)
     product = " × ".join(f"{term.label} {term.value:g}" for term in found.terms)
     lines.append(f"{'危险度' if zh else 'danger'} {found.danger:.1f} = {product}")
     lines += [f"    {term.label}: {term.says}" for term in found.terms]
@@ -196,6 +200,17 @@ def _told(found: Situation, language: Language) -> list[str]:
         lines += [f"    {time_text(each.at_us)} {each.actor}: {each.text}" for each in found.comments]
     lines += [f"    [{'x' if task.done_us else ' '}] {task.text} {task.owner}" for task in found.tasks]
     return lines
+
+
+def _told_emptied(emptied: Emptied, *, zh: bool) -> list[str]:
+    """Why nothing of a situation is in the queue any more."""
+    lines = ["该态势事项已不在待办队列中：" if zh else "nothing of it is in the queue any more:"]
+    lines += [f"    {count} × {each.resolution} {each.actor} {each.reason}".rstrip() for each, count in emptied.judged]
+    hides = "被抑制" if zh else "hidden by"
+    lines += [f"    {count} {hides} {each.public_id} {each.title}" for each, count in emptied.hidden]
+    if emptied.removed:
+        lines.append(f"    {emptied.removed} " + ("个检出已随日志事件到期删除" if zh else "removed with their events"))
+    return [*lines, ""]
 
 
 def _changed(stored: StoredSituation) -> Exit:

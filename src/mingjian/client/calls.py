@@ -296,6 +296,27 @@ class Client:
         """Switch a rule off."""
         return self._delete(v.Switched, f"/rules/{id}")
 
+    def rule_packs(self, **filters: object) -> Iterator[v.Item]:
+        """Packs of rules that were sent, the newest first."""
+        return self._listed(v.Item, "rule-packs", filters)
+
+    def send_rule_pack(self, name: str, file: BinaryIO) -> v.RulePack:
+        """Send an archive of rules, or one rule file. Nothing of it runs yet."""
+        answer = self._transport.upload("/rule-packs", {"name": name}, file, "application/octet-stream")
+        return _decoded(answer.body, v.RulePack)
+
+    def rule_pack(self, id: str) -> v.RulePack:
+        """What of a pack can be used, what would change, and what a trial found."""
+        return self._get(v.RulePack, f"/rule-packs/{id}")
+
+    def try_rule_pack(self, id: str) -> v.Hunt:
+        """Run a pack over all of history, as a job that keeps only how much each rule finds."""
+        return self._post(v.Hunt, f"/rule-packs/{id}/try")
+
+    def switch_on_rule_pack(self, id: str, *, level: v.Level = "informational", replace: bool = False) -> v.Switched:
+        """Switch on the rules of a pack from a level on; with ``replace``, switch all others off."""
+        return self._post(v.Switched, f"/rule-packs/{id}/switch-on", {"level": level, "replace": replace})
+
     def hunts(self, **filters: object) -> Iterator[v.Item]:
         """Hunts, the newest first."""
         return self._listed(v.Item, "hunts", filters)

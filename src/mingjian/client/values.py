@@ -204,6 +204,7 @@ class Situation(Value, frozen=True, kw_only=True):
     comments: list[Comment]
     tasks: list[Task]
     incidents: list[IncidentItem]
+    emptied: bool = False
     etag: str = ""
     """Says which state this is: a change that names it is refused if there is a newer one."""
 
@@ -317,6 +318,39 @@ class Switched(Value, frozen=True, kw_only=True):
 
     rules: list[str]
     skipped: list[str] = []
+
+
+class PackedRule(Value, frozen=True, kw_only=True):
+    """A rule of a pack, beside the one that runs. ``detections`` and ``hosts`` are None before a trial."""
+
+    id: str
+    title: str
+    level: Level
+    kind: Literal["rule", "correlation"]
+    change: Literal["new", "changed", "labels", "same"]
+    state: Literal["fed", "unfed"]
+    detections: int | None
+    hosts: int | None
+    file: str
+
+
+class RulePack(Value, frozen=True, kw_only=True):
+    """Rules that were sent and count only once they are switched on."""
+
+    id: str
+    name: str
+    by: str
+    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    error: str
+    created: str | None
+    switched_on: str | None
+    files: int | None
+    others: int | None
+    skipped_in_all: int | None
+    skipped: list[Skip]
+    notes: list[str]
+    tried: str | None
+    rules: list[PackedRule]
 
 
 class Hit(Value, frozen=True, kw_only=True):

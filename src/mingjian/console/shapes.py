@@ -12,7 +12,7 @@ from mingjian.console.texts import Texts
 from mingjian.console.wording import number, size
 from mingjian.telemetry import visible
 
-__all__ = ["ago", "day_text", "duration", "editable", "moment", "number", "outside", "plain", "size", "stamp"]
+__all__ = ["ago", "day_text", "duration", "editable", "moment", "number", "outside", "plain", "prose", "size", "stamp"]
 
 _TIME = Markup('<time datetime="{}" title="{}">{}</time>')
 _STEPS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -33,6 +33,15 @@ def editable(text: str) -> Markup:
     """
     lines = ("\t".join(map(visible, line.split("\t"))) for line in text.split("\n"))
     return escape("\n".join(lines))
+
+
+def prose(text: str) -> Markup:
+    r"""A text that a person wrote in lines: they stay lines, and else nothing in it is invisible.
+
+    >>> print(prose("<b>one\r\ntwo\u202e"))
+    &lt;b&gt;one<br>two<b class="mark">\u202e</b>
+    """
+    return Markup("<br>").join(outside(line) for line in text.replace("\r\n", "\n").rstrip("\n").split("\n"))
 
 
 def stamp(time_us: int | None) -> str:

@@ -27,7 +27,7 @@ from mingjian.store.detections import (
 )
 from mingjian.store.indicatormatching import IndicatorMatcher, Matchers
 from mingjian.store.indicators import live_sets
-from mingjian.store.rules import RuleSet, can_be_kept, keep_rules, live_rules, live_versions, version_key
+from mingjian.store.rules import RuleSet, can_be_kept, keep_rules, live_rules, rules_mark, version_key
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
@@ -119,7 +119,7 @@ def watch_book(workspace: Workspace, scope: Scope, book: Rulebook, *, cache_fold
 def mark_of(workspace: Workspace, scope: Scope) -> tuple[object, ...]:
     """What changes whenever other rules or indicators count, or there is another organisation."""
     sets = tuple(each.id for each in live_sets(workspace, scope))
-    return live_versions(workspace), sets, tuple(each.id for each in organisations(workspace, scope))
+    return rules_mark(workspace), sets, tuple(each.id for each in organisations(workspace, scope))
 
 
 class Reload:

@@ -180,7 +180,8 @@ def _hunt(
 ) -> bool:
     """Run what is waiting to be run over history; say whether there was anything."""
     scope = Scope.of_operator()
-    if not jobs.jobs(workspace, scope, states=["waiting"]):
+    # One that runs may have been left behind by a process that was killed; who is alive holds the lock.
+    if not any(job.kind in jobs.HUNTS for job in jobs.jobs(workspace, scope, states=["waiting", "running"])):
         return False
     look_at_s = time.monotonic() + CANCELLED_S
 

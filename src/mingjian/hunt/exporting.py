@@ -132,9 +132,9 @@ class Exporter:
                     part.segment.key.stream,
                     history.file_of(int(inputs[place])),
                     numbers[place],
-                    json_bytes(part.block.record(place)),
+                    json_bytes(record),
                 )
-                for place in part.places
+                for place, record in zip(part.places, part.block.records(part.places), strict=True)
             ]
 
         return _counted(self._events(period, made))
@@ -147,7 +147,7 @@ class Exporter:
             return [
                 event_of(
                     part.view,
-                    part.block.record(place),
+                    record,
                     Where(
                         tenant=self._public[part.segment.key.organisation],
                         time_us=times[place],
@@ -156,7 +156,7 @@ class Exporter:
                     ),
                     self._titles,
                 )
-                for place in part.places
+                for place, record in zip(part.places, part.block.records(part.places), strict=True)
             ]
 
         return _counted(self._events(period, made))

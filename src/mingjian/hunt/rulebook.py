@@ -35,7 +35,8 @@ FOLDER_DEPTH_MAX: Final = 64
 RECENT_S: Final = 2.0
 """A file changed so shortly before it was read could change again without its times telling: it is read again."""
 
-_SUFFIXES = (".yml", ".yaml")
+RULE_SUFFIXES = (".yml", ".yaml")
+"""What the names of rule files end in."""
 
 CacheUse: TypeAlias = Literal["off", "none", "part", "whole"]
 
@@ -97,7 +98,7 @@ def load_rulebook(
     found = find_rule_files([os.fspath(path) for path in paths])
     with _without_garbage_collection():
         book = _load(found, options, RuleCache.at(cache_folder, paths, options), jobs, started_ns)
-    return _from_level(book, level)
+    return from_level(book, level)
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def _walk(folder: str, status: os.stat_result, seen: set[tuple[int, int]], found
             continue
         if stat.S_ISDIR(status.st_mode):
             _walk(entry.path, status, seen, found, depth + 1)
-        elif entry.name.lower().endswith(_SUFFIXES):
+        elif entry.name.lower().endswith(RULE_SUFFIXES):
             _take(entry.path, status, seen, found)
 
 
@@ -294,8 +295,8 @@ def _decoded(encoded: msgspec.Raw) -> Rulebook | None:
         return None
 
 
-def _from_level(book: Rulebook, level: Level | None) -> Rulebook:
-    """Leave out what is below a level, but keep, hidden, what feeds a correlation that is not."""
+def from_level(book: Rulebook, level: Level | None) -> Rulebook:
+    """Leave out what is below a level, but keep, hidden, what feeds a correlation that is not. None: all of it."""
     if level is None or level == LEVELS[0]:
         return book
     lowest = LEVELS.index(level)

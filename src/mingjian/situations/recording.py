@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -110,12 +111,13 @@ def _mixed(values: Ints) -> npt.NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def fingerprints(found: Found) -> list[bytes]:
-    """A number for each situation that changes when it does: members, joins, entities, danger."""
+def fingerprints(found: Found, rules: Mapping[int, RuleFacts]) -> list[bytes]:
+    """A number for each situation that changes when it does: members and their rules, joins, entities, danger."""
     sections, ids, links = found.sections, found.part.columns.ids, found.grouped.links
     sums = _mixed(found.dangers.danger * len(LEVELS) + found.dangers.level)
     of_members = np.searchsorted(sections.labels, found.grouped.labels[sections.members])
     np.add.at(sums, of_members, _mixed(ids[sections.members] * 2 + 1))
+    np.add.at(sums, of_members, _mixed(_told(found.part.rules, rules)[sections.members]))
     np.add.at(sums, found.beside[1], _mixed(ids[found.beside[0]] * 2))
     places = found.links
     later = _mixed(ids[links.later[places]]).astype(np.int64)
@@ -125,6 +127,14 @@ def fingerprints(found: Found) -> list[bytes]:
     section, entity, counts = found.entities
     np.add.at(sums, section, _mixed(found.part.columns.entity_keys[entity] ^ counts << 48))
     return [number.to_bytes(8, "little") for number in sums.tolist()]
+
+
+def _told(codes: Ints, rules: Mapping[int, RuleFacts]) -> Ints:
+    """For each detection a number that is another one if its rule has another title or other tags."""
+    several, at = np.unique(codes, return_inverse=True)
+    known = [rules.get(code) for code in several.tolist()]
+    numbers = [0 if each is None else zlib.crc32(repr((each.title, each.attack)).encode()) for each in known]
+    return np.array(numbers, np.int64)[at] if numbers else np.zeros(0, np.int64)
 
 
 def records(

@@ -123,6 +123,9 @@ class Regrouper:
             # Taken out meanwhile: whatever ends this before its end leaves nothing half-changed.
             memory = self._kept.pop(organisation, None)
             noted = grouped_state(self._workspace, organisation)
+            if noted is None:
+                # Never grouped, or something of the evidence has changed since it was read.
+                memory = None
             decided = self._decided(organisation)
             touched = None if memory is None else self._follow(organisation, memory, decided.excluded)
             if memory is None or touched is None:
@@ -209,7 +212,7 @@ class Regrouper:
         self, organisation: OrganisationId, memory: _Memory, found: Found, known: Mapping[int, Before]
     ) -> Regrouped:
         seeds = found.seeds
-        prints = fingerprints(found)
+        prints = fingerprints(found, memory.rules)
         changed = [
             place
             for place, (seed, fingerprint) in enumerate(zip(seeds.tolist(), prints, strict=True))

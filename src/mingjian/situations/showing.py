@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -29,15 +30,20 @@ from mingjian.store.situations import (
     MEMBERS_MAX,
     StoredSituation,
     entity_counts,
+    hiders_of,
     joins_of,
     members_of,
     related,
     situation_by_id,
 )
+from mingjian.store.suppressions import Suppression, suppressions
 from mingjian.store.workspace import Workspace
 
 KIN_KINDS: Final = ("hash", "domain", "url", "certificate", "email", "ip")
 """What situations of different organisations may have in common."""
+
+AWAY: Final = ("false_positive", "benign")
+"""Verdicts on a detection with which it holds no situation any more."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +90,17 @@ class Kin(msgspec.Struct, frozen=True, kw_only=True):
     shared: int
 
 
+class Emptied(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nothing of a situation is in the queue any more."""
+
+    judged: tuple[tuple[DetectionVerdict, int], ...]
+    """Who judged detections of it away, each with how many, the latest first."""
+    hidden: tuple[tuple[Suppression, int], ...]
+    """Suppressions that hide detections of it."""
+    removed: int
+    """So many are gone, with the events that they are about."""
+
+
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """A situation with everything that is known of it."""
 
@@ -104,6 +121,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     comments: tuple[Comment, ...]
     tasks: tuple[Task, ...]
     incidents: tuple[Incident, ...]
+    emptied: Emptied | None
+    """None: some of it is in the queue."""
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +178,7 @@ def situation(
             )
             for each, is_core in found
         ),
-        members_left_out=max(0, stored.detections - len(found)),
+        members_left_out=0 if stored.is_emptied else max(0, stored.detections - len(found)),
         joins=_joins(workspace, stored, {each.id: each for each, _ in found}, language),
         entities=_entities(workspace, stored, counts),
         related=_kin(workspace, scope, stored, counts, language),
@@ -167,6 +186,26 @@ def situation(
         comments=tuple(comments_on(workspace, scope, "situation", stored.public_id)),
         tasks=tuple(tasks_of(workspace, scope, "situation", stored.public_id)),
         incidents=tuple(incidents(workspace, scope, situation=stored)),
+        emptied=_emptied(workspace, scope, stored, len(found), verdicts) if stored.is_emptied else None,
+    )
+
+
+def _emptied(
+    workspace: Workspace, scope: Scope, stored: StoredSituation, left: int, verdicts: Mapping[int, DetectionVerdict]
+) -> Emptied:
+    judged: dict[tuple[str, str, str], tuple[DetectionVerdict, int]] = {}
+    for each in sorted(verdicts.values(), key=lambda verdict: -verdict.at_us):
+        if each.resolution not in AWAY:
+            continue
+        key = (each.actor, each.resolution, each.reason)
+        first, count = judged.get(key, (each, 0))
+        judged[key] = (first, count + 1)
+    hiders = hiders_of(workspace, stored)
+    known = {each.id: each for each in suppressions(workspace, scope)} if hiders else {}
+    return Emptied(
+        judged=tuple(judged.values()),
+        hidden=tuple((known[number], count) for number, count in sorted(hiders.items()) if number in known),
+        removed=max(0, stored.detections - left),
     )
 
 

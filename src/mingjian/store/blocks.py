@@ -356,6 +356,38 @@ class SegmentBlock:
         self._load(places)
         return self._record_of(row, shape)
 
+    def records(self, rows: Sequence[int]) -> list[Record]:
+        """Whole records: as ``record``, but many at once cost a fraction of what each costs alone."""
+        chosen = np.asarray(rows, dtype=np.intp)
+        codes = self._shape_codes[chosen].tolist()
+        recipes = {code: self._recipe(code) for code in set(codes)}
+        places = sorted({place for recipe in recipes.values() for place, *_ in recipe or ()})
+        self._load(places)
+        cells = {place: _listed(picked(self._arrays[place], chosen)) for place in places}
+        found: list[Record] = []
+        for at, (row, code) in enumerate(zip(rows, codes, strict=True)):
+            recipe = recipes[code]
+            if recipe is None:
+                found.append(self._whole_record(row))
+                continue
+            record: Record = {}
+            for place, kind, outer, last in recipe:
+                cell = cells[place][at]
+                inner = record
+                for key in outer:
+                    inner = cast("Record", inner.setdefault(key, {}))
+                inner[last] = cell if kind == "s" else cast("Value", value_of(kind, cell))
+            found.append(record)
+        return found
+
+    def _recipe(self, code: int) -> list[tuple[int, str, Sequence[str], str]] | None:
+        """How a record of a shape is made: place and kind of each cell, and where it stands. None: it is kept whole."""
+        shape = self._shapes[code]
+        if shape is None:
+            return None
+        paths = self.segment.paths
+        return [(place, kind, paths[place][:-1], paths[place][-1]) for place, kind in shape]
+
     def raw(self, row: int) -> bytes:
         """The bytes that the record was made of if they were kept, else its JSON."""
         if self.segment.raw_name is not None:
@@ -567,6 +599,13 @@ class SegmentBlock:
         cell = cast("str", self._own("_rest")[row].as_py())
         kind = "j" if cell.startswith("{") else "t"
         return cast("Record", value_of(kind, cell))
+
+
+def _listed(array: Array) -> list[Cell | None]:
+    """The cells of a column. Of texts, and where none is missing, NumPy makes them ten times as fast as Arrow."""
+    if is_text(array) or not array.null_count:
+        return cast("list[Cell | None]", array.to_numpy(zero_copy_only=False).tolist())
+    return cast("list[Cell | None]", array.to_pylist())
 
 
 def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> None:

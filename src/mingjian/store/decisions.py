@@ -28,6 +28,7 @@ from mingjian.store.situations import (
     StoredSituation,
     add_act,
     core_ids,
+    parts_of,
     situation_by_id,
     situation_by_number,
 )
@@ -284,6 +285,9 @@ def _numbers_of(connection: sa.Connection, organisation: OrganisationId, public_
 def _writable(workspace: Workspace, scope: Scope, public_id: str) -> StoredSituation:
     situation = situation_by_id(workspace, scope, public_id)
     scope.check_write(situation.organisation, "situation")
+    if situation.is_emptied:
+        hint = "comments, tasks and incidents stay; a detection of it that counts again brings it back"
+        raise StateError("nothing of the situation is in the queue any more", hint=hint)
     return situation
 
 
@@ -443,9 +447,13 @@ def verdicts_on(workspace: Workspace, scope: Scope, numbers: Sequence[int]) -> d
 
 def history_of(workspace: Workspace, situation: StoredSituation) -> list[SituationAct]:
     """What was done with a situation, and with those that became parts of it, the newest first."""
-    acts, table = s.situation_acts, s.situations
-    of_it = sa.select(table.c.id).where(sa.or_(table.c.id == situation.id, table.c.merged_into == situation.id))
-    query = sa.select(acts).where(acts.c.situation_id.in_(of_it)).order_by(acts.c.id.desc()).limit(HISTORY_MAX)
+    acts = s.situation_acts
+    query = (
+        sa.select(acts)
+        .where(acts.c.situation_id.in_(parts_of(situation.id)))
+        .order_by(acts.c.id.desc())
+        .limit(HISTORY_MAX)
+    )
     with workspace.read() as connection:
         return [
             SituationAct(
@@ -697,10 +705,7 @@ def tasks_of(workspace: Workspace, scope: Scope, about: Literal["situation", "in
 
 def _with_parts(about: About, number: int) -> sa.Select[tuple[int]] | list[int]:
     """A situation and those that became parts of it."""
-    if about != "situation":
-        return [number]
-    table = s.situations
-    return sa.select(table.c.id).where(sa.or_(table.c.id == number, table.c.merged_into == number))
+    return [number] if about != "situation" else parts_of(number)
 
 
 def _subject(

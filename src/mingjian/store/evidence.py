@@ -311,6 +311,11 @@ def set_grouped_state(connection: sa.Connection, organisation: OrganisationId, s
     )
 
 
+def forget_grouped_state(connection: sa.Connection, organisation: OrganisationId) -> None:
+    """Let an organisation be grouped from scratch: something of what is grouped has changed."""
+    connection.execute(sa.delete(t.meta).where(t.meta.c.key == _state_key(organisation)))
+
+
 def organisations_with_news(workspace: Workspace, after: int) -> set[OrganisationId]:
     """Organisations of detections behind a number whose events nobody has looked into yet."""
     table = t.detections

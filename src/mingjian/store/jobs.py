@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
@@ -27,7 +27,7 @@ LOCK: Final = "hunt.lock"
 ERROR_CHARACTERS_MAX: Final = 500
 
 JobState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
-JobKind: TypeAlias = Literal["rules", "indicators", "quarantine", "backup"]
+JobKind: TypeAlias = Literal["rules", "indicators", "quarantine", "backup", "pack", "trial", "labels"]
 HUNTS: Final[tuple[JobKind, ...]] = ("rules", "indicators")
 """What runs over history; the others are errands."""
 
@@ -63,13 +63,37 @@ def queue(
     rule_set_id: int | None = None,
     indicator_set_id: int | None = None,
     request: str = "{}",
+    beside: Callable[[sa.Connection, int], None] | None = None,
 ) -> Job:
     """Put something on the list of what is to be run over history; what waits there already is not put there twice.
+
+    ``beside`` writes what belongs to the job in the same transaction; it is given the number of the job.
 
     Raises:
         NotFound, NotPermitted: the scope does not reach the organisation, or not all of them.
     """
     _check(scope, organisation)
+    with workspace.begin() as connection:
+        row = queued(
+            workspace, connection, scope, kind, organisation=organisation, rule_set_id=rule_set_id,
+            indicator_set_id=indicator_set_id, request=request, beside=beside,
+        )  # fmt: skip
+    return _job(row)
+
+
+def queued(
+    workspace: Workspace,
+    connection: sa.Connection,
+    scope: Scope,
+    kind: JobKind,
+    *,
+    organisation: OrganisationId | None = None,
+    rule_set_id: int | None = None,
+    indicator_set_id: int | None = None,
+    request: str = "{}",
+    beside: Callable[[sa.Connection, int], None] | None = None,
+) -> sa.Row[Any]:
+    """As ``queue``, within a transaction, as one of its last statements."""
     table = t.jobs
     same = sa.and_(
         table.c.state == "waiting",
@@ -80,6 +104,9 @@ def queue(
         # Of an errand the request says what it is.
         sa.true() if kind in HUNTS else table.c.request == request,
     )
+    row = connection.execute(sa.select(table).where(same).limit(1)).one_or_none()
+    if row is not None:
+        return row
     values = {
         "public_id": new_id(),
         "organisation_id": organisation,
@@ -92,13 +119,12 @@ def queue(
         "error": "",
         "created_us": workspace.clock_us(),
     }
-    with workspace.begin() as connection:
-        row = connection.execute(sa.select(table).where(same).limit(1)).one_or_none()
-        if row is None:
-            row = connection.execute(sa.insert(table).values(values).returning(table)).one()
-            asked = {"kind": kind, "request": json.loads(request)}
-            act(workspace, connection, scope, "job.queued", about=row.public_id, organisation=organisation, after=asked)
-    return _job(row)
+    row = connection.execute(sa.insert(table).values(values).returning(table)).one()
+    if beside is not None:
+        beside(connection, row.id)
+    asked = {"kind": kind, "request": json.loads(request)}
+    act(workspace, connection, scope, "job.queued", about=row.public_id, organisation=organisation, after=asked)
+    return row
 
 
 @contextmanager

@@ -279,7 +279,11 @@ def _clause(names: Names, condition: Condition) -> sa.ColumnElement[bool]:
             return _verdict(condition.values)
         case "situation":
             members = s.situation_members
-            inside = sa.exists().where(members.c.detection_id == table.c.id)
+            inside = sa.exists().where(
+                members.c.detection_id == table.c.id,
+                members.c.situation_id == s.situations.c.id,
+                s.situations.c.is_live > 0,
+            )
             return inside if "yes" in condition.values else sa.not_(inside)
         case "time" | "found":
             return number_clause(table.c.time_us if condition.field == "time" else table.c.found_us, condition)

@@ -8,6 +8,7 @@ not to an organisation: everybody may see them, and only who reaches every organ
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -19,6 +20,8 @@ from mingjian.model.rules import AnyRule, Correlation, Rule
 from mingjian.store import tables as t
 from mingjian.store.audit import act
 from mingjian.store.catalogue import insert_unless_there
+from mingjian.store.jobs import queued
+from mingjian.store.marks import LABELS_OF_RULES, mark, renew_mark
 from mingjian.store.scope import EVERYONE, Scope
 from mingjian.store.workspace import Workspace
 
@@ -91,12 +94,14 @@ def keep_rules(
 ) -> RuleSet:
     """Note rules (that ``can_be_kept``) as a set that can be run; that alone does not make them count for arrivals.
 
+    A version that counts keeps its title, level and tags, whatever they are here.
+
     Raises:
         NotPermitted: the scope does not reach every organisation.
     """
     _check(scope)
     with workspace.begin() as connection:
-        versions = _versions(connection, [*rules, *correlations], workspace.clock_us())
+        versions, _ = _versions(connection, [*rules, *correlations], workspace.clock_us(), renews_live=False)
         set_id = set_of_versions(connection, versions.values(), workspace.clock_us())
     return RuleSet(id=set_id, rules=tuple(rules), correlations=tuple(correlations), versions=versions)
 
@@ -111,7 +116,8 @@ def add_rules(
 ) -> Added:
     """Make rules count: they are run over whatever arrives, in place of earlier versions of the same rules.
 
-    With ``replace`` all others stop to count.
+    With ``replace`` all others stop to count. What was found under versions that only get another title, level or tags
+    is told anew, as a job that is queued in the same transaction.
 
     Raises:
         NotPermitted: the scope does not reach every organisation.
@@ -122,7 +128,7 @@ def add_rules(
     with workspace.begin() as connection:
         query = sa.select(table.c.id, table.c.rule_id).where(table.c.retired_us.is_(None))
         before = {row.id: row.rule_id for row in connection.execute(query)}
-        versions = _versions(connection, [*rules, *correlations], now)
+        versions, labelled = _versions(connection, [*rules, *correlations], now)
         wanted = set(versions.values())
         gone = [
             number for number, rule_id in before.items() if number not in wanted and (replace or rule_id in versions)
@@ -137,6 +143,10 @@ def add_rules(
         retired = sorted(before[number] for number in gone if before[number] not in versions)
         _log(workspace, connection, scope, "rule.switched-on", sorted(rule_of[number] for number in new))
         _log(workspace, connection, scope, "rule.switched-off", retired)
+        if labelled:
+            renew_mark(connection, LABELS_OF_RULES)
+            _log(workspace, connection, scope, "rule.labelled", sorted(rule_of[number] for number in labelled))
+            _queue_labels(workspace, connection, scope, labelled)
     known = set(before.values())
     return Added(
         rule_set=RuleSet(id=set_id, rules=tuple(rules), correlations=tuple(correlations), versions=versions),
@@ -145,6 +155,11 @@ def add_rules(
         unchanged=len(wanted) - len(new),
         retired=tuple(retired),
     )
+
+
+def _queue_labels(workspace: Workspace, connection: sa.Connection, scope: Scope, versions: Sequence[int]) -> None:
+    asked = {"by": scope.actor, "versions": list(versions)}
+    queued(workspace, connection, scope, "labels", request=json.dumps(asked))
 
 
 def retire_rules(workspace: Workspace, scope: Scope, rule_ids: Iterable[str] | None) -> list[str]:
@@ -197,10 +212,32 @@ def live_rules(workspace: Workspace, scope: Scope) -> RuleSet:
 
 def live_versions(workspace: Workspace) -> tuple[int, ...]:
     """The numbers of the versions that count now."""
-    table = t.rule_versions
     with workspace.read() as connection:
-        query = sa.select(table.c.id).where(table.c.retired_us.is_(None)).order_by(table.c.id)
-        return tuple(connection.execute(query).scalars())
+        return _live_versions(connection)
+
+
+def rules_mark(workspace: Workspace) -> tuple[object, ...]:
+    """What is something else whenever other rules count, or one of them has another title, level or tags."""
+    with workspace.read() as connection:
+        return *_live_versions(connection), mark(connection, LABELS_OF_RULES)
+
+
+def _live_versions(connection: sa.Connection) -> tuple[int, ...]:
+    table = t.rule_versions
+    query = sa.select(table.c.id).where(table.c.retired_us.is_(None)).order_by(table.c.id)
+    return tuple(connection.execute(query).scalars())
+
+
+def versions_named(workspace: Workspace, numbers: Sequence[int]) -> dict[int, AnyRule]:
+    """What some versions say now; what is not there is left out."""
+    table = t.rule_versions
+    found: dict[int, AnyRule] = {}
+    decode = msgspec.msgpack.Decoder(AnyRule).decode
+    with workspace.read() as connection:
+        for ids in _portions(numbers):
+            query = sa.select(table.c.id, table.c.definition).where(table.c.id.in_(ids))
+            found |= {number: decode(definition) for number, definition in connection.execute(query)}
+    return found
 
 
 def rule_set(workspace: Workspace, scope: Scope, set_id: int) -> RuleSet:
@@ -291,8 +328,13 @@ def _set_hash(version_ids: Iterable[int]) -> str:
     return hashlib.blake2b(numbers.encode(), digest_size=16).hexdigest()
 
 
-def _versions(connection: sa.Connection, rules: Sequence[AnyRule], now: int) -> dict[str, int]:
-    """The numbers of the versions of rules; those that are new get one, and count for nothing yet."""
+def _versions(
+    connection: sa.Connection, rules: Sequence[AnyRule], now: int, *, renews_live: bool = True
+) -> tuple[dict[str, int], list[int]]:
+    """The numbers of the versions of rules, and those that have another title, level or tags now.
+
+    Those that are new get a number, and count for nothing yet.
+    """
     table = t.rule_versions
     definitions = {(t.storable(rule.id), version_key(rule)): msgspec.msgpack.encode(rule) for rule in rules}
     rows = [
@@ -312,20 +354,24 @@ def _versions(connection: sa.Connection, rules: Sequence[AnyRule], now: int) -> 
     if rows:
         connection.execute(insert_unless_there(connection, table), rows)
     found: dict[tuple[str, str], int] = {}
-    stale: list[tuple[int, tuple[str, str]]] = []
+    stale: list[tuple[int, bytes, tuple[str, str]]] = []
     for ids in _portions([rule_id for rule_id, _ in definitions]):
         for row in connection.execute(sa.select(table).where(table.c.rule_id.in_(ids))):
             key = (row.rule_id, row.content_hash)
             if key in definitions:
                 found[key] = row.id
-                if row.definition != definitions[key]:
-                    stale.append((row.id, key))
+                if row.definition != definitions[key] and (renews_live or row.retired_us is not None):
+                    stale.append((row.id, row.definition, key))
     by_key = {(t.storable(rule.id), version_key(rule)): rule for rule in rules}
-    for number, key in stale:
+    labelled: list[int] = []
+    for number, definition, key in stale:
         rule = by_key[key]
+        known = msgspec.msgpack.decode(definition, type=AnyRule)
+        if (known.title, known.level, known.attack) != (rule.title, rule.level, rule.attack):
+            labelled.append(number)
         values = {"title": rule.title, "level": rule.level, "file": rule.file, "definition": definitions[key]}
         connection.execute(sa.update(table).where(table.c.id == number).values(values))
-    return {rule.id: found[t.storable(rule.id), version_key(rule)] for rule in rules}
+    return {rule.id: found[t.storable(rule.id), version_key(rule)] for rule in rules}, sorted(labelled)
 
 
 def _decoded(set_id: int, rows: Sequence[tuple[int, bytes]]) -> RuleSet:

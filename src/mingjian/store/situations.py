@@ -33,6 +33,8 @@ PORTION: Final = 500
 """So many values are named in one statement."""
 LISTED_MAX: Final = 1_000
 """So many situations are on one page at most."""
+REJOINED_MAX: Final = 10_000
+"""If more detections than these are grouped, all situations with nothing in the queue are looked through."""
 MEMBERS_MAX: Final = 5_000
 """So many detections of one situation are fetched at once, the earliest first."""
 
@@ -65,6 +67,8 @@ class StoredSituation(msgspec.Struct, frozen=True, kw_only=True):
     created_us: int
     changed_us: int
     closed_us: int | None
+    is_emptied: bool = False
+    """Nothing of it is in the queue any more: its detections were judged away, are hidden, or are gone."""
 
 
 class SituationPage(msgspec.Struct, frozen=True):
@@ -98,6 +102,8 @@ class SituationFilter(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] = ()
     times: Times = "activity"
     """What the two moments are about."""
+    emptied: bool = False
+    """Those instead whose detections were all judged away, are hidden, or are gone, whatever their state."""
 
 
 class Join(msgspec.Struct, frozen=True):
@@ -204,29 +210,33 @@ def write_grouping(
         for each in written:
             if each.seed_id in known:
                 _change(connection, organisation, known[each.seed_id], each, now)
-        gone = _followed(connection, known, written, gone)
+        lost = {known[seed].id: seed for seed, into in gone.items() if into is None}
+        inherited = {lost[each]: heir for each, heir in _heirs(connection, lost, written).items()}
+        gone = {**gone, **inherited}
         ids = _ids(connection, organisation, [each.seed_id for each in written] + list(gone.values()))
         ids |= {seed: each.id for seed, each in known.items()}
-        _clear(connection, [known[seed].id for seed in gone])
+        # What is in no situation any more stays with the one it was in: it says what became of it.
+        _clear(
+            connection, [known[seed].id for seed, into in gone.items() if into is not None and seed not in inherited]
+        )
+        _clear_held(connection, [known[seed].id for seed in inherited], written)
         _fill(connection, written, ids, {known[each.seed_id].id for each in written if each.seed_id in known})
         for seed, into in gone.items():
             target = None if into is None else ids.get(into)
             values = {"is_live": 0, "merged_into": target, "changed_us": now, "fingerprint": b""}
             connection.execute(sa.update(table).where(table.c.id == known[seed].id).values(values))
+        _rejoin(connection, organisation, written, ids)
         set_grouped_state(connection, organisation, state)
 
 
-def _followed(
-    connection: sa.Connection, known: Mapping[int, Before], written: Sequence[Written], gone: Mapping[int, int | None]
-) -> Mapping[int, int | None]:
-    """Of situations whose seed is hidden now: where most of what they held has gone.
+def _heirs(connection: sa.Connection, lost: Collection[int], written: Sequence[Written]) -> dict[int, int]:
+    """Of situations whose seed is hidden: the seeds of those where most of what they held has gone.
 
     Without that, what people wrote about one could not be reached any more when its first detection is judged.
     """
-    lost = {known[seed].id: seed for seed, into in gone.items() if into is None}
     if not lost or not written:
-        return gone
-    now_in = {detection: each.seed_id for each in written for detection, is_core in each.members if is_core}
+        return {}
+    now_in = _held(written)
     members = s.situation_members
     heirs: dict[int, Counter[int]] = {}
     ids = sorted(lost)
@@ -236,9 +246,47 @@ def _followed(
         )
         for situation, detection in connection.execute(query):
             if detection in now_in:
-                heirs.setdefault(lost[situation], Counter())[now_in[detection]] += 1
-    best = {seed: min(counts, key=lambda heir: (-counts[heir], heir)) for seed, counts in heirs.items()}
-    return {**gone, **best}
+                heirs.setdefault(situation, Counter())[now_in[detection]] += 1
+    return {number: min(counts, key=lambda heir: (-counts[heir], heir)) for number, counts in heirs.items()}
+
+
+def _held(written: Sequence[Written]) -> dict[int, int]:
+    """Core detection → seed of its situation."""
+    return {detection: each.seed_id for each in written for detection, is_core in each.members if is_core}
+
+
+def _rejoin(
+    connection: sa.Connection, organisation: OrganisationId, written: Sequence[Written], ids: Mapping[int, int]
+) -> None:
+    """Let situations that had nothing left in the queue be parts of those in which their detections are again."""
+    table, members = s.situations, s.situation_members
+    is_emptied = (table.c.organisation_id == organisation, table.c.is_live == 0, table.c.merged_into.is_(None))
+    query = sa.select(table.c.id).join(members, members.c.situation_id == table.c.id).where(*is_emptied).distinct()
+    held = sorted(_held(written))
+    if len(held) > REJOINED_MAX:
+        lost = set(connection.execute(query).scalars())
+    else:
+        lost: set[int] = set()
+        for start in range(0, len(held), PORTION):
+            some = members.c.detection_id.in_(held[start : start + PORTION])
+            lost.update(connection.execute(query.where(some)).scalars())
+    heirs = _heirs(connection, lost, written)
+    for number, seed in heirs.items():
+        connection.execute(sa.update(table).where(table.c.id == number).values(merged_into=ids[seed]))
+    _clear_held(connection, sorted(heirs), written)
+
+
+def _clear_held(connection: sa.Connection, ids: Sequence[int], written: Sequence[Written]) -> None:
+    """Forget what situations were made of, but for detections that are in none now."""
+    members, held = s.situation_members, _held(written) if ids else {}
+    for start in range(0, len(ids), PORTION):
+        some = ids[start : start + PORTION]
+        query = sa.select(members.c.situation_id, members.c.detection_id, members.c.is_core)
+        rows = connection.execute(query.where(members.c.situation_id.in_(some))).all()
+        left = [row for row in rows if row.is_core and row.detection_id not in held]
+        _clear(connection, some)
+        if left:
+            connection.execute(sa.insert(members), [dict(row._mapping) for row in left])
 
 
 def _new_values(organisation: OrganisationId, each: Written, now: int) -> dict[str, object]:
@@ -401,7 +449,7 @@ def count_situations(workspace: Workspace, scope: Scope, wanted: SituationFilter
 def conditions_of(scope: Scope, wanted: SituationFilter) -> list[sa.ColumnElement[bool]]:
     """A filter as conditions on the table. Raises: NotFound."""
     table = s.situations
-    found: list[sa.ColumnElement[bool]] = [within(scope, table.c.organisation_id), *_states(wanted.states)]
+    found: list[sa.ColumnElement[bool]] = [within(scope, table.c.organisation_id), *_states(wanted)]
     if wanted.organisation is not None:
         scope.check_read(wanted.organisation)
         found.append(table.c.organisation_id == wanted.organisation)
@@ -439,10 +487,12 @@ def conditions_of(scope: Scope, wanted: SituationFilter) -> list[sa.ColumnElemen
     return found
 
 
-def _states(states: Collection[str]) -> list[sa.ColumnElement[bool]]:
+def _states(wanted: SituationFilter) -> list[sa.ColumnElement[bool]]:
     """As the indexes have it: ``is_live`` says whether one is closed."""
     table = s.situations
-    asked = set(states) or {"open", "in_work", "closed"}
+    if wanted.emptied:
+        return [table.c.is_live == 0, table.c.merged_into.is_(None)]
+    asked: set[str] = set(wanted.states) or {"open", "in_work", "closed"}
     if asked == {"closed"}:
         return [table.c.is_live == 1]
     if "closed" in asked:
@@ -464,7 +514,7 @@ def _cursor(after: str) -> tuple[int, int]:
 
 
 def situation_by_id(workspace: Workspace, scope: Scope, public_id: str) -> StoredSituation:
-    """One situation; of one that became a part of another, that one.
+    """One situation; of one that became a part of another, that one. It may have nothing left (``is_emptied``).
 
     Raises:
         NotFound: there is none that the scope may see.
@@ -476,7 +526,7 @@ def situation_by_id(workspace: Workspace, scope: Scope, public_id: str) -> Store
         while row is not None and not row.is_live and row.merged_into is not None and row.id not in seen:
             seen.add(row.id)
             row = connection.execute(sa.select(table).where(table.c.id == row.merged_into)).one_or_none()
-    if row is None or not row.is_live or not scope.may_read(row.organisation_id):
+    if row is None or not scope.may_read(row.organisation_id):
         raise NotFound("there is no such situation")
     return _stored(row)
 
@@ -513,13 +563,39 @@ def members_of(
         sa.select(table, t.streams.c.name.label("stream"), members.c.is_core)
         .join(members, members.c.detection_id == table.c.id)
         .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
-        .where(members.c.situation_id == situation.id)
+        .where(_is_in(situation))
         .order_by(table.c.time_us.is_(None), table.c.time_us, table.c.id)
         .limit(min(limit, MEMBERS_MAX))
     )
     with workspace.read() as connection:
         rows = connection.execute(query).all()
     return list(zip(rows_as_detections(rows), (bool(row.is_core) for row in rows), strict=True))
+
+
+def parts_of(number: int) -> sa.Select[tuple[int]]:
+    """The numbers of a situation and of all that became parts of it, directly or through others."""
+    table = s.situations
+    parts = sa.select(table.c.id).where(table.c.id == number).cte("parts", recursive=True)
+    return sa.select(parts.union(sa.select(table.c.id).where(table.c.merged_into == parts.c.id)).c.id)
+
+
+def _is_in(situation: StoredSituation) -> sa.ColumnElement[bool]:
+    """Members of a situation; of one with nothing left, also those of its parts."""
+    held_by = s.situation_members.c.situation_id
+    return held_by.in_(parts_of(situation.id)) if situation.is_emptied else held_by == situation.id
+
+
+def hiders_of(workspace: Workspace, situation: StoredSituation) -> dict[int, int]:
+    """Which suppressions hide detections of a situation: number → how many."""
+    members, table = s.situation_members, t.detections
+    query = (
+        sa.select(table.c.suppressed_by, sa.func.count())
+        .join(members, members.c.detection_id == table.c.id)
+        .where(_is_in(situation), table.c.suppressed_by.is_not(None))
+        .group_by(table.c.suppressed_by)
+    )
+    with workspace.read() as connection:
+        return dict(connection.execute(query).all())
 
 
 def core_ids(connection: sa.Connection, situation_id: int) -> list[int]:
@@ -592,4 +668,5 @@ def _stored(row: sa.Row[Any]) -> StoredSituation:
         created_us=row.created_us,
         changed_us=row.changed_us,
         closed_us=row.closed_us,
+        is_emptied=not row.is_live and row.merged_into is None,
     )

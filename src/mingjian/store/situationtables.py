@@ -98,6 +98,12 @@ situations = sa.Table(
     sa.Index("ix_situations_of_all_by_danger", "danger", "id"),
     sa.Index("ix_situations_of_organisation", "organisation_id", "is_live", "danger", "id"),
     sa.Index("ix_situations_by_time", "is_live", "last_us", "id"),
+    sa.Index(
+        "ix_situations_of_merged",
+        "merged_into",
+        sqlite_where=sa.text("merged_into IS NOT NULL"),
+        postgresql_where=sa.text("merged_into IS NOT NULL"),
+    ),
 )
 """Detections that tell one story. ``seed_id`` is the first detection of it, by number: a situation is the one with its
 seed, however often it is grouped anew. ``is_live``: 2, or 1 if

@@ -493,6 +493,24 @@ jobs = sa.Table(
 )
 """Work that goes on after a restart. ``request`` and ``progress`` are JSON of whoever does the work."""
 
+rule_packs = sa.Table(
+    "rule_packs",
+    metadata,
+    _id(),
+    sa.Column("public_id", sa.Text(), nullable=False, unique=True),
+    _text("name"),
+    _text("made_by"),
+    _ref("job_id", "jobs"),
+    _bytes("content", nullable=True),
+    _bytes("rules", nullable=True),
+    _bytes("report", nullable=True),
+    _bytes("trial", nullable=True),
+    _number("created_us"),
+    _number("switched_on_us", nullable=True),
+)
+"""Files of rules that somebody sent: ``content`` until they are read, then what is in them and what came of it, then
+what a trial over history found (``hunt.packs`` says how each looks). ``job_id`` is the job that reads them."""
+
 # --- accounts ------------------------------------------------------------------------------------------------------
 
 USER_STATES = ("active", "disabled")

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from mingjian.model.rules import LEVELS, Level
 from mingjian.store import tables as t
 from mingjian.store.browsing import DayCount, Noise
+from mingjian.store.marks import LABELS_OF_DETECTIONS, mark
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
@@ -46,6 +47,8 @@ class _Columns:
         self.hidden_ids: Ints = np.zeros(0, np.int64)
         self.hidden: tuple[int, int] = (0, 0)
         self.texts: dict[str, int] = {}
+        self.labels = ""
+        """The mark of their labels."""
 
     def __len__(self) -> int:
         return len(self.columns[0]) + len(self.hidden_ids)
@@ -130,27 +133,34 @@ class Totals:
             return self._known
 
     def _followed(self, known: _Columns) -> _Columns:
-        """What is known with what is new; all of it anew if something went, or was hidden or shown meanwhile."""
+        """What is known with what is new; all of it anew if something went, was hidden, shown or labelled."""
         table = t.detections
         count = sa.select(sa.func.count(), sa.func.max(table.c.id)).select_from(table)
         hidden = sa.select(sa.func.count(), sa.func.sum(table.c.id)).where(table.c.suppressed_by.is_not(None))
         with self._workspace.read() as connection:
             there, last = (int(each or 0) for each in connection.execute(count).one())
             now = tuple(int(each or 0) for each in connection.execute(hidden).one())
+            labels = mark(connection, LABELS_OF_DETECTIONS)
+            if labels != known.labels:
+                made = _read(connection, _Columns(), 0)
+                made.labels = labels
+                return made
             if (there, last, now) == (len(known), known.last, known.hidden):
                 return known
             for after in (known.last, max(0, known.last - LATE_NUMBERS)):
                 made = _read(connection, known, after)
                 if (len(made), made.hidden) == (there, now):
                     return made
-            return _read(connection, _Columns(), 0)
+            made = _read(connection, _Columns(), 0)
+            made.labels = labels
+            return made
 
 
 def _read(connection: sa.Connection, known: _Columns, after: int) -> _Columns:
     """What is known up to a number, and what stands behind it now."""
     table = t.detections
     made = _Columns()
-    made.texts = known.texts
+    made.texts, made.labels = known.texts, known.labels
     kept = known.columns[0] <= after
     parts = [[column[kept]] for column in known.columns]
     hidden = [known.hidden_ids[known.hidden_ids <= after]]

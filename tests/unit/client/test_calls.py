@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from mingjian.client import Client, values
 from mingjian.client.transport import TRIES, Transport
 from mingjian.console.site import Site
 from mingjian.errors import ChangedMeanwhile, ConfigError, DeliveryError, InputError, NotFound, StateError
+from mingjian.hunt.errands import Errands
 from mingjian.settings import Settings
 from mingjian.situations.keeping import Keeper
 from mingjian.sources.definitions import load_sources
@@ -57,6 +58,8 @@ class Console(NamedTuple):
     client: Client
     asked: list[tuple[str, str]]
     org: str
+    errands: Callable[[], None]
+    """Lets the jobs be done that are no hunts."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,13 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
             client = Client(address, "none")
             client._transport = Recorded(address, asked)
             with client:
-                yield Console(address, client, asked, organisation_named(workspace, OPERATOR, OURS).public_id)
+                errands = Errands(workspace, load_sources(), None, Path())
+
+                def work() -> None:
+                    while errands.step():
+                        pass
+
+                yield Console(address, client, asked, organisation_named(workspace, OPERATOR, OURS).public_id, work)
 
 
 def wait_for(address: str) -> None:
@@ -170,6 +179,28 @@ def test_suppressions_rules_hunts_and_indicators(console: Console) -> None:
         client.add_rules("title: broken")
 
 
+def test_a_pack_of_rules_is_sent_read_tried_and_switched_on(console: Console) -> None:
+    client = console.client
+    text = RULE.replace("000000000001", "000000000777").encode() + b"---\ntitle: broken\n"
+    sent = client.send_rule_pack("ours", io.BytesIO(text))
+    assert (sent.state, sent.rules) == ("waiting", [])
+    with pytest.raises(StateError):
+        client.try_rule_pack(sent.id)
+    console.errands()
+    read = client.rule_pack(sent.id)
+    assert (read.files, read.skipped_in_all, [each.change for each in read.rules]) == (1, 1, ["new"])
+    before = len(list(client.detections()))
+    job = client.try_rule_pack(sent.id)
+    console.errands()
+    assert client.hunt_state(job.id).state == "done"
+    tried = client.rule_pack(sent.id)
+    assert tried.tried is not None
+    assert (tried.rules[0].detections or 0) > 0
+    assert len(list(client.detections())) == before
+    assert client.switch_on_rule_pack(sent.id, level="high").rules == [read.rules[0].id]
+    assert sent.id in [each["id"] for each in client.rule_packs()]
+
+
 def test_much_goes_out_and_in(console: Console) -> None:
     client = console.client
     rows = client.export_events(streams=["windows/sysmon/1"], since="2000-01-01")
@@ -207,6 +238,8 @@ def test_what_a_value_has_is_in_the_document(console: Console) -> None:
         "Trial": values.Trial,
         "HuntState": values.Hunt,
         "RuleState": values.Rule,
+        "PackState": values.RulePack,
+        "PackedRule": values.PackedRule,
         "SetAdded": values.IndicatorSet,
         "Sightings": values.Sightings,
         "CoverageState": values.Coverage,

@@ -56,8 +56,17 @@ def test_values_with_insides_are_not_shared_between_records(tmp_path: Path) -> N
     written = write_segment(tmp_path, "one", builder, 1)
     with Segment(tmp_path / written.path) as segment:
         first, second = segment.block(0).record(0), segment.block(0).record(1)
-    assert first == second == {"a": {}}
+        third, fourth = segment.block(0).records([0, 1])
+    assert first == second == third == fourth == {"a": {}}
     assert first["a"] is not second["a"]
+    assert third["a"] is not fourth["a"]
+
+
+def test_many_records_at_once_are_those_that_each_is_alone(written: tuple[Path, bytes]) -> None:
+    with Segment(*written) as segment:
+        assert segment.block(0).records(range(400)) == RECORDS
+        assert segment.block(0).records([7, 3, 7]) == [RECORDS[7], RECORDS[3], RECORDS[7]]
+        assert segment.block(0).take([5, 6]).records([1]) == [RECORDS[6]]
 
 
 def test_a_file_that_is_not_there_or_not_ours_is_a_storage_error(tmp_path: Path) -> None:

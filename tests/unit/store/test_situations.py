@@ -149,15 +149,14 @@ def test_a_closed_situation_is_opened_by_news_only(workspace: Workspace, organis
     assert "reopened" in [act.kind for act in situation(workspace, OPERATOR, whole).history]
 
 
-def test_a_situation_whose_detections_went_is_gone(workspace: Workspace, organisation: Organisation) -> None:
+def test_a_situation_whose_detections_went_has_nothing_left(workspace: Workspace, organisation: Organisation) -> None:
     numbers = put(workspace, organisation, APART)
     grouped(workspace, organisation)
     lost = ids_of(workspace, organisation)[frozenset({2})]
     with workspace.begin() as connection:
         connection.execute(sa.delete(t.detections).where(t.detections.c.id == numbers[1]))
     assert grouped(workspace, organisation) == sets({1})
-    with pytest.raises(NotFound):
-        situation_by_id(workspace, OPERATOR, lost)
+    assert situation_by_id(workspace, OPERATOR, lost).is_emptied
 
 
 def test_another_organisations_situation_is_not_found(workspace: Workspace, organisation: Organisation) -> None:
@@ -329,3 +328,111 @@ def test_everything_that_is_known_of_a_situation(workspace: Workspace, organisat
     chinese = situation(workspace, OPERATOR, shown.stored.public_id, "zh")
     assert chinese.title.startswith("pc-2 等 2 台主机：从")
     assert chinese.why.startswith("3 条规则检出 3 次")
+
+
+# --- nothing left in the queue ---------------------------------------------------------------------------------------
+
+
+def judged_away(workspace: Workspace, organisation: Organisation) -> tuple[str, list[str]]:
+    """A situation that people wrote about, all of whose detections somebody then called harmless."""
+    put(workspace, organisation, CHAIN[:2])
+    grouped(workspace, organisation)
+    whole = only(workspace, organisation)
+    decisions.add_comment(workspace, OPERATOR, "situation", whole, "seen")
+    decisions.add_task(workspace, OPERATOR, "situation", whole, "look")
+    decisions.declare(workspace, OPERATOR, whole, "An incident")
+    names = list(public_ids(workspace, organisation).values())
+    deciding.judge(workspace, OPERATOR, names, "closed", "benign", reason="known")
+    return whole, names
+
+
+def test_a_situation_whose_detections_were_all_judged_away_stays_readable_and_says_why(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    whole, names = judged_away(workspace, organisation)
+    assert kept(workspace, organisation) == {}
+    found = situation(workspace, OPERATOR, whole)
+    assert found.stored.is_emptied
+    assert [each.text for each in found.comments] == ["seen"]
+    assert [each.text for each in found.tasks] == ["look"]
+    assert [each.title for each in found.incidents] == ["An incident"]
+    assert {each.detection.public_id for each in found.members} == set(names)
+    assert found.emptied is not None
+    assert [(verdict.resolution, verdict.reason, count) for verdict, count in found.emptied.judged] == [
+        ("benign", "known", 2)
+    ]
+    assert (found.emptied.hidden, found.emptied.removed) == ((), 0)
+    assert situations(workspace, OPERATOR, SituationFilter(states=())).situations == ()
+    (listed,) = situations(workspace, OPERATOR, SituationFilter(emptied=True)).situations
+    assert listed.public_id == whole
+
+
+def test_what_people_write_about_it_can_go_on_but_it_cannot_be_judged_itself(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    whole, names = judged_away(workspace, organisation)
+    decisions.add_comment(workspace, OPERATOR, "situation", whole, "more")
+    (incident,) = situation(workspace, OPERATOR, whole).incidents
+    decisions.change_incident(workspace, OPERATOR, incident.public_id, state="closed")
+    for attempt in (
+        lambda: decisions.set_state(workspace, OPERATOR, whole, "in_work"),
+        lambda: decisions.set_owner(workspace, OPERATOR, whole, "ann"),
+        lambda: deciding.split(workspace, OPERATOR, whole, names[:1]),
+        lambda: decisions.declare(workspace, OPERATOR, whole, "again"),
+    ):
+        with pytest.raises(StateError, match="in the queue"):
+            attempt()
+    assert situation(workspace, OPERATOR, whole).stored.is_emptied
+
+
+def test_a_verdict_taken_back_brings_it_back(workspace: Workspace, organisation: Organisation) -> None:
+    whole, names = judged_away(workspace, organisation)
+    deciding.judge(workspace, OPERATOR, names, "open")
+    found = situation(workspace, OPERATOR, whole)
+    assert (found.stored.is_emptied, found.emptied, len(found.members)) == (False, None, 2)
+    assert [each.text for each in found.comments] == ["seen"]
+
+
+def test_if_only_a_later_detection_counts_again_it_leads_to_where_that_is(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    whole, _ = judged_away(workspace, organisation)
+    deciding.judge(workspace, OPERATOR, [public_ids(workspace, organisation)[2]], "open")
+    heir = only(workspace, organisation)
+    assert heir != whole
+    assert situation(workspace, OPERATOR, whole).stored.public_id == heir
+    assert [each.text for each in situation(workspace, OPERATOR, heir).comments] == ["seen"]
+    assert situations(workspace, OPERATOR, SituationFilter(emptied=True)).situations == ()
+
+
+def test_detections_that_are_gone_are_counted(workspace: Workspace, organisation: Organisation) -> None:
+    numbers = put(workspace, organisation, CHAIN[:2])
+    grouped(workspace, organisation)
+    whole = only(workspace, organisation)
+    with workspace.begin() as connection:
+        connection.execute(sa.delete(t.detections).where(t.detections.c.id.in_(numbers)))
+    grouped(workspace, organisation)
+    found = situation(workspace, OPERATOR, whole)
+    assert found.emptied is not None
+    assert (found.members, found.emptied.removed) == ((), 2)
+
+
+def test_judged_one_by_one_all_of_it_stays_together(workspace: Workspace, organisation: Organisation) -> None:
+    put(workspace, organisation, CHAIN)
+    grouped(workspace, organisation)
+    whole = only(workspace, organisation)
+    decisions.add_comment(workspace, OPERATOR, "situation", whole, "seen")
+    names = public_ids(workspace, organisation)
+    for record in sorted(names):
+        deciding.judge(workspace, OPERATOR, [names[record]], "closed", "false_positive", reason=f"no {record}")
+    found = situation(workspace, OPERATOR, whole)
+    assert found.stored.is_emptied
+    assert [each.text for each in found.comments] == ["seen"]
+    assert {each.detection.public_id for each in found.members} == set(names.values())
+    assert found.emptied is not None
+    assert [verdict.reason for verdict, _ in found.emptied.judged] == [f"no {n}" for n in sorted(names, reverse=True)]
+    deciding.judge(workspace, OPERATOR, list(names.values()), "open")
+    back = situation(workspace, OPERATOR, whole)
+    assert [each.text for each in back.comments] == ["seen"]
+    assert len(back.members) == len(names)
+    assert situations(workspace, OPERATOR, SituationFilter(emptied=True)).situations == ()

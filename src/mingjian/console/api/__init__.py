@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from mingjian.console import answers
-from mingjian.console.api import bulk, hunting, intelligence, lists, lookups, situations, suppressing
+from mingjian.console.api import bulk, hunting, intelligence, lists, lookups, packs, situations, suppressing
 from mingjian.console.api.frame import PREFIX, PROBLEMS
 from mingjian.console.api.lists import LISTS
 from mingjian.errors import InputError, shown
 
 __all__ = ["LISTS", "PREFIX", "add_to"]
 
-PARTS: Final = (lists, lookups, situations, suppressing, hunting, intelligence, bulk)
+PARTS: Final = (lists, lookups, situations, suppressing, hunting, packs, intelligence, bulk)
 """The modules that add operations. What has a name of its own is added before what takes any id."""
 
 

@@ -396,7 +396,8 @@ def _add_set(visit: Visit, kind: str, body: BinaryIO, name: str, source: str, ma
     return add_set(visit, name, wanted(), source, marking, details)
 
 
-def _body_of(*types: str) -> dict[str, Any]:
+def body_of(*types: str) -> dict[str, Any]:
+    """The part of a document that says that a body is bytes of one of some types."""
     content = {each: {"schema": {"type": "string", "format": "binary"}} for each in types}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -409,7 +410,7 @@ def _add_imports(router: APIRouter) -> None:
         response_model=EventsTaken,
         status_code=202,
         operation_id="import-events",
-        openapi_extra=_body_of(JSON_LINES, arrowstream.MEDIA_TYPE),
+        openapi_extra=body_of(JSON_LINES, arrowstream.MEDIA_TYPE),
     )
     async def events(visit: Writing, request: Request, org: Org = "") -> EventsTaken:
         """Hand events over: the same lines of the same organisation are taken in once, however often they come."""
@@ -426,7 +427,7 @@ def _add_imports(router: APIRouter) -> None:
         "/import/indicators",
         response_model=SetAdded,
         operation_id="import-indicators",
-        openapi_extra=_body_of(JSON_LINES, arrowstream.MEDIA_TYPE, "text/plain", "text/csv", "application/json"),
+        openapi_extra=body_of(JSON_LINES, arrowstream.MEDIA_TYPE, "text/plain", "text/csv", "application/json"),
     )
     async def indicators(
         visit: Writing,

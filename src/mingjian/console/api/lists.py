@@ -13,7 +13,7 @@ from starlette.responses import Response
 from mingjian.console import lists
 from mingjian.console.api.frame import at, name_of, tagged, visit_with
 from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
-from mingjian.console.pages import admin, hunt, intelligence, queue, rules, situations, sources, suppressions
+from mingjian.console.pages import admin, hunt, intelligence, packs, queue, rules, situations, sources, suppressions
 from mingjian.console.site import Visit
 from mingjian.hunt.behaviourbook import RULE_PREFIX
 from mingjian.hunt.vocabulary import title_in
@@ -182,6 +182,7 @@ LISTS: Final[tuple[tuple[str, ListPage, Right], ...]] = (
     ("blind-spots", sources.BLIND, "read"),
     ("quarantine", sources.QUARANTINE, "read"),
     ("rules", rules.PAGE, "read"),
+    ("rule-packs", packs.PAGE, "read"),
     ("indicator-sets", intelligence.PAGE, "read"),
     ("hunts", HUNTS, "read"),
     ("jobs", admin.PAGE, "administer"),

@@ -229,6 +229,8 @@ class SituationState(BaseModel):
     comments: list[CommentItem]
     tasks: list[TaskItem]
     incidents: list[IncidentItem]
+    emptied: bool
+    """Nothing of it is in the queue any more: its detections were judged away, are hidden, or are gone."""
 
 
 def add_to(router: APIRouter) -> None:
@@ -332,6 +334,7 @@ def state_of(visit: Visit, public_id: str) -> SituationState:
         first=at(stored.first_us),
         last=at(stored.last_us),
         changed=at(stored.changed_us),
+        emptied=stored.is_emptied,
         members=_members(found),
         members_left_out=found.members_left_out,
         joins=_joins(found),

@@ -56,6 +56,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     by: str = ""
     titles: list[str] = []
+    pack: str = ""
+    """The pack of rules that it reads or tries."""
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,9 +261,9 @@ def switch_on(visit: Visit) -> Response:
     return visit.redirect("/rules", done="switched-on")
 
 
-def switch(visit: Visit, rules: Sequence[Rule], correlations: Sequence[Correlation]) -> None:
-    """Make rules count, and queue what is new in them for history."""
-    added = add_rules(visit.workspace, visit.scope, rules, correlations)
+def switch(visit: Visit, rules: Sequence[Rule], correlations: Sequence[Correlation], *, replace: bool = False) -> None:
+    """Make rules count (with ``replace`` no others), and queue what is new in them for history."""
+    added = add_rules(visit.workspace, visit.scope, rules, correlations, replace=replace)
     if added.new:
         asked = Request(by=visit.visitor.name, titles=[each.title for each in (*rules, *correlations)][:JOBS_SHOWN])
         stored_jobs.queue(

@@ -24,7 +24,7 @@ from mingjian.store.audit import acts
 from mingjian.store.browsing import Noise, Wanted, browse
 from mingjian.store.coverage import segments_run
 from mingjian.store.inflow import inflow
-from mingjian.store.rules import RuleVersion, live_rules, live_versions, retire_rules, rule_versions
+from mingjian.store.rules import RuleVersion, live_rules, retire_rules, rule_versions, rules_mark
 from mingjian.store.scope import EVERYONE, Scope
 
 CHANGES_SHOWN: Final = 20
@@ -54,7 +54,7 @@ class Live(msgspec.Struct, frozen=True):
 
 def live(visit: Visit) -> Live:
     """The rules that count now; looked up again only if others do."""
-    versions = live_versions(visit.workspace)
+    mark = rules_mark(visit.workspace)
     scope = visit.scope
 
     def look() -> Live:
@@ -69,7 +69,7 @@ def live(visit: Visit) -> Live:
         of_rule = {version.rule_id: version for version in rule_versions(visit.workspace, scope)}
         return Live(rules, correlations, states, of_rule, is_starter)
 
-    return visit.site.memory.recall(("live rules", versions), 3600.0, look)
+    return visit.site.memory.recall(("live rules", mark), 3600.0, look)
 
 
 def noise_of(visit: Visit) -> Mapping[str, Noise]:

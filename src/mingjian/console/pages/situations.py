@@ -92,7 +92,7 @@ JUDGED_MAX: Final = 200
 
 def _filter_of(visit: Visit, asked: Asked) -> SituationFilter:
     state = asked.given("state")
-    states = SITUATION_STATES if state == "all" else (state,) if state else ("open", "in_work")
+    states = SITUATION_STATES if state in ("all", "emptied") else (state,) if state else ("open", "in_work")
     named = next((each for each in asked.conditions if each.field == "state" and not each.negated), None)
     if named is not None and not state:
         states = named.values
@@ -105,6 +105,7 @@ def _filter_of(visit: Visit, asked: Asked) -> SituationFilter:
         owner=owner,
         host=asked.given("host") or None,
         conditions=tuple(_stored_condition(visit, each) for each in asked.conditions if each is not named),
+        emptied=state == "emptied",
     )
 
 
@@ -219,7 +220,7 @@ PAGE: Final = ListPage(
     ),
     filters=(
         Filter(name="q"),
-        Filter(name="state", kind="choice", choices=(*SITUATION_STATES, "all")),
+        Filter(name="state", kind="choice", choices=(*SITUATION_STATES, "all", "emptied")),
         Filter(name="level", kind="choice", choices=tuple(reversed(LEVELS))),
         Filter(name="owner", kind="choice", choices=("me", "nobody")),
         Filter(name="host"),
@@ -250,6 +251,7 @@ PAGE: Final = ListPage(
         ("nobodys", "owner=nobody"),
         ("new-day", "q=created%3E%3D24h"),
         ("closed", "state=closed&sort=-last"),
+        ("emptied", "state=emptied&sort=-last"),
     ),
     every_max=JUDGED_MAX,
 )
@@ -371,7 +373,7 @@ def show(visit: Visit) -> Response:
         "situation_part.html.j2" if visit.is_partial else "situation.html.j2",
         place="queue",
         title=found.title,
-        lead=found.why,
+        lead=visit.texts("situation.emptied") if found.stored.is_emptied else found.why,
         charts=True,
         found=found,
         stored=found.stored,
@@ -383,6 +385,7 @@ def show(visit: Visit) -> Response:
         picture=lanes_of(visit, found),
         graph=graph,
         may_write=visit.scope.may_write(found.stored.organisation),
+        may_change=visit.scope.may_write(found.stored.organisation) and not found.stored.is_emptied,
         organisation=visit.names()[found.stored.organisation],
         details=_details,
     )
@@ -502,7 +505,9 @@ def change(visit: Visit) -> Response:
         case "split":
             split(workspace, scope, public_id, chosen)
         case "false" | "benign":
-            judge(workspace, scope, chosen, "closed", CLOSINGS[verb], text)  # type: ignore[arg-type]  # of the table
+            judge(workspace, scope, chosen, "closed", CLOSINGS[verb], reason=text)  # type: ignore[arg-type]  # of the table
+        case "reopen":
+            judge(workspace, scope, chosen, "open", reason=text)
         case "undo":
             undo(workspace, scope, visit.given("act"))
         case _:
