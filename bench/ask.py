@@ -1,8 +1,8 @@
 """How long an answer takes: ``python -m bench.ask [--events N] [--workspace DIR] [--keep DIR]``.
 
 Makes a generated sector of about so many events (or takes a workspace that is there), takes it in, and asks about the
-noisiest and the quietest observables: cold in a process of its own, warm in this one. ``--keep`` makes it in a folder
-that stays, to be asked again.
+noisiest and the quietest observables: cold by the command, from its start to its end; warm in this process, in which
+the workspace is open as it is in the console. ``--keep`` makes it in a folder that stays, to be asked again.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import atexit
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -32,32 +33,15 @@ from mingjian.store.workspace import Workspace, open_workspace
 
 KINDS: tuple[ObservableKind, ...] = ("ip", "domain", "host", "account", "file")
 WARM_RUNS = 5
+COLD_RUNS = 3
 EVENTS_PER_DAY = 4_000
 OPERATOR = Scope.of_operator()
-COLD = """
-import os, sys, time
-from pathlib import Path
-started = time.perf_counter()
-from bench.ask import asked
-asked(Path(sys.argv[1]), *sys.argv[2:])
-print(time.perf_counter() - started, time.process_time())
-"""
 
 
-def asked(folder: Path, kind: ObservableKind, value: str) -> None:
-    settings = load(folder, {})
-    cache = settings.cache_folder
-    with open_workspace(folder) as workspace:
-        question = Question(
-            workspace,
-            OPERATOR,
-            kind,
-            value,
-            load_sources(cache_folder=cache),
-            "en",
-            cache_folder=cache,
-        )
-        ask(question)
+def _question(workspace: Workspace, kind: ObservableKind, value: str) -> Question:
+    cache = load(workspace.folder, {}).cache_folder
+    sources = load_sources(cache_folder=cache)
+    return Question(workspace, OPERATOR, kind, value, sources, "en", cache_folder=cache)
 
 
 def make(folder: Path, events: int, organisations: int = 4) -> None:
@@ -105,10 +89,12 @@ def _environment() -> dict[str, str]:
 
 
 def in_a_new_process(folder: Path, kind: str, value: str) -> list[float]:
-    """Seconds, and seconds of processor time, from the first import to the answer."""
-    command = [sys.executable, "-c", COLD, str(folder), kind, value]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, env=_environment())
-    return [float(text) for text in ended.stdout.split()]
+    """Seconds, and seconds of processor time, that the whole command takes."""
+    command = [sys.executable, "-m", "mingjian", "ask", value, "--kind", kind, "--format", "json"]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, env=_environment())
+    took, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return [took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime]
 
 
 def measure(folder: Path) -> None:
@@ -117,20 +103,29 @@ def measure(folder: Path) -> None:
         events = sum(row.rows for row in segments)
         print(json.dumps({"events": events, "segments": len(segments)}))
         wanted = chosen(workspace)
-    in_a_new_process(folder, "ip", "192.0.2.1")  # fills the caches, as any question before did
-    asked(folder, "ip", "192.0.2.1")
-    for kind, value, count in wanted:
-        cold = [round(figure, 3) for figure in in_a_new_process(folder, kind, value)]
-        warm: list[tuple[float, float]] = []
-        for _ in range(WARM_RUNS):
-            started, busy = time.perf_counter(), time.process_time()
-            asked(folder, kind, value)
-            warm.append((time.perf_counter() - started, time.process_time() - busy))
-        row: dict[str, object] = {"kind": kind, "value": value, "count": count}
-        row |= {"cold_s": cold[0], "cold_processor_s": cold[1]}
-        for name, times in zip(("warm_s", "warm_processor_s"), zip(*warm, strict=True), strict=True):
-            row[name] = round(sorted(times)[WARM_RUNS // 2], 3)
-        print(json.dumps(row), flush=True)
+        in_a_new_process(folder, "ip", "192.0.2.1")  # fills the caches, as any question before did
+        ask(_question(workspace, "ip", "192.0.2.1"))
+        for kind, value, count in wanted:
+            row = {"kind": kind, "value": value, "count": count, **timed(workspace, kind, value)}
+            print(json.dumps(row), flush=True)
+
+
+def timed(workspace: Workspace, kind: ObservableKind, value: str) -> dict[str, float]:
+    """Seconds of one question, by the clock and of processor time: the median of some warm ones, and of cold ones."""
+    question = _question(workspace, kind, value)
+    cold = [in_a_new_process(workspace.folder, kind, value) for _ in range(COLD_RUNS)]
+    warm: list[list[float]] = []
+    for _ in range(WARM_RUNS):
+        started, busy = time.perf_counter(), time.process_time()
+        ask(question)
+        warm.append([time.perf_counter() - started, time.process_time() - busy])
+    times = {"cold": cold, "warm": warm}
+    names = ("s", "processor_s")
+    return {
+        f"{name}_{unit}": round(sorted(each)[len(each) // 2], 3)
+        for name, runs in times.items()
+        for unit, each in zip(names, zip(*runs, strict=True), strict=True)
+    }
 
 
 def main(arguments: Sequence[str]) -> None:

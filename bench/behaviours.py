@@ -1,11 +1,12 @@
 """How well and how fast behaviours are found.
 
     python -m bench.behaviours [--only NAME …] [--seeds N …] [--days N] [--events-per-day N] [--rows N] [--show]
-                               [--folder DIR]
+                               [--folder DIR] [--workspace DIR]
 
 ``right``  the generated sector: for each behaviour the planted steps that it should see and saw, findings that touch a
            planted line, findings that touch none, and how many of these there are for each host and day
 ``speed``  made-up tables of facts of so many rows altogether: seconds of wall and processor time for each behaviour
+``kept``   all that a workspace keeps (``--workspace``): seconds from the first segment to the last finding stored
 
 ``--folder`` takes a folder that ``mingjian sample`` has filled instead of filling one; ``--show`` prints each finding.
 """
@@ -33,6 +34,7 @@ from mingjian.detect.behaviours.outflow import outflows
 from mingjian.detect.behaviours.rarity import first_uses
 from mingjian.detect.behaviours.resolving import odd_names
 from mingjian.hunt.behaviourbook import built_in_facts
+from mingjian.hunt.behaviourruns import run_behaviours
 from mingjian.hunt.behaviours import behaviours_in
 from mingjian.hunt.factmaps import NO_TIME, PART_BITS, Facts, Gathering
 from mingjian.model.blocks import Quarantined, no_first_paths
@@ -41,6 +43,9 @@ from mingjian.sources import files
 from mingjian.sources.columnwise import envelopes
 from mingjian.sources.definitions import load_sources
 from mingjian.sources.router import Router
+from mingjian.store.catalogue import live_segments
+from mingjian.store.scope import Scope
+from mingjian.store.workspace import open_workspace
 
 EXPECTED = {
     "password-guessing": (("spray", "guessing"),),
@@ -213,15 +218,31 @@ def _made(chance: np.random.Generator, rows: int, schema: pa.Schema) -> pa.Table
     return pa.Table.from_arrays(columns, names=schema.names)
 
 
+def kept(folder: Path) -> None:
+    """Print how long it takes to look over everything that a workspace keeps, and to store what was found."""
+    with open_workspace(folder) as workspace:
+        busy = time.process_time()
+        outcome = run_behaviours(workspace, Scope.of_operator(), load_sources())
+        busy = time.process_time() - busy
+        assert outcome is not None, "somebody else is at it"
+        segments = live_segments(workspace, Scope.of_operator())
+    events = sum(row.rows for row in segments)
+    print(
+        f"{events} events in {len(segments)} segments, {outcome.events} of them tell facts, {outcome.left_out} left "
+        f"out: {outcome.seconds:.1f} s wall, {busy:.1f} s processor, {sum(outcome.findings.values())} findings"
+    )
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=("right", "speed"), default=("right", "speed"))
+    parser.add_argument("--only", nargs="+", choices=("right", "speed", "kept"), default=("right", "speed"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--events-per-day", type=int, default=24_000)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--workspace", type=Path)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     if "right" in options.only:
@@ -234,6 +255,10 @@ def main() -> None:
         )
     if "speed" in options.only:
         speed(options.rows)
+    if "kept" in options.only:
+        if options.workspace is None:
+            parser.error("--only kept needs --workspace")
+        kept(options.workspace)
 
 
 if __name__ == "__main__":

@@ -228,6 +228,7 @@ def _day(time_us: int) -> datetime.date:
 def _ask(teller: _Teller, walk: Walk, hunted: Hunted, indicators: list[Indicator]) -> list[tuple[Why, VerdictCard]]:
     """The card of the host where it began, then what follows from it."""
     teller.chapter("asking")
+    teller.say("asking-own")
     answers: list[tuple[Why, VerdictCard]] = []
     words = WORDS[teller.language]
     for why, card in walk.ask_around(hunted, indicators, teller.language):

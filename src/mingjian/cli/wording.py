@@ -117,6 +117,10 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "6. Who is it? The first question goes to the computer where it began",
         "6. 它是谁？先问最早出现的那台计算机",
     ),
+    "asking-own": (
+        "  (Of a computer of our own, “foe” means: somebody else is at work on it.)",
+        "  （对自己的计算机而言，“敌”的意思是：有外人在操纵它。）",
+    ),
     "own": (
         "  One of our own computers counts as ours until more than one thing speaks against it. So the questions go "
         "on, each led to by an answer:",
@@ -139,8 +143,9 @@ _TEXTS: Final[dict[str, tuple[str, str]]] = {
         "7. 完整的故事和每张卡片已写成网页，用浏览器打开 {uri}",
     ),
     "story": (
-        "8. Now the truth is opened: {found} of the intruder's {steps} steps were found (times in UTC)",
-        "8. 打开真相：入侵者的 {steps} 步中找到 {found} 步（时间为 UTC）",
+        "8. Now the truth is opened: {found} of the intruder's {steps} steps were found (+ found, - not found; times "
+        "in UTC)",
+        "8. 打开真相：入侵者的 {steps} 步中找到 {found} 步（+ 找到，- 未找到；时间为 UTC）",
     ),
     "campaign": ("  {title}", "  {title}"),
     "mistakes": (

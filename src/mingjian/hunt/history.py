@@ -9,6 +9,7 @@ columns that a rule needs. What is left is evaluated over dictionaries
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,6 +42,8 @@ from mingjian.store.workspace import Workspace
 LARGE_ROWS: Final = 4096
 """Of the first segment of a stream nothing is known before it is opened. With so many events it is worth it to look at
 one of them, and then decide."""
+PATTERNS_KEPT_MAX: Final = 4096
+"""So many names with placeholders are kept ready."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -354,7 +357,13 @@ class _Feeding:
     """Which streams can feed which log sources, going by their names."""
 
     def __init__(self, sources: SourceBook) -> None:
-        self._templates = [(StreamPattern(stream.name), stream.logsources) for stream in sources.streams()]
+        self._names: dict[str, list[tuple[LogSource, ...]]] = {}
+        self._templates: list[tuple[str, tuple[LogSource, ...]]] = []
+        for plan in (plan for family in sources.families for source in family.sources for plan in source.streams):
+            if PLACEHOLDER.search(plan.name):
+                self._templates.append((plan.name, plan.logsources))
+            else:
+                self._names.setdefault(plan.name, []).append(plan.logsources)
         self._declared: dict[str, tuple[LogSource, ...] | None] = {}
 
     def can_feed(self, stream: str, wanted: LogSource) -> bool:
@@ -368,7 +377,8 @@ class _Feeding:
 
     def _of(self, stream: str) -> tuple[LogSource, ...] | None:
         if stream not in self._declared:
-            fitting = [logsources for pattern, logsources in self._templates if pattern.fits(stream)]
+            fitting = [*self._names.get(stream, ())]
+            fitting += [logsources for name, logsources in self._templates if _pattern(name).fits(stream)]
             every = dict.fromkeys(each for logsources in fitting for each in logsources)
             self._declared[stream] = tuple(every) if fitting else None
         return self._declared[stream]
@@ -390,6 +400,12 @@ class StreamPattern:
         return len(parts) == len(self._parts) and all(
             glob.matches(part) for glob, part in zip(self._parts, parts, strict=True)
         )
+
+
+@lru_cache(maxsize=PATTERNS_KEPT_MAX)
+def _pattern(template: str) -> StreamPattern:
+    """Made once for all questions of a process: to make them takes longer than to use them."""
+    return StreamPattern(template)
 
 
 def _with_wildcards(part: str) -> list[str | int]:

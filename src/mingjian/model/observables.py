@@ -69,6 +69,8 @@ def canonical(kind: ObservableKind, text: str) -> str | None:
 
 
 def _ip(text: str) -> str | None:
+    if ":" not in text and not text[:1].isdigit():
+        return None  # most hosts have a name, and to be refused takes longer than to be read
     bracketed = _HOST_PORT.fullmatch(text)
     if bracketed:
         text = bracketed[1] or bracketed[2]
