@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 from fastapi import FastAPI
@@ -27,6 +29,8 @@ from mingjian.store.scope import Scope
 
 FORM_FIELDS_MAX: Final = 2_000
 FORM_FILES_MAX: Final = 100
+HEAVY_AT_ONCE: Final = 2
+"""So many heavy pages are made at once in one process; more wait for their turn, and lists do not wait for them."""
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -42,8 +46,10 @@ def create_app(site: Site) -> FastAPI:
     )
     app.state.site = site
     app.router.redirect_slashes = False
+    heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
     for route in all_routes():
-        app.router.routes.append(StarletteRoute(route.path, _endpoint(site, route), methods=[route.method]))
+        turn = heavy if route.is_heavy else nullcontext()
+        app.router.routes.append(StarletteRoute(route.path, _endpoint(site, route, turn), methods=[route.method]))
     app.router.routes += [
         StarletteRoute("/static/{mark}/{name:path}", _static),
         StarletteRoute("/live", live.endpoint(site)),
@@ -68,15 +74,18 @@ def warm_up() -> None:
         templates.get_template(name)
 
 
-def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Response]]:
-    """A view in a thread, for those who may."""
+def _endpoint(
+    site: Site, route: Route, turn: AbstractAsyncContextManager[None]
+) -> Callable[[Request], Awaitable[Response]]:
+    """A view in a thread, for those who may, when it is its turn."""
 
     async def endpoint(request: Request) -> Response:
         form = FormData()
         if request.method == "POST":
             form = await request.form(max_fields=FORM_FIELDS_MAX, max_files=FORM_FILES_MAX)
         try:
-            return await run_in_threadpool(_answer, site, route, request, form)
+            async with turn:
+                return await run_in_threadpool(_answer, site, route, request, form)
         finally:
             await form.close()
 

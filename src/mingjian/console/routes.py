@@ -27,6 +27,8 @@ class Route(NamedTuple):
     path: str
     view: View
     right: Needed = "read"
+    is_heavy: bool = False
+    """It takes many times as long as a list: few are answered at once, so that the others stay quick."""
 
 
 def list_route(page: ListPage, right: Needed = "read") -> Route:

@@ -149,4 +149,4 @@ def show(visit: Visit) -> Response:
     )
 
 
-ROUTES: Final = (Route("GET", "/ask", show),)
+ROUTES: Final = (Route("GET", "/ask", show, is_heavy=True),)

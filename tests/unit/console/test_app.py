@@ -1,0 +1,50 @@
+"""Pages that take long wait for their turn; nobody else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse, Response
+
+from mingjian.console import app
+from mingjian.console.routes import Route
+from mingjian.console.site import Visit
+from mingjian.store.workspace import create
+from serving import site_of
+
+WAIT_S = 60
+
+
+def test_lists_do_not_wait_for_heavy_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end = threading.Semaphore(0), threading.Event()
+    at_once: list[int] = []
+
+    def heavy(visit: Visit) -> Response:
+        at_once.append(1)
+        begun.release()
+        assert may_end.wait(WAIT_S)
+        return PlainTextResponse("heavy")
+
+    def light(visit: Visit) -> Response:
+        return PlainTextResponse("light")
+
+    routes = (Route("GET", "/heavy", heavy, "nobody", is_heavy=True), Route("GET", "/light", light, "nobody"))
+    monkeypatch.setattr(app, "all_routes", lambda: routes)
+
+    async def ask_for_all() -> list[str]:
+        made = app.create_app(site_of(workspace))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://console.test") as client:
+            waiting = [asyncio.create_task(client.get("/heavy")) for _ in range(app.HEAVY_AT_ONCE + 3)]
+            for _ in range(app.HEAVY_AT_ONCE):
+                assert await asyncio.to_thread(begun.acquire, timeout=WAIT_S)
+            found = [(await client.get("/light")).text]
+            assert len(at_once) == app.HEAVY_AT_ONCE
+            may_end.set()
+            return found + [answer.text for answer in await asyncio.gather(*waiting)]
+
+    with create(tmp_path / "workspace") as workspace:
+        assert asyncio.run(ask_for_all()) == ["light", *["heavy"] * (app.HEAVY_AT_ONCE + 3)]
