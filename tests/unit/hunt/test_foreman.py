@@ -33,7 +33,7 @@ def test_memory_is_given_back_now_and_then_unless_very_much_comes_in(monkeypatch
 
     monkeypatch.setattr(foreman, "give_memory_back", lambda: given_back.append(now_s))
     monkeypatch.setattr(Foreman, "_gatherer", reader)
-    plan = Plan(cast("Watch", None), load_sources(), Path(), Path(), keep_raw=False)
+    plan = Plan(cast("Watch", None), load_sources(), Path(), Path(), keep_raw=False, retentions=())
     one = Foreman(plan, reserve=lambda: 0, deliver=delivered.append, say=print, clock_s=lambda: now_s)
     unit = Unit(organisation=OrganisationId(1), owner="a", input_id=1, file="a", format="jsonl")
     much = b"x" * (REST_BYTES + 1)
