@@ -49,9 +49,7 @@ def relabel(workspace: Workspace, version_id: int, rule: AnyRule) -> Iterator[in
         yield len(rows)
 
 
-def _tell_anew(
-    connection: sa.Connection, rows: Sequence[sa.Row[tuple[int, int, str, str, str]]], rule: AnyRule
-) -> None:
+def _tell_anew(connection: sa.Connection, rows: Sequence[sa.Row[int, int, str, str, str]], rule: AnyRule) -> None:
     changed: list[dict[str, object]] = []
     owners: set[int] = set()
     title = t.storable(rule.title)

@@ -283,10 +283,14 @@ def _clear_held(connection: sa.Connection, ids: Sequence[int], written: Sequence
         some = ids[start : start + PORTION]
         query = sa.select(members.c.situation_id, members.c.detection_id, members.c.is_core)
         rows = connection.execute(query.where(members.c.situation_id.in_(some))).all()
-        left = [row for row in rows if row.is_core and row.detection_id not in held]
+        left = [
+            {"situation_id": row.situation_id, "detection_id": row.detection_id, "is_core": row.is_core}
+            for row in rows
+            if row.is_core and row.detection_id not in held
+        ]
         _clear(connection, some)
         if left:
-            connection.execute(sa.insert(members), [dict(row._mapping) for row in left])
+            connection.execute(sa.insert(members), left)
 
 
 def _new_values(organisation: OrganisationId, each: Written, now: int) -> dict[str, object]:
