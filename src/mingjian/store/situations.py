@@ -281,16 +281,13 @@ def _clear_held(connection: sa.Connection, ids: Sequence[int], written: Sequence
     members, held = s.situation_members, _held(written) if ids else {}
     for start in range(0, len(ids), PORTION):
         some = ids[start : start + PORTION]
-        query = sa.select(members.c.situation_id, members.c.detection_id, members.c.is_core)
+        names = ("situation_id", "detection_id", "is_core")
+        query = sa.select(*(members.c[name] for name in names))
         rows = connection.execute(query.where(members.c.situation_id.in_(some))).all()
-        left = [
-            {"situation_id": row.situation_id, "detection_id": row.detection_id, "is_core": row.is_core}
-            for row in rows
-            if row.is_core and row.detection_id not in held
-        ]
+        left = [row for row in rows if row.is_core and row.detection_id not in held]
         _clear(connection, some)
         if left:
-            connection.execute(sa.insert(members), left)
+            connection.execute(sa.insert(members), [dict(zip(names, row, strict=True)) for row in left])
 
 
 def _new_values(organisation: OrganisationId, each: Written, now: int) -> dict[str, object]:
