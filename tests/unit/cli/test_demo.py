@@ -77,7 +77,10 @@ def test_the_past_is_asked_from_the_first_event_on(output: Path, told: str) -> N
 
 def test_the_card_is_that_of_the_host_where_it_began(output: Path, told: str) -> None:
     host = next(row.host for row in read_truth(output) if row.step == "foothold" and row.host)
-    assert f"The host {host}." in chapter(told, 6).splitlines()[2]
+    heading, meaning, first = chapter(told, 6).splitlines()[1:4]
+    assert heading.startswith("6. ")
+    assert "of our own" in meaning
+    assert f"The host {host}." in first
 
 
 def test_what_arrives_is_what_lies_beside_the_logs(output: Path, told: str) -> None:
