@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -45,17 +45,17 @@ def relabel(workspace: Workspace, version_id: int, rule: AnyRule) -> Iterator[in
             if not rows:
                 return
             after = rows[-1].id
-            _tell_anew(connection, rows, rule)
+            told = [(row.id, row.organisation_id, row.rule_title, row.level, row.details) for row in rows]
+            _tell_anew(connection, told, rule)
         yield len(rows)
 
 
-def _tell_anew(connection: sa.Connection, rows: Sequence[sa.Row[Any]], rule: AnyRule) -> None:
+def _tell_anew(connection: sa.Connection, rows: Sequence[tuple[int, int, str, str, str]], rule: AnyRule) -> None:
     changed: list[dict[str, object]] = []
     owners: set[int] = set()
     title = t.storable(rule.title)
-    for row in rows:
-        number, owner, known_title, level = row.id, row.organisation_id, row.rule_title, row.level
-        told = json.loads(row.details)
+    for number, owner, known_title, level, details in rows:
+        told = json.loads(details)
         if (known_title, level, tuple(told.get("attack", ()))) == (title, rule.level, rule.attack):
             continue
         told.pop("attack", None)
