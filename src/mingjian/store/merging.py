@@ -156,7 +156,8 @@ def merge(workspace: Workspace, scope: Scope, planned: Merge, extras: Sequence[M
         now = workspace.clock_us()
         old = [part.id for part in planned.parts]
         with workspace.begin() as connection:
-            add_segments(connection, [written], now)
+            # It is as old as what came last of it: else a stream would look as if something had just come in.
+            add_segments(connection, [written], max(part.committed_us for part in planned.parts))
             ended = connection.execute(
                 sa.update(t.segments)
                 .where(t.segments.c.id.in_(old), t.segments.c.state == "live")

@@ -56,6 +56,16 @@ def test_segments_of_a_day_that_is_over_become_one(workspace: Workspace, organis
     assert plan_merges(workspace, OPERATOR, today=TODAY) == []
 
 
+def test_what_is_merged_did_not_just_come_in(workspace: Workspace, organisation: Organisation) -> None:
+    for number in range(2):
+        kept(workspace, organisation, [{"a": number}])
+    came_us = [row.committed_us for row in live_segments(workspace, OPERATOR)]
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    merge(workspace, OPERATOR, planned)
+    (row,) = live_segments(workspace, OPERATOR)
+    assert came_us[0] < came_us[1] == row.committed_us
+
+
 def days_of(plans: list[Merge]) -> list[list[int | None]]:
     return [[part.first_day for part in planned.parts] for planned in plans]
 
