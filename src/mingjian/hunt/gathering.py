@@ -70,7 +70,6 @@ COMPANIONS_MAX: Final = 800_000
 HOSTS_MAX: Final = 50_000
 """So many hosts by stream and day are counted by name between two flushes; the others together, as ``HOST_OTHERS``."""
 HOST_OTHERS: Final = "*"
-"""Stands for the day of records without a time, among days since 1970."""
 NUMBER_MAX: Final = 2**63 - 1
 """Record numbers beyond (EVTX has unsigned ones) lose their first bit."""
 
