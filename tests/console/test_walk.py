@@ -56,7 +56,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         told = ""
         for line in process.stdout:
             told += line
-            link = re.search(r"http://127\.0\.0\.1:\d+/sign-in/link\?t=\S+", line)
+            link = re.search(r"http://localhost:\d+/sign-in/link\?t=\S+", line)
             if link is not None:
                 break
         else:
