@@ -6,7 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from starlette.responses import PlainTextResponse, Response
 
@@ -37,7 +37,7 @@ def test_lists_do_not_wait_for_heavy_pages(tmp_path: Path, monkeypatch: pytest.M
 
     async def ask_for_all() -> list[str]:
         made = app.create_app(site_of(workspace))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://console.test") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(made), base_url="http://console.test") as client:
             waiting = [asyncio.create_task(client.get("/heavy")) for _ in range(app.HEAVY_AT_ONCE + 3)]
             for _ in range(app.HEAVY_AT_ONCE):
                 assert await asyncio.to_thread(begun.acquire, timeout=WAIT_S)
