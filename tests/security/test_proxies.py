@@ -38,7 +38,7 @@ def served(folder: Path, proxies: str) -> Generator[str]:
     ) as process:
         assert process.stderr is not None
         try:
-            found = next(filter(None, (re.search(r"http://([\d.:]+)", line) for line in process.stderr)))
+            found = next(filter(None, (re.search(r"http://([\w.:]+)", line) for line in process.stderr)))
             yield found[1]
         finally:
             process.send_signal(signal.SIGTERM)

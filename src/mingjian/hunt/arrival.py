@@ -29,7 +29,7 @@ from mingjian.store.indicatormatching import IndicatorMatcher, Matchers
 from mingjian.store.indicators import live_sets
 from mingjian.store.rules import RuleSet, can_be_kept, keep_rules, live_rules, rules_mark, version_key
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.workspace import Workspace
 
 
@@ -177,7 +177,7 @@ def correlate_arrivals(workspace: Workspace, organisation: OrganisationId, watch
             content=watch.contents[each.detection.rule_id],
             version_id=rule_set.versions[each.detection.rule_id],
             input_id=each.input_id,
-            day=None if each.detection.time_us is None else each.detection.time_us // US_PER_DAY,
+            day=day_of(each.detection.time_us),
         )
         for each in correlated.found
     ]

@@ -38,7 +38,7 @@ from mingjian.store.detections import FoundDetection
 from mingjian.store.entities import events_by_organisation, spellings_of_hosts
 from mingjian.store.jobs import worker
 from mingjian.store.scope import Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.workspace import Workspace
 
 EVENTS_MAX: Final = 10_000_000
@@ -259,7 +259,7 @@ def _found(each: Finding, told: Told, evidence: _Evidence, names: dict[str, str]
         detection=detection,
         content="\n".join(content),
         input_id=evidence.input_id,
-        day=None if evidence.time_us is None else evidence.time_us // US_PER_DAY,
+        day=day_of(evidence.time_us),
     )
     return FoundBehaviour(found=found, parties=parties)
 

@@ -120,17 +120,18 @@ def events_of(
 def _segments_of(
     workspace: Workspace, wanted: Mapping[int, Mapping[int, Sequence[StoredDetection]]]
 ) -> list[SegmentRow]:
-    """The segments of the same streams that may hold some records, by input and number."""
+    """The segments that may hold some records, by input and number; of the same streams where these are known."""
     table = t.segment_inputs
     found: dict[int, SegmentRow] = {}
     for input_id, records in wanted.items():
-        streams = {t.storable(each.detection.stream) for several in records.values() for each in several}
+        streams = {each.detection.stream for several in records.values() for each in several}
         holding = sa.select(table.c.segment_id).where(
             table.c.input_id == input_id, table.c.first_record <= max(records), table.c.last_record >= min(records)
         )
-        condition = sa.and_(
-            t.segments.c.state == "live", t.segments.c.id.in_(holding), t.streams.c.name.in_(sorted(streams))
-        )
+        condition = sa.and_(t.segments.c.state == "live", t.segments.c.id.in_(holding))
+        # A correlation is of no stream: the event that completed it may be of any.
+        if "" not in streams:
+            condition &= t.streams.c.name.in_(sorted(map(t.storable, streams)))
         found |= {row.id: row for row in segment_rows(workspace, condition)}
     return [found[number] for number in sorted(found)]
 

@@ -26,7 +26,7 @@ from mingjian.store.catalogue import Organisation, SegmentRow, live_segments
 from mingjian.store.detections import StoredDetection
 from mingjian.store.exporting import Which, count_kept, kept_detections
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import US_PER_DAY, day_of
 from mingjian.store.sightings.live import open_index
 from mingjian.store.workspace import Workspace
 
@@ -178,7 +178,7 @@ class Exporter:
             self._scope,
             organisation=period.organisation,
             streams=period.streams,
-            first_day=None if period.first_us is None else period.first_us // US_PER_DAY,
+            first_day=day_of(period.first_us),
             last_day=None if period.until_us is None else (period.until_us - 1) // US_PER_DAY,
         )
         return rows if period.is_open else [row for row in rows if row.first_us is not None]

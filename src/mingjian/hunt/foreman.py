@@ -14,8 +14,9 @@ from mingjian.hunt.patience import Say
 from mingjian.hunt.pool import give_memory_back
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.router import Router
-from mingjian.store.scope import OrganisationId
-from mingjian.store.upkeep import Retention
+from mingjian.store.scope import OrganisationId, Scope
+from mingjian.store.upkeep import Retention, retentions
+from mingjian.store.workspace import Workspace
 
 REST_S: Final = 10.0
 """Memory that work has left is given back this often at most, …"""
@@ -32,6 +33,11 @@ class Plan(NamedTuple):
     sightings: Path
     keep_raw: bool
     retentions: Sequence[Retention]
+
+
+def plan_of(workspace: Workspace, scope: Scope, watch: Watch, sources: SourceBook, *, keep_raw: bool) -> Plan:
+    """The plan for a workspace, as things stand in it now."""
+    return Plan(watch, sources, workspace.lake, workspace.sightings, keep_raw, retentions(workspace, scope))
 
 
 class Foreman:

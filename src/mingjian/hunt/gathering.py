@@ -40,7 +40,16 @@ from mingjian.store.catalogue import HostDay
 from mingjian.store.detections import CountedMatch, FoundDetection, counted_fields
 from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
-from mingjian.store.segments import DAY_ROWS_MIN, US_PER_DAY, FinishedSegment, Rows, SegmentBuilder, SegmentKey, cut
+from mingjian.store.segments import (
+    DAY_ROWS_MIN,
+    US_PER_DAY,
+    FinishedSegment,
+    Rows,
+    SegmentBuilder,
+    SegmentKey,
+    cut,
+    day_of,
+)
 from mingjian.store.sightings.companions import Gathered
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
@@ -83,7 +92,7 @@ class Home(NamedTuple):
     organisation: OrganisationId
     owner: str
     """The public id of the organisation."""
-    retentions: Sequence[Retention] = ()
+    retentions: Sequence[Retention]
 
 
 class Observations:
@@ -374,7 +383,7 @@ class Gatherer:
                     content=self._watch.contents[rule.id],
                     version_id=self._watch.rule_set.versions[rule.id],
                     input_id=input_id,
-                    day=None if time_us is None else time_us // US_PER_DAY,
+                    day=day_of(time_us),
                     detection=Detection(
                         time_us=time_us,
                         level=rule.level,

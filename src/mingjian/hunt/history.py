@@ -36,7 +36,7 @@ from mingjian.sources.router import Portion, Router
 from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow, input_by_id
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.workspace import Workspace
 
 LARGE_ROWS: Final = 4096
@@ -300,7 +300,7 @@ class History:
                 organisation=key.organisation,
                 segment_id=findings.segment.id,
                 input_id=event.input_id,
-                day=None if event.about.time_us is None else event.about.time_us // US_PER_DAY,
+                day=day_of(event.about.time_us),
             )
         )
 

@@ -37,7 +37,7 @@ from mingjian.store.indicatormatching import IndicatorMatcher, exact_values, key
 from mingjian.store.indicators import INDICATORS_MAX
 from mingjian.store.indicatortables import merged, numbered, table_of
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.sightings.columns import Array, computed
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.feeds import Feed
@@ -322,7 +322,7 @@ class Lookout:
             input_id = int(block.inputs[place])
             stored = indicator if self._matcher.set_ids else None
             time_us = block.times_us[place]
-            day = None if time_us is None else time_us // US_PER_DAY
+            day = day_of(time_us)
             each = FoundDetection(detection=detection, content=content, indicator_id=stored, input_id=input_id, day=day)
             found.append((row.key.organisation, row.id, each))
         return left_out

@@ -35,7 +35,7 @@ from mingjian.formats import containers, registry
 from mingjian.formats.containers import Member
 from mingjian.hunt import crew
 from mingjian.hunt.arrival import Watch, correlate_arrivals
-from mingjian.hunt.foreman import Foreman, Plan
+from mingjian.hunt.foreman import Foreman, Plan, plan_of
 from mingjian.hunt.identifying import Verdict, candidates, verdict_on
 from mingjian.hunt.parts import Begin, Counted, Data, Drain, End, Flush, Message, Part, Renew, Share, Unit
 from mingjian.hunt.patience import Say, insist
@@ -62,7 +62,7 @@ from mingjian.store.detections import add, add_matches
 from mingjian.store.indexfiles import with_index_file
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.sightings.live import tidy
-from mingjian.store.upkeep import clean, retentions
+from mingjian.store.upkeep import clean
 from mingjian.store.workspace import Workspace
 
 EPOCH_BYTES: Final = 192 * 1024 * 1024
@@ -229,6 +229,7 @@ class Ingest:
         For one that is the one process that writes, and has cleaned up. Raises: as ``run``.
         """
         started = self._clock_s()
+        self._plan = self._planned()
         # Connections of the database do not go well through a fork.
         self._workspace.close()
         self._epoch_began_s = self._clock_s()
@@ -250,19 +251,15 @@ class Ingest:
         yield from self.flush()
         yield Drain()
         self._watch = watch
+        self._plan = self._planned()
         yield Renew()
 
     def _foreman(self, reserve: Callable[[], int], deliver: Callable[[Share], None], say: Say) -> Foreman:
-        place = self._workspace
-        plan = Plan(
-            self._watch,
-            self._sources,
-            place.lake,
-            place.sightings,
-            self._keep_raw,
-            retentions(self._workspace, self._scope),
-        )
-        return Foreman(plan, reserve=reserve, deliver=deliver, say=say)
+        return Foreman(self._plan, reserve=reserve, deliver=deliver, say=say)
+
+    def _planned(self) -> Plan:
+        """For processes that will be forked: they ask the database nothing."""
+        return plan_of(self._workspace, self._scope, self._watch, self._sources, keep_raw=self._keep_raw)
 
     def _reserve(self, count: int) -> range:
         return insist(lambda: reserve_segments(self._workspace, self._scope, self._organisation.id, count), self._say)

@@ -186,8 +186,7 @@ def read_pack(content: bytes, on_progress: Callable[[int, int], None]) -> tuple[
     unkept = [each for each in (*found.rules, *found.correlations) if not can_be_kept(each)]
     skips = [*opened.skips, *found.skipped, *map(_unkept, unkept)]
     pack = PackRules(
-        rules=tuple(each for each in found.rules if each not in unkept),
-        correlations=tuple(each for each in found.correlations if each not in unkept),
+        rules=tuple(filter(can_be_kept, found.rules)), correlations=tuple(filter(can_be_kept, found.correlations))
     )
     report = Report(
         files=len(opened.names),

@@ -18,7 +18,7 @@ from mingjian.hunt.indicating import EVENTS_MAX, title_of
 from mingjian.model.detections import Detection
 from mingjian.store.detections import FoundDetection
 from mingjian.store.indicatormatching import IndicatorMatcher
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.sightings.columns import numbers
 from mingjian.store.tables import storable
 
@@ -119,7 +119,7 @@ def recognised(
                 content=str(indicator),
                 indicator_id=indicator,
                 input_id=place.input_id,
-                day=None if place.time_us is None else place.time_us // US_PER_DAY,
+                day=day_of(place.time_us),
             ),
         )
     return list(found.values())

@@ -46,7 +46,7 @@ from mingjian.store.indicatortables import ROW_SCHEMA
 from mingjian.store.jobs import Job
 from mingjian.store.rules import RuleSet, live_rules, rule_set, set_of, version_key
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.sightings.live import open_index
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
@@ -369,7 +369,7 @@ class _JobRun:
                 content=version_key(self._by_id[each.detection.rule_id]),
                 version_id=asked[each.detection.rule_id],
                 input_id=each.input_id,
-                day=None if each.detection.time_us is None else each.detection.time_us // US_PER_DAY,
+                day=day_of(each.detection.time_us),
             )
             for each in outcome.found
             if each.detection.rule_id in asked

@@ -16,7 +16,7 @@ import msgspec
 
 from mingjian.formats import registry
 from mingjian.hunt.arrival import Watch, correlate_arrivals
-from mingjian.hunt.foreman import Foreman, Plan
+from mingjian.hunt.foreman import Foreman, plan_of
 from mingjian.hunt.parts import Begin, Data, End, Flush, Message, Part, Share, Unit
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX
 from mingjian.sources.contents import how_to_cut
@@ -37,7 +37,6 @@ from mingjian.store.detections import add, add_matches
 from mingjian.store.indexfiles import with_index_file
 from mingjian.store.quarantine import Tried, became, entries_after, last_entry, note_tries, release
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.upkeep import retentions
 from mingjian.store.workspace import Workspace
 
 AT_ONCE: Final = 200
@@ -219,15 +218,7 @@ class Retry:
         if not several:
             return Part(organisation=owner)
         shares: list[Share] = []
-        place = self._workspace
-        plan = Plan(
-            self._watch,
-            self._sources,
-            place.lake,
-            place.sightings,
-            self._keep_raw,
-            retentions(self._workspace, self._scope),
-        )
+        plan = plan_of(self._workspace, self._scope, self._watch, self._sources, keep_raw=self._keep_raw)
 
         def reserve() -> int:
             return reserve_segments(self._workspace, self._scope, owner, 1)[0]

@@ -65,7 +65,7 @@ from mingjian.store.entities import Background, background, detections_at, indic
 from mingjian.store.indicatormatching import IndicatorMatcher
 from mingjian.store.indicators import live_sets
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import US_PER_DAY, day_of
 from mingjian.store.sightings.answers import Totals
 from mingjian.store.sightings.columns import Column
 from mingjian.store.sightings.companions import Companions, companions, companions_of_each
@@ -577,7 +577,7 @@ class _Asking:
             hosts_all=self._outlook.hosts_all,
             organisations=len({each.organisation for each in roles}),
             organisations_all=1 if question.organisation is not None else len(self._names),
-            first_day=None if totals is None or totals.first_us is None else totals.first_us // US_PER_DAY,
+            first_day=None if totals is None else day_of(totals.first_us),
             history=None if history is None else (history.first_day, history.last_day),
             detections=facts,
             contacts=[*self._contacts(found, usual), *_contacts_in(weighed, question.language)],

@@ -20,7 +20,7 @@ from mingjian.store import seals
 from mingjian.store import tables as t
 from mingjian.store.presence import note_days
 from mingjian.store.scope import EVERYONE, OrganisationId, Scope
-from mingjian.store.segments import FORMAT_VERSION, US_PER_DAY, DayRecords, SegmentKey, WrittenSegment
+from mingjian.store.segments import FORMAT_VERSION, US_PER_DAY, DayRecords, SegmentKey, WrittenSegment, day_of
 from mingjian.store.workspace import Workspace, new_id
 
 if TYPE_CHECKING:
@@ -132,12 +132,12 @@ class SegmentRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def first_day(self) -> int | None:
         """Of its first event, days since 1970 (UTC); None if none of them has a time."""
-        return None if self.first_us is None else self.first_us // US_PER_DAY
+        return day_of(self.first_us)
 
     @property
     def last_day(self) -> int | None:
         """The same of its last one."""
-        return None if self.last_us is None else self.last_us // US_PER_DAY
+        return day_of(self.last_us)
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -583,9 +583,8 @@ def live_segments(
 ) -> list[SegmentRow]:
     """The segments that hold what is asked for: every event that is kept is in exactly one live segment.
 
-    With a first or last day, those that may have events of such days are given (among others), and
-    segments of events without a time. Oldest first, those without a time before all others; ``newest_first`` turns that
-    round.
+    With a first or last day, those that may have events of such days are given (among others), and segments of events
+    without a time. Oldest first, those without a time before all others; ``newest_first`` turns that round.
     """
     if organisation is not None:
         scope.check_read(organisation)

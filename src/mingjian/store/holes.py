@@ -18,7 +18,7 @@ from mingjian.store import tables as t
 from mingjian.store.catalogue import within
 from mingjian.store.presence import FIRST_DAY, LAST_DAY, days_of, unpacked
 from mingjian.store.scope import OrganisationId, Scope
-from mingjian.store.segments import US_PER_DAY
+from mingjian.store.segments import day_of
 from mingjian.store.workspace import Workspace
 
 What: TypeAlias = Literal["stream", "host"]
@@ -172,8 +172,8 @@ def expired(workspace: Workspace, scope: Scope, organisation: OrganisationId | N
                 organisation=OrganisationId(owner),
                 stream=stream,
                 rows=int(rows),
-                first_day=None if first is None else first // US_PER_DAY,
-                last_day=None if last is None else last // US_PER_DAY,
+                first_day=day_of(first),
+                last_day=day_of(last),
             )
             for owner, stream, rows, first, last in connection.execute(query)
         ]

@@ -134,6 +134,15 @@ def cut(times_us: Ints, untimed: Mask, *, day_rows_min: int = DAY_ROWS_MIN) -> l
     return [(month, np.flatnonzero(of_record == number)) for (month, _), number in segments.items()]
 
 
+def day_of(time_us: int | None) -> int | None:
+    """The day (since 1970, UTC) of a moment; None for none.
+
+    >>> day_of(0), day_of(-1), day_of(None)
+    (0, -1, None)
+    """
+    return None if time_us is None else time_us // US_PER_DAY
+
+
 def month_of(day: int) -> int:
     """The month of a day; both are counted from January 1970.
 

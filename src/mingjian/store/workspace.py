@@ -29,8 +29,8 @@ from typing import BinaryIO, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from mingjian import settings as settings_module
 from mingjian.errors import ConfigError, StateError, StorageError, shown
@@ -366,7 +366,7 @@ def _engine_of(folder: Path, database: str) -> sa.Engine:
             url = sa.make_url(database)
             if url.get_backend_name() != "postgresql":
                 raise ConfigError("the setting database is not the URL of a PostgreSQL database")
-            return sa.create_engine(url, pool_pre_ping=True)
+            return _of_one_process(sa.create_engine(url, pool_pre_ping=True))
         except (ArgumentError, ImportError, ValueError):
             # The message of the error would show the URL, and with it the password.
             hint = "postgresql+psycopg://user@host/name, and the package psycopg"
@@ -375,6 +375,28 @@ def _engine_of(folder: Path, database: str) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    return _of_one_process(engine)
+
+
+def _of_one_process(engine: sa.Engine) -> sa.Engine:
+    """See to it that a forked process does not go on with connections of the one it was forked from.
+
+    Both would talk to the server over the same socket. Nor does it close them. Source: SQLAlchemy 2.1, "Using
+    Connection Pools with Multiprocessing".
+    """
+    inherited: list[DBAPIConnection] = []
+
+    def opened(_: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+        entry.info["process"] = os.getpid()
+
+    def wanted(connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+        if entry.info["process"] != os.getpid():
+            inherited.append(connection)
+            entry.dbapi_connection = proxy.dbapi_connection = None  # type: ignore[assignment,misc] # as its manual says
+            raise DisconnectionError("the connection is of another process")
+
+    event.listen(engine, "connect", opened)
+    event.listen(engine, "checkout", wanted)
     return engine
 
 

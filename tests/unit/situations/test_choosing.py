@@ -6,9 +6,11 @@ from mingjian.situations.choosing import ROWS_READ_MAX, SEGMENTS_READ_MAX, At, a
 from mingjian.store.briefs import NO_DAY, Briefs
 
 
-def briefs(days: list[int], streams: list[int] | None = None, rows: int = 10, spans: dict[int, int] = {}) -> Briefs:  # noqa: B006 - is only read
-    size = len(days)
-    last_days = [day + spans.get(number, 0) for number, day in enumerate(days, 1)]
+def briefs(
+    days: list[int], streams: list[int] | None = None, rows: int = 10, spans: dict[int, int] | None = None
+) -> Briefs:
+    size, longer = len(days), spans or {}
+    last_days = [day + longer.get(number, 0) for number, day in enumerate(days, 1)]
     return Briefs(
         *(np.arange(1, size + 1), np.ones(size, np.int64), np.array(streams or [1] * size)),
         *(np.array(days), np.array(last_days), np.full(size, rows)),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -90,6 +91,18 @@ def test_a_detection_whose_event_cannot_be_read_keeps_its_host_and_that_is_said(
     assert {row.host_key for row in rows} == hosts
     # Host and account, eight bytes each, and nothing that stands in the event alone.
     assert {len(row.entities) for row in rows} == {16}
+
+
+def test_a_correlation_is_told_with_what_is_in_the_event_that_completed_it(tmp_path: Path) -> None:
+    with create(tmp_path / "workspace") as made:
+        log = tmp_path / "log.json"
+        log.write_bytes(lines({**sysmon(10, WHOAMI), "Hashes": f"SHA256={HASH}"} for _ in range(3)))
+        ingest(made, log, rules=[msgspec.structs.replace(RULES[0], hidden=True)])
+        keep(made)
+        with made.read() as connection:
+            sizes = connection.execute(sa.select(sa.func.length(s.evidence.c.entities))).scalars().all()
+    # Eight bytes each for host, hash and program. The correlation itself names its host alone, and no stream.
+    assert sizes == [24]
 
 
 def test_a_filter_is_tried_before_it_hides_anything(workspace: Workspace) -> None:

@@ -1,6 +1,7 @@
 """Making, finding and opening a workspace; who may write in it."""
 
 import json
+import multiprocessing
 import os
 import sqlite3
 from pathlib import Path
@@ -117,6 +118,24 @@ def test_a_reader_sees_one_state_throughout(workspace: Workspace) -> None:
         with workspace.begin() as other:
             other.execute(sa.insert(tables.counters).values(name="x", value=1))
         assert connection.execute(count).scalar_one() == 0
+
+
+def test_a_forked_process_has_connections_of_its_own(workspace: Workspace) -> None:
+    def read_often() -> None:
+        assert [tables_of(workspace) for _ in range(200)] == [wanted] * 200
+
+    wanted = tables_of(workspace)
+    process = multiprocessing.get_context("fork").Process(target=read_often)
+    process.start()
+    read_often()
+    process.join(60)
+    assert process.exitcode == 0
+    read_often()
+
+
+def tables_of(workspace: Workspace) -> list[str]:
+    with workspace.read() as connection:
+        return sorted(sa.inspect(connection).get_table_names())
 
 
 def test_a_full_or_broken_database_is_a_storage_error(tmp_path: Path) -> None:
