@@ -4,7 +4,8 @@
 
 For each seed a small sector is made, taken in with the starter rules, looked over for behaviours, and the entities of
 every planted step are asked about. A step is *told* if a line of the timeline of one of their cards rests on an event
-that was planted for it; it is *gone* if an outage swallowed all of it, or damage did.
+that was planted for it; it is *named* if a card says only that the account occurs elsewhere, too, without its domain,
+where nothing shows that it is this one; it is *gone* if an outage swallowed all of it, or damage did.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ KINDS: dict[str, ObservableKind] = {
     **{"domain": "domain", "ip": "ip", "source": "ip", "sender": "ip", "file": "file", "account": "account"}
 }
 """What stands under a name in the truth."""
+WAYS = ("detection", "behaviour", "event", "named")
+"""How a card may tell a step, the best first."""
 
 
 def small(seed: int) -> Order:
@@ -45,7 +48,7 @@ class Told(NamedTuple):
     """What became of the planted steps, by campaign, organisation and name."""
 
     by: dict[tuple[str, str, str], str]
-    """``detection``, ``behaviour``, ``event`` (a line about it without either), ``gone`` or ``untold``."""
+    """``detection``, ``behaviour``, ``event`` (a line about it without either), ``named``, ``gone`` or ``untold``."""
 
     def counts(self) -> Counter[str]:
         return Counter(self.by.values())
@@ -72,7 +75,7 @@ def told(workspace: Workspace, sector: Path) -> Told:
     found: dict[tuple[str, str, str], str] = {}
     for key, lines in rows.items():
         ways = {_way(workspace, sector, each, lines, cards) for each in _entities(lines)}
-        best = next((way for way in ("detection", "behaviour", "event") if way in ways), "untold")
+        best = next((way for way in WAYS if way in ways), "untold")
         there = [row for row in lines if row.kind == "planted"]
         found[key] = best if best != "untold" or there else "gone"
     return Told(found)
@@ -107,7 +110,11 @@ def _way(
     logs = sector / LOGS_FOLDER
     planted = {(str(logs / row.file), row.record) for row in lines}
     ways = {_kind(step) for step in cards[entity].timeline if _is_of(step, planted, lines)}
-    return next((way for way in ("detection", "behaviour", "event") if way in ways), "")
+    _, kind, value = entity
+    login = value.rpartition("\\")[2]
+    if kind == "account" and any(text.startswith(f"{login} occurs ") for text in cards[entity].unknown):
+        ways.add("named")
+    return next((way for way in WAYS if way in ways), "")
 
 
 def _kind(step: Step) -> str:
@@ -132,16 +139,18 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     options = parser.parse_args()
     together: Counter[str] = Counter()
-    untold: Counter[tuple[str, str]] = Counter()
+    untold: dict[tuple[str, str], list[int]] = defaultdict(list)
     for seed in range(options.first, options.first + options.seeds):
         with tempfile.TemporaryDirectory() as name, taken_in(small(seed), Path(name)) as workspace:
             result = told(workspace, Path(name) / "sector")
         together.update(result.counts())
-        untold.update((key[0], key[2]) for key, way in result.by.items() if way == "untold")
+        for (campaign, _, step), way in result.by.items():
+            if way == "untold":
+                untold[campaign, step].append(seed)
         print(f"seed {seed}: {len(result.by)} steps, {dict(result.counts())}", flush=True)
     print(f"all: {sum(together.values())} steps, {dict(together)}")
-    for (campaign, step), count in untold.most_common():
-        print(f"untold: {campaign} {step} ({count} seeds)")
+    for (campaign, step), seeds in sorted(untold.items()):
+        print(f"untold: {campaign} {step} (seeds {', '.join(map(str, seeds))})")
 
 
 if __name__ == "__main__":

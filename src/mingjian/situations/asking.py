@@ -307,15 +307,24 @@ class _Asking:
         seen_in = question.owners if totals is None else [each.organisation for each in totals.by_role]
         owners = dict.fromkeys(OrganisationId(int(each)) for each in (self._names if seen_in is None else seen_in))
         if question.kind == "account":
-            found, undecided = other_accounts(self._index, question.value, owners if totals is not None else ())
-            if undecided:
+            others = other_accounts(self._index, question.value, owners if totals is not None else ())
+            if others.are_several:
                 self._unknown.append(
                     self._says(
                         f"several accounts are called {question.value} with different domains: ask for each in full",
                         f"有多个账号同名 {question.value} 而所属域不同：请用完整名称逐一查询",
                     )
                 )
-            return found
+            if others.apart:
+                login = question.value.rpartition("\\")[2]
+                self._unknown.append(
+                    self._says(
+                        f"{login} occurs {others.apart} times without its domain where nothing shows that it is this "
+                        f"account: ask for {login}, too",
+                        f"不带域名的 {login} 另有 {others.apart} 次出现，无法证明就是此账号：请再查询 {login}",
+                    )
+                )
+            return others.found
         domains = {OrganisationId(owner): names for owner, names in self._outlook.domains.items()}
         found, undecided = other_names(self._index, question.value, owners, domains)
         if undecided:

@@ -76,25 +76,37 @@ def other_names(
     return found, undecided
 
 
-def other_accounts(index: SightingsIndex, value: str, owners: Iterable[OrganisationId]) -> tuple[list[OtherName], bool]:
-    """The other name of an account in some organisations; and whether some could not be decided."""
+class OtherAccounts(NamedTuple):
+    """The other names of an account, and what could not be decided."""
+
+    found: list[OtherName]
+    are_several: bool
+    """Whether more than one account could be meant by the name without a domain that was asked for."""
+    apart: int
+    """How often the name occurs without its domain where nothing shows whose it is."""
+
+
+def other_accounts(index: SightingsIndex, value: str, owners: Iterable[OrganisationId]) -> OtherAccounts:
+    """The other name of an account in some organisations."""
     login = value.rpartition("\\")[2]
     found: list[OtherName] = []
-    undecided = False
+    are_several, apart = False, 0
     for owner in islice(owners, OWNERS_MAX):
         short = index.totals("account", login, organisations=[owner])
         if short is None:
             continue
         full = _completions(index, login, owner)
         if value == login:
-            undecided |= len(full) > 1
+            are_several |= len(full) > 1
             for name, written in full.items() if len(full) == 1 else ():
                 totals = index.totals("account", name, organisations=[owner])
                 if totals is not None:
                     found.append(OtherName(name, owner, totals, tuple(sorted(written))))
         elif list(full) == [value]:
             found.append(OtherName(login, owner, short, (login,)))
-    return found, undecided
+        elif value in full or not full:
+            apart += short.count
+    return OtherAccounts(found, are_several, apart)
 
 
 def _completions(index: SightingsIndex, login: str, owner: OrganisationId) -> dict[str, set[str]]:

@@ -25,12 +25,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Final
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from mingjian import settings as settings_module
 from mingjian.errors import ConfigError, StateError, StorageError, shown
@@ -378,26 +379,28 @@ def _engine_of(folder: Path, database: str) -> sa.Engine:
     return _of_one_process(engine)
 
 
+_engines: Final[WeakSet[sa.Engine]] = WeakSet()
+_inherited: Final[list[sa.Pool]] = []
+"""Never closed: what the other end hears of a connection is the business of the process that opened it."""
+
+
 def _of_one_process(engine: sa.Engine) -> sa.Engine:
     """See to it that a forked process does not go on with connections of the one it was forked from.
 
-    Both would talk to the server over the same socket. Nor does it close them. Source: SQLAlchemy 2.1, "Using
-    Connection Pools with Multiprocessing".
+    Both would talk to the server over the same socket. Source: SQLAlchemy 2.1, "Using Connection Pools with
+    Multiprocessing".
     """
-    inherited: list[DBAPIConnection] = []
-
-    def opened(_: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-        entry.info["process"] = os.getpid()
-
-    def wanted(connection: DBAPIConnection, entry: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
-        if entry.info["process"] != os.getpid():
-            inherited.append(connection)
-            entry.dbapi_connection = proxy.dbapi_connection = None  # type: ignore[assignment,misc] # as its manual says
-            raise DisconnectionError("the connection is of another process")
-
-    event.listen(engine, "connect", opened)
-    event.listen(engine, "checkout", wanted)
+    _engines.add(engine)
     return engine
+
+
+def _leave_connections() -> None:
+    for engine in list(_engines):
+        _inherited.append(engine.pool)
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_leave_connections)
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

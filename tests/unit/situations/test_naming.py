@@ -97,5 +97,22 @@ def test_accounts_that_could_be_two_are_not_joined(tmp_path: Path) -> None:
         found = account_card(workspace, "bob", "two")
         assert found.joined == ()
         assert "several accounts are called bob" in " ".join(found.unknown)
-        assert account_card(workspace, "a\\bob", "two").joined == ()
+        full = account_card(workspace, "a\\bob", "two")
+        assert full.joined == ()
+        assert "bob occurs 2 times without its domain" in " ".join(full.unknown)
         assert account_card(workspace, "nobody", "two").joined == ()
+
+
+def test_a_name_without_its_domain_that_nothing_ties_to_the_account_is_named(tmp_path: Path) -> None:
+    accounts = {("pc-1", "CORP\\carol"): 2, ("pc-1", "LAB\\dora"): 1, ("fw-1", "carol"): 4, ("pc-1", "dora"): 5}
+    with create(tmp_path / "w") as workspace:
+        logged(workspace, tmp_path, "one", accounts)
+        found = account_card(workspace, "corp\\carol", "one")
+        assert (found.count, found.joined) == (2, ())
+        (unknown,) = (text for text in found.unknown if "carol" in text)
+        assert unknown.startswith("carol occurs 4 times without its domain")
+        assert not any("domain" in text for text in account_card(workspace, "carol", "one").unknown)
+        # Whose it is was shown: of the account itself, or of another one.
+        assert not any("dora occurs" in text for text in account_card(workspace, "lab\\dora", "one").unknown)
+        logged(workspace, tmp_path, "one", {("pc-8", "OLD\\dora"): 1})
+        assert not any("dora occurs" in text for text in account_card(workspace, "old\\dora", "one").unknown)
