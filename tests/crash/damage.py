@@ -86,7 +86,7 @@ def answers(folder: Path) -> list[object]:
         found += [lake_rows(workspace, OPERATOR), retentions(workspace, OPERATOR)]
         found.append(catalogue.quarantined(workspace, OPERATOR))
         for each in organisations:
-            for known in catalogue.known_inputs(workspace, OPERATOR, each.id, b"head"):
+            for known in catalogue.known_inputs(workspace, OPERATOR, each.id, [b"head"]):
                 found += [known, catalogue.committed_offsets(workspace, OPERATOR, known.id)]
         for row in live_segments(workspace, OPERATOR):
             found.append(row)

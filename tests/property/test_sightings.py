@@ -58,7 +58,23 @@ VALUES: tuple[tuple[ObservableKind, str], ...] = (
     *(("host", value) for value in ("dc01", "dc01.evil.example", "192.0.2.1", "\x04abcd")),
     *(("file", value) for value in ("c:\\temp\\a.exe", "/opt/a.exe", "a.exe", "b.a.exe")),
     *(("hash", value) for value in ("ab" * 16, "cd" * 32, "")),
-    *(("account", value) for value in ("corp\\alice", "a" * 200 + "b", "a" * 200 + "c", "a" * 200, "a\0", "a")),
+    *(
+        ("account", value)
+        for value in (
+            "corp\\alice",
+            "lab\\alice",
+            "x\\y\\alice",
+            "\\alice",
+            "alice\\",
+            "alice",
+            "alicf",
+            "a" * 200 + "b",
+            "a" * 200 + "c",
+            "a" * 200,
+            "a\0",
+            "a",
+        )
+    ),
 )
 
 
@@ -426,6 +442,8 @@ def test_ranges_hold_what_belongs_into_them_and_nothing_else(todo: list[Step]) -
     within(opened.lookup_network(ipaddress.ip_network("::/0")).totals.to_pylist(), {"ip": {"2001:db8::1", "::"}})
     files = opened.lookup_file_name("a.exe").totals.to_pylist()
     within(files, {"file": {"c:\\temp\\a.exe", "/opt/a.exe", "a.exe"}})
+    alike = {"alice", "corp\\alice", "lab\\alice", "x\\y\\alice", "\\alice"}
+    within(opened.lookup_account_name("alice").totals.to_pylist(), {"account": alike})
     within(opened.lookup_prefix("account", "a").totals.to_pylist(), {"account": {v for k, v in VALUES if v[:1] == "a"}})
     within(opened.lookup_prefix("url", "http").totals.to_pylist(), {"url": below["url"]})
     few = opened.lookup_prefix("account", "", values_max=2)

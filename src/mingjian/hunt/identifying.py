@@ -7,17 +7,16 @@ it ends where the input was once committed. A content whose old part has changed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from mingjian.sources.contents import Tracker, digest_of
+from mingjian.sources.contents import Tracker, digest_of, digests_up_to
 from mingjian.store.catalogue import (
     HEAD_BYTES,
     KnownInput,
     committed_offsets,
     inputs_committed_at,
     known_inputs,
-    short_heads,
 )
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.workspace import Workspace
@@ -36,13 +35,17 @@ class Verdict(NamedTuple):
     """The tracker stands where the new part begins. Else the content has to be gone through anew."""
 
 
-def candidates(workspace: Workspace, scope: Scope, organisation: OrganisationId, head: bytes) -> list[KnownInput]:
-    """The inputs that a content may be that begins with these bytes (``HEAD_BYTES`` of them, if there are so many)."""
-    found = {each.id: each for each in known_inputs(workspace, scope, organisation, digest_of(head))}
-    for size in short_heads(workspace, scope, organisation):
-        if size < len(head):
-            several = known_inputs(workspace, scope, organisation, digest_of(head[:size]))
-            found |= {each.id: each for each in several if each.head_bytes == size}
+def candidates(
+    workspace: Workspace, scope: Scope, organisation: OrganisationId, head: bytes, short_heads: Collection[int]
+) -> list[KnownInput]:
+    """The inputs that a content may be that begins with these bytes (``HEAD_BYTES`` of them, if there are so many).
+
+    ``short_heads``: the lengths of all heads of the organisation that are shorter, and perhaps others.
+    """
+    digests = {digest_of(head): len(head)} | digests_up_to(head, short_heads)
+    known = known_inputs(workspace, scope, organisation, digests)
+    # A whole head is looked up as it is: what it is part of may be known by more of it.
+    found = {each.id: each for each in known if digests[each.head_digest] in (each.head_bytes, len(head))}
     if len(head) < HEAD_BYTES:
         several = inputs_committed_at(workspace, scope, organisation, len(head), digest_of(head))
         found |= {each.id: each for each in several}

@@ -56,6 +56,7 @@ from mingjian.store.catalogue import (
     note_name,
     register_input,
     reserve_segments,
+    short_heads,
 )
 from mingjian.store.coverage import ran_indicators, ran_rules
 from mingjian.store.detections import add, add_matches
@@ -201,6 +202,7 @@ class Ingest:
         self._epoch_began_s = clock_s()
         self._touched: dict[int, Open] = {}
         """Inputs that were handed out in part since the last flush."""
+        self._short_heads: dict[OrganisationId, set[int]] = {}
         self._uncommitted: Counter[int] = Counter()
         """Inputs of which something is on its way: in how many epochs."""
         self._loose: list[_Loose] = []
@@ -303,7 +305,7 @@ class Ingest:
         head = stream.read(HEAD_BYTES)
         rest = iter(lambda: stream.read(files.READ_BYTES), b"")
         is_plain = containers.container_kind(head) is None
-        if is_plain and not candidates(self._workspace, self._scope, self._organisation.id, head):
+        if is_plain and not self.candidates(head):
             member = Member(name=STANDARD_INPUT_NAME, chunks=chain([head], rest), modified_at_s=None)
             yield from self._content(member, None)
             return
@@ -366,7 +368,14 @@ class Ingest:
 
     def candidates(self, head: bytes, owner: Organisation | None = None) -> list[KnownInput]:
         """The inputs that a content may be that begins like this."""
-        return candidates(self._workspace, self._scope, (owner or self._organisation).id, head[:HEAD_BYTES])
+        id = (owner or self._organisation).id
+        return candidates(self._workspace, self._scope, id, head[:HEAD_BYTES], self._short_heads_of(id))
+
+    def _short_heads_of(self, id: OrganisationId) -> set[int]:
+        """The lengths of short heads; read once, for nobody else begins with inputs while this goes on."""
+        if id not in self._short_heads:
+            self._short_heads[id] = set(short_heads(self._workspace, self._scope, id))
+        return self._short_heads[id]
 
     def is_on_its_way(self, several: Sequence[KnownInput]) -> bool:
         """Whether of one of some inputs something was handed out that is not committed."""
@@ -412,6 +421,8 @@ class Ingest:
             self.summary.new += 1
         if known.head_bytes < len(head):
             grow_head(workspace, scope, known.id, head_digest=digest_of(head), head_bytes=len(head))
+        if len(head) < HEAD_BYTES:
+            self._short_heads_of(owner.id).add(len(head))
         return Open(owner, known, format_, cut, tracker)
 
     def feed(self, one: Open, member: Member, format_: registry.Format) -> Iterator[Message]:

@@ -2,12 +2,13 @@
 
 Some logs call a host ``ws-07``, others ``ws-07.corp.example``: two observables. They are told together where the data
 shows that they are one: in that organisation the name without a domain can be completed in one way only, by a domain
-that hosts of the organisation report themselves with. So it is with an account and its domain: there it must be the
-only account of that name on the hosts on which the one without a domain was seen.
+that hosts of the organisation report themselves with. So it is with an account and its domain: it must be the only one
+of that name in the organisation, or at least on the hosts on which the one without a domain was seen.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
@@ -23,6 +24,8 @@ OWNERS_MAX: Final = 32
 """In so many organisations it is looked what an account is called …"""
 HOSTS_MAX: Final = 8
 """… and on so many hosts of each, those with most of its events."""
+SAME_NAME_MAX: Final = 1_000
+"""So many accounts of the same name, counted in each organisation, are told apart."""
 
 
 class OtherName(NamedTuple):
@@ -91,11 +94,13 @@ def other_accounts(index: SightingsIndex, value: str, owners: Iterable[Organisat
     login = value.rpartition("\\")[2]
     found: list[OtherName] = []
     are_several, apart = False, 0
-    for owner in islice(owners, OWNERS_MAX):
+    asked = list(islice(owners, OWNERS_MAX))
+    alike = _alike(index, login, asked)
+    for owner in asked:
         short = index.totals("account", login, organisations=[owner])
         if short is None:
             continue
-        full = _completions(index, login, owner)
+        full = _completions(index, login, owner, alike)
         if value == login:
             are_several |= len(full) > 1
             for name, written in full.items() if len(full) == 1 else ():
@@ -109,8 +114,31 @@ def other_accounts(index: SightingsIndex, value: str, owners: Iterable[Organisat
     return OtherAccounts(found, are_several, apart)
 
 
-def _completions(index: SightingsIndex, login: str, owner: OrganisationId) -> dict[str, set[str]]:
-    """The accounts of that name with a domain, on the hosts on which the one without was seen, as they are written."""
+def _alike(index: SightingsIndex, login: str, owners: list[OrganisationId]) -> dict[int, set[str]] | None:
+    """The accounts of a name with a domain, by organisation; None if there are too many."""
+    if not owners:
+        return {}
+    answer = index.lookup_account_name(login, organisations=owners, values_max=SAME_NAME_MAX)
+    found: dict[int, set[str]] = defaultdict(set)
+    columns = (answer.totals.column(name).to_pylist() for name in ("organisation", "value"))
+    for owner, name in zip(*columns, strict=True):
+        if "\\" in name:
+            found[owner].add(name)
+    return found if answer.is_complete else None
+
+
+def _completions(
+    index: SightingsIndex, login: str, owner: OrganisationId, alike: Mapping[int, Collection[str]] | None
+) -> dict[str, set[str]]:
+    """The accounts with a domain that one without may be, as they are written.
+
+    If there is only one of that name, it is that; else those on the hosts on which the one without was seen.
+    """
+    if alike is not None and len(alike.get(owner, ())) <= 1:
+        return {
+            name: _spellings(name, companions(index, "account", name, organisations=[owner]).accounts)
+            for name in alike.get(owner, ())
+        }
     there = companions(index, "account", login, organisations=[owner])
     names = (canonical("host", host) for host in list(there.hosts)[:HOSTS_MAX])
     hosts: list[tuple[ObservableKind, str]] = [("host", name) for name in names if name is not None]
@@ -121,6 +149,10 @@ def _completions(index: SightingsIndex, login: str, owner: OrganisationId) -> di
             if name is not None and "\\" in name and name.rpartition("\\")[2] == login:
                 found.setdefault(name, set()).add(written)
     return found
+
+
+def _spellings(name: str, accounts: Iterable[str]) -> set[str]:
+    return {written for written in accounts if canonical("account", written) == name}
 
 
 def _is_address(name: str) -> bool:

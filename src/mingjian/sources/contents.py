@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypeAlias, cast
 
@@ -32,6 +32,16 @@ Cut: TypeAlias = Literal["lines", "chunks", "whole"]
 def digest_of(data: bytes) -> bytes:
     """The digest of some bytes, as inputs are known by it: BLAKE2b."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def digests_up_to(data: bytes, sizes: Collection[int]) -> dict[bytes, int]:
+    """The digests of the beginnings of some bytes that have certain lengths, with these; of those that are shorter."""
+    found: dict[bytes, int] = {}
+    digest, at = hashlib.blake2b(digest_size=DIGEST_BYTES), 0
+    for size in sorted(size for size in sizes if size < len(data)):
+        digest.update(data[at:size])
+        found[digest.copy().digest()] = at = size
+    return found
 
 
 class Tracker:

@@ -8,7 +8,7 @@ know are removed (``clean``), and inputs go on from where they were committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES: Final = 4096
 """An input is looked up by the digest of its first so many bytes (of all of it, if it is shorter)."""
+DIGESTS_AT_ONCE: Final = 500
+"""So many heads are looked up by one query."""
 NAME_CHARACTERS_MAX: Final = 200
 """So long may the name of an organisation be."""
 DEFAULT_ORGANISATION: Final = "default"
@@ -216,18 +218,20 @@ def organisations(workspace: Workspace, scope: Scope) -> list[Organisation]:
 
 
 def known_inputs(
-    workspace: Workspace, scope: Scope, organisation: OrganisationId, head_digest: bytes
+    workspace: Workspace, scope: Scope, organisation: OrganisationId, head_digests: Collection[bytes]
 ) -> list[KnownInput]:
-    """The inputs that begin like this, those that came further first. None of them may be the one."""
+    """The inputs that begin like one of these, those that came further first. None of them may be the one."""
     scope.check_read(organisation)
     table = t.inputs
-    query = (
-        sa.select(table)
-        .where(table.c.organisation_id == organisation, table.c.head_digest == head_digest)
-        .order_by(table.c.committed_offset.desc(), table.c.id)
-    )
+    asked, found = list(head_digests), list[KnownInput]()
     with workspace.read() as connection:
-        return [_known_input(row) for row in connection.execute(query)]
+        for start in range(0, len(asked), DIGESTS_AT_ONCE):
+            query = sa.select(table).where(
+                table.c.organisation_id == organisation,
+                table.c.head_digest.in_(asked[start : start + DIGESTS_AT_ONCE]),
+            )
+            found += [_known_input(row) for row in connection.execute(query)]
+    return sorted(found, key=lambda each: (-each.offset, each.id))
 
 
 def short_heads(workspace: Workspace, scope: Scope, organisation: OrganisationId) -> list[int]:

@@ -91,6 +91,16 @@ def test_an_account_with_and_without_its_domain_is_one_where_there_is_one_way(tm
         assert account_card(workspace, "lab\\alice", "one").joined == ()
 
 
+def test_the_only_account_of_its_name_is_the_one_without_a_domain_wherever_that_was_seen(tmp_path: Path) -> None:
+    with create(tmp_path / "w") as workspace:
+        logged(workspace, tmp_path, "one", {("pc-1", "CORP\\Erin"): 3, ("fw-1", "erin"): 2})
+        logged(workspace, tmp_path, "two", {("pc-1", "LAB\\erin"): 1})
+        for asked, other, count, more in (("erin", "corp\\erin", 2, 3), ("corp\\erin", "erin", 3, 2)):
+            found = account_card(workspace, asked, "one")
+            assert [(each.observable, each.count) for each in found.joined] == [(other, more)]
+            assert sum(step.count for step in found.timeline) == count + more
+
+
 def test_accounts_that_could_be_two_are_not_joined(tmp_path: Path) -> None:
     with create(tmp_path / "w") as workspace:
         logged(workspace, tmp_path, "two", {("pc-1", "bob"): 2, ("pc-1", "A\\bob"): 3, ("pc-1", "B\\bob"): 1})
@@ -104,7 +114,8 @@ def test_accounts_that_could_be_two_are_not_joined(tmp_path: Path) -> None:
 
 
 def test_a_name_without_its_domain_that_nothing_ties_to_the_account_is_named(tmp_path: Path) -> None:
-    accounts = {("pc-1", "CORP\\carol"): 2, ("pc-1", "LAB\\dora"): 1, ("fw-1", "carol"): 4, ("pc-1", "dora"): 5}
+    accounts = {("pc-1", "CORP\\carol"): 2, ("pc-9", "LAB\\carol"): 3, ("fw-1", "carol"): 4}
+    accounts |= {("pc-1", "LAB\\dora"): 1, ("pc-1", "dora"): 5}
     with create(tmp_path / "w") as workspace:
         logged(workspace, tmp_path, "one", accounts)
         found = account_card(workspace, "corp\\carol", "one")

@@ -51,7 +51,7 @@ def test_a_batch_is_committed_as_a_whole(workspace: Workspace, organisation: Org
         (workspace.lake / segment.path).stat().st_size,
     )
     assert (row.first_us, row.last_us) == (20_000 * DAY_US + 1_000_000, 20_000 * DAY_US + 2_000_000)
-    (known,) = catalogue.known_inputs(workspace, OPERATOR, organisation.id, b"head")
+    (known,) = catalogue.known_inputs(workspace, OPERATOR, organisation.id, [b"head"])
     assert (known.offset, known.records, known.digest, known.state) == (100, 10, b"100", "open")
     assert [q.input_id for q in catalogue.quarantined(workspace, OPERATOR)] == [None, number]
     assert catalogue.quarantined(workspace, OPERATOR, limit=1)[0].item.data == b"\0\xff"
@@ -104,8 +104,8 @@ def test_an_input_keeps_its_names_and_grows_its_head(workspace: Workspace, organ
         names = connection.execute(sa.select(tables.input_names.c.name).order_by(tables.input_names.c.name)).scalars()
         assert list(names) == ["/logs/a", "/old/a.gz"]
     catalogue.grow_head(workspace, OPERATOR, number, head_digest=b"longer", head_bytes=6)
-    assert catalogue.known_inputs(workspace, OPERATOR, organisation.id, b"head") == []
-    assert [k.id for k in catalogue.known_inputs(workspace, OPERATOR, organisation.id, b"longer")] == [number]
+    assert catalogue.known_inputs(workspace, OPERATOR, organisation.id, [b"head"]) == []
+    assert [k.id for k in catalogue.known_inputs(workspace, OPERATOR, organisation.id, [b"longer"])] == [number]
 
 
 def test_of_inputs_that_begin_alike_the_one_that_came_furthest_is_first(
@@ -113,7 +113,7 @@ def test_of_inputs_that_begin_alike_the_one_that_came_furthest_is_first(
 ) -> None:
     first, second = an_input(workspace, organisation), an_input(workspace, organisation)
     commit_batch(workspace, OPERATOR, Batch(organisation=organisation.id, inputs=[progress(second, 0, 10)]))
-    found = catalogue.known_inputs(workspace, OPERATOR, organisation.id, b"head")
+    found = catalogue.known_inputs(workspace, OPERATOR, organisation.id, [b"head"])
     assert [known.id for known in found] == [second, first]
 
 
@@ -169,7 +169,7 @@ def test_another_organisation_is_not_there_at_all(workspace: Workspace, organisa
         lambda: catalogue.organisation_named(workspace, stranger, organisation.name),
         lambda: live_segments(workspace, stranger, organisation=organisation.id),
         lambda: catalogue.quarantined(workspace, stranger, organisation=organisation.id),
-        lambda: catalogue.known_inputs(workspace, stranger, organisation.id, b"head"),
+        lambda: catalogue.known_inputs(workspace, stranger, organisation.id, [b"head"]),
         lambda: catalogue.input_by_id(workspace, stranger, number),
         lambda: catalogue.input_by_id(workspace, stranger, 999),
         lambda: catalogue.committed_offsets(workspace, stranger, number),

@@ -201,6 +201,12 @@ class SightingsIndex:
 
         return self._found(key_forms.file_name_ranges(name), organisations, values_max, is_wanted)
 
+    def lookup_account_name(
+        self, name: str, *, organisations: Collection[int] | None = None, values_max: int = FOUND_VALUES_MAX
+    ) -> Found:
+        """An account by its name, in whatever domain and without one. ``name`` is as in canonical accounts: folded."""
+        return self._found(key_forms.account_ranges(name), organisations, values_max)
+
     def lookup_prefix(
         self,
         kind: ObservableKind,

@@ -7,6 +7,7 @@ together stands together:
   below it is one range; hosts, URLs (host, scheme, rest) and e-mail addresses (domain, then name) likewise;
 - addresses as 4 or 16 bytes behind a byte that says which, so that a network is one range;
 - files with their last component first, so that a file name in every folder is one range;
+- accounts with their name before their domain, so that those of one name in all domains are one range;
 - everything else as it is.
 
 A key can always be turned back into exactly the value: what is not in canonical form is kept as it is behind
@@ -173,11 +174,17 @@ def _file_keys(values: Texts) -> Bytes:
     return columns.either(windows | slashed, paths, columns.as_binaries(values))
 
 
+def _account_keys(values: Texts) -> Bytes:
+    has, domain, name = split(values, "\\", last=True)
+    return columns.either(has, joined(name, b"\\", domain), columns.as_binaries(values))
+
+
 _ENCODERS: Final[dict[ObservableKind, Callable[[Texts], Bytes]]] = {
     "ip": lambda values: _address_keys(values, _unchanged),
     "domain": _name_keys,
     "url": _url_keys,
     "email": _email_keys,
+    "account": _account_keys,
     "host": lambda values: _address_keys(values, _host_names),
     "file": _file_keys,
 }
@@ -267,11 +274,17 @@ def _one_file(value: str) -> bytes:
     return f"{name}{separator}{folder}".encode() if found else value.encode()
 
 
+def _one_account(value: str) -> bytes:
+    domain, found, name = value.rpartition("\\")
+    return f"{name}\\{domain}".encode() if found else value.encode()
+
+
 _ONE: Final[dict[ObservableKind, Callable[[str], bytes]]] = {
     "ip": lambda value: _one_address(value) or _one_kept(value),
     "domain": _one_name,
     "url": _one_url,
     "email": _one_email,
+    "account": _one_account,
     "host": _one_host,
     "file": _one_file,
 }
@@ -341,11 +354,18 @@ def _files(keys: Bytes) -> Texts:
     return columns.as_texts(columns.either(windows | slashed, paths, keys))
 
 
+def _accounts(keys: Bytes) -> Texts:
+    texts = columns.as_texts(keys)
+    has, name, domain = split(texts, "\\")
+    return columns.as_texts(columns.either(has, joined(domain, b"\\", name), keys))
+
+
 _DECODERS: Final[dict[ObservableKind, Callable[[Bytes], Texts]]] = {
     "ip": lambda keys: _addresses(keys, _kept),
     "domain": lambda keys: _turned(columns.as_texts(keys)),
     "url": lambda keys: _unless_kept(keys, _urls),
     "email": lambda keys: _unless_kept(keys, _emails),
+    "account": _accounts,
     "host": lambda keys: _addresses(keys, lambda others: _unless_kept(others, _turned)),
     "file": _files,
 }
@@ -421,6 +441,16 @@ def file_name_ranges(name: str) -> list[KeyRange]:
     """A file by its name, in whatever folder."""
     start = bytes([number_of("file")]) + name.encode()
     return [KeyRange(start, start + b"\0"), beginning(start + b"/"), beginning(start + b"\\")]
+
+
+def account_ranges(name: str) -> list[KeyRange]:
+    r"""An account by its name, in whatever domain and without one.
+
+    >>> account_ranges("alice")[1].low
+    b'\x06alice\\'
+    """
+    start = bytes([number_of("account")]) + name.encode()
+    return [KeyRange(start, start + b"\0"), beginning(start + b"\\")]
 
 
 def prefix_range(kind: ObservableKind, prefix: str) -> KeyRange | None:
