@@ -7,11 +7,11 @@ quiet observable all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -57,11 +57,11 @@ from mingjian.store.detectiongroups import (
     Several,
     detection_places,
     detections_together,
+    detections_together_at,
     techniques_found,
-    together,
 )
 from mingjian.store.detections import StoredDetection
-from mingjian.store.entities import Background, background, detections_at, indicators_about, segments_by_id
+from mingjian.store.entities import Background, background, indicators_about, segments_by_id
 from mingjian.store.indicatormatching import IndicatorMatcher
 from mingjian.store.indicators import live_sets
 from mingjian.store.scope import OrganisationId, Scope
@@ -192,8 +192,8 @@ class _Asking:
         if question.kind not in OWN:
             # What stands in the events themselves is known for sure of those that were read.
             pointers = set[tuple[int, int]]().union(*(read.pointers for read in reads))
-            there = detections_at(question.workspace, question.scope, pointers)
-            found = _and(found, [each for each in there if each.detection.kind != "behaviour"])
+            besides = {each.first.detection.rule_id for each in found}
+            found = [*found, *detections_together_at(question.workspace, question.scope, pointers, besides)]
             looked_at = sum(read.rows for read in reads)
         groups = united(reads)
         others = story.touched(groups, self._own(known))
@@ -394,8 +394,8 @@ class _Asking:
             organisation=question.organisation,
         ).groups
 
-    def _places(self, known: _Known) -> list[Place]:
-        """Where rules found something on its hosts, which may be in its events: there it is worth looking."""
+    def _places(self, known: _Known, streams: Collection[int]) -> list[Place]:
+        """Where rules found something on its hosts, in its streams, which may be in its events: there it is to look."""
         question, totals = self._question, known.totals
         if totals is None or totals.first_us is None or totals.last_us is None:
             return []
@@ -418,6 +418,7 @@ class _Asking:
                     ["", *asked],
                     between_us,
                     levels,
+                    streams,
                     organisation=question.organisation,
                 )
         return found
@@ -467,7 +468,11 @@ class _Asking:
         is_all = not any(each.is_partly_gone for each in places)
         briefs = briefs_of(question.workspace, question.scope, named, cache_folder=question.cache_folder)
         streams = stream_names(question.workspace)
-        chosen = choose(briefs, self._where(known, found, behaved, streams) if not are_few(briefs) else ())
+        if are_few(briefs):
+            chosen = choose(briefs, ())
+        else:
+            of_briefs = cast("list[int]", np.unique(briefs.streams).tolist())
+            chosen = choose(briefs, self._where(known, found, behaved, streams, of_briefs))
         reads: list[Read] = []
         groups_max = GROUPS_MAX if len(chosen) <= FEW_SEGMENTS else GROUPS_OF_MANY_MAX
         for row in segments_by_id(question.workspace, question.scope, chosen):
@@ -492,12 +497,13 @@ class _Asking:
         found: Sequence[Several],
         behaved: Sequence[StoredBehaviour],
         streams: Mapping[int, str],
+        own_streams: Collection[int],
     ) -> Iterable[At]:
         """Where detections are, the gravest first, and of every rule the first one before the second one of any."""
         places = [_place(each.first, each.gravity) for each in found]
         places += [_place(each.stored, LEVELS.index(each.stored.detection.level)) for each in behaved]
         if self._question.kind not in OWN:
-            places += self._places(known)
+            places += self._places(known, own_streams)
         of_rules: dict[str, list[Place]] = {}
         for each in sorted(places, key=lambda each: (-each.gravity, each.time_us)):
             of_rules.setdefault(each.rule_id, []).append(each)
@@ -723,12 +729,6 @@ class _Asking:
 def _place(each: StoredDetection, gravity: int) -> Place:
     one = each.detection
     return Place(gravity, one.time_us or 0, one.rule_id, each.organisation, one.stream, each.day)
-
-
-def _and(found: Sequence[Several], more: Sequence[StoredDetection]) -> list[Several]:
-    """Groups, and those of more detections that are not in them."""
-    known = {each.first.detection.rule_id for each in found}
-    return [*found, *together(each for each in more if each.detection.rule_id not in known)]
 
 
 def _contacts_in(weighed: Mapping[tuple[ObservableKind, str], Weighed], language: Language) -> list[Contact]:

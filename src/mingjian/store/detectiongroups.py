@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from mingjian.model.rules import LEVELS, Level
 from mingjian.store import tables as t
@@ -33,6 +34,8 @@ FIRSTS_AT_ONCE: Final = 100
 
 _table: Final = t.detections
 _GROUP: Final = (_table.c.host, _table.c.rule_id, _table.c.organisation_id, _table.c.account, _table.c.level)
+_TOGETHER: Final = (_table.c.rule_id, _table.c.organisation_id, _table.c.host, _table.c.account)
+_OF_EVENTS: Final = (_table.c.kind != "behaviour", _table.c.suppressed_by.is_(None))
 
 _DAY: Final = _table.c.time_us // sa.literal(US_PER_DAY, sa.BigInteger())
 
@@ -151,6 +154,67 @@ def detections_together(
     return Found(made, sum(each.number for each in groups[GROUPS_MAX:]))
 
 
+def detections_together_at(
+    workspace: Workspace, scope: Scope, pointers: Collection[tuple[int, int]], besides: Collection[str] = ()
+) -> list[Several]:
+    """Detections about some events, given by input and record, that do not come from certain rules.
+
+    Without those of behaviours, which are about more than an event, and those that somebody has suppressed. The gravest
+    first, then the oldest. There may be as many as there are events: the database counts, and only the first of each
+    group is fetched.
+    """
+    if not pointers:
+        return []
+    counts = (sa.func.count(), sa.func.min(_table.c.time_us), sa.func.max(_table.c.time_us))
+    query = (
+        sa.select(*_TOGETHER, *counts, sa.func.count(sa.distinct(_table.c.day)))
+        .select_from(_at(workspace.dialect, pointers))
+        .where(within(scope, _table.c.organisation_id), *_OF_EVENTS)
+        .group_by(*_TOGETHER)
+    )
+    with workspace.read() as connection:
+        groups = {tuple(row[:4]): row[4:] for row in connection.execute(query).all() if row.rule_id not in besides}
+        firsts = _firsts_at(connection, {key: row[1] for key, row in groups.items()}, pointers)
+        found = _by_id(connection, sorted(firsts.values()))
+    made: list[Several] = []
+    for key, (count, first_us, last_us, days) in groups.items():
+        first = found.get(firsts.get(key, 0))
+        if first is not None:
+            ends = tuple(dict.fromkeys(time_us for time_us in (first_us, last_us) if time_us is not None))
+            made.append(
+                Several(first=first, count=count, first_us=first_us, last_us=last_us, days=days or 1, times_us=ends)
+            )
+    return sorted(made, key=_rank)
+
+
+def _at(dialect: str, pointers: Collection[tuple[int, int]]) -> sa.FromClause:
+    """The detections about some events. As many parameters as these have numbers no database takes."""
+    if dialect == "sqlite":
+        asked = sa.func.json_each(msgspec.json.encode(list(pointers)).decode()).table_valued("value", name="asked")
+        input_id, record = (sa.func.json_extract(asked.c.value, f"$[{place}]") for place in (0, 1))
+    else:
+        columns = (sa.cast(list(each), ARRAY(sa.BigInteger())) for each in zip(*pointers, strict=True))
+        asked = sa.func.unnest(*columns).table_valued("input_id", "record", name="asked").render_derived()
+        input_id, record = asked.c.input_id, asked.c.record
+    return asked.join(_table, sa.and_(_table.c.input_id == input_id, _table.c.record == record))
+
+
+def _firsts_at(
+    connection: sa.Connection, first_us: Mapping[tuple[Any, ...], int | None], pointers: Collection[tuple[int, int]]
+) -> dict[tuple[Any, ...], int]:
+    """The numbers of the earliest detections of some groups, of those about some events."""
+    what = (_table.c.id, _table.c.input_id, _table.c.record, _table.c.file)
+    found: dict[tuple[Any, ...], int] = {}
+    for key, time_us in first_us.items():
+        same = [column == value for column, value in zip(_TOGETHER, key, strict=True)]
+        same.append(_table.c.time_us.is_(None) if time_us is None else _table.c.time_us == time_us)
+        rows = connection.execute(sa.select(*what).where(*same, *_OF_EVENTS)).all()
+        there = [(row.file, row.record, row.id) for row in rows if (row.input_id, row.record) in pointers]
+        if there:
+            found[key] = min(there)[2]
+    return found
+
+
 def _conditions(
     scope: Scope,
     hosts: Collection[str],
@@ -250,10 +314,11 @@ def detection_places(
     hosts: Collection[str],
     between_us: tuple[int, int],
     levels: Collection[Level],
+    streams: Collection[int],
     *,
     organisation: OrganisationId | None = None,
 ) -> list[Place]:
-    """Where rules of some levels found something on some hosts within some time, each stream and day once.
+    """Where rules of some levels found something on some hosts within some time in some streams, by stream and day.
 
     The gravest first, then the earliest.
     """
@@ -263,7 +328,13 @@ def detection_places(
     what = (_table.c.rule_id, _table.c.organisation_id, _table.c.level, _table.c.stream_id, _DAY)
     query = (
         sa.select(sa.func.min(_table.c.time_us), *what)
-        .where(*conditions, _table.c.level.in_(sorted(levels)), _table.c.time_us.between(*between_us))
+        .where(
+            *conditions,
+            # Written so that no index of levels or times is used: the one of hosts holds all that is asked for.
+            (_table.c.level + "").in_(sorted(levels)),
+            (_table.c.time_us + 0).between(*between_us),
+            _table.c.stream_id.in_(sorted(streams)),
+        )
         .group_by(*what)
         .limit(PLACES_MAX)
     )

@@ -28,8 +28,6 @@ PORTION: Final = 500
 """So many values are named in one statement."""
 DETECTIONS_MAX: Final = 2_000
 """So many detections of one entity are fetched at most, the gravest first."""
-DETECTIONS_AT_MAX: Final = 20_000
-"""So many detections are fetched of one input."""
 DOMAINS_MAX: Final = 16
 """So many domains of one organisation's hosts are considered."""
 INDICATORS_MAX: Final = 1_000
@@ -88,30 +86,6 @@ def detections_of(
     )
     with workspace.read() as connection:
         return rows_as_detections(connection.execute(query))
-
-
-def detections_at(workspace: Workspace, scope: Scope, pointers: Collection[tuple[int, int]]) -> list[StoredDetection]:
-    """The detections about some events, given by input and record."""
-    table = t.detections
-    of_input: dict[int, list[int]] = {}
-    for input_id, record in pointers:
-        of_input.setdefault(input_id, []).append(record)
-    found: list[StoredDetection] = []
-    with workspace.read() as connection:
-        for input_id, records in of_input.items():
-            query = (
-                sa.select(table, t.streams.c.name.label("stream"))
-                .outerjoin(t.streams, t.streams.c.id == table.c.stream_id)
-                .where(
-                    table.c.input_id == input_id,
-                    table.c.record.between(min(records), max(records)),
-                    within(scope, table.c.organisation_id),
-                )
-                .order_by(table.c.record, table.c.id)
-                .limit(DETECTIONS_AT_MAX)
-            )
-            found += rows_as_detections(row for row in connection.execute(query) if (input_id, row.record) in pointers)
-    return found
 
 
 def background(workspace: Workspace, scope: Scope, rule_ids: Iterable[str]) -> dict[str, Background]:
