@@ -29,6 +29,7 @@ from mingjian.errors import ConfigError, MingjianError, StorageError
 from mingjian.hunt.arrival import Loaded, Reload, watch_live
 from mingjian.hunt.companions import companion
 from mingjian.hunt.ingest import Ingest, Summary
+from mingjian.hunt.pool import give_memory_back
 from mingjian.hunt.tailing import Tail
 from mingjian.settings import Settings
 from mingjian.situations.keeping import kept_up
@@ -50,6 +51,10 @@ BACKLOG: Final = 512
 KEEP_ALIVE_S: Final = 15
 CONNECTIONS_MAX: Final = 1_000
 """Of one process; more are answered with 503."""
+TIDY_S: Final = 10.0
+"""So often a process of the console gives back the memory that answers have left, …"""
+WORKED_S: Final = 0.5
+"""… if they took so much processor time since it was last done."""
 PUBLISH_S: Final = 60.0
 """So often the newest checkpoint of the audit log is kept outside of the database."""
 
@@ -247,9 +252,24 @@ def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, 
             site.totals.by_level(Scope.of_operator())
 
     threading.Thread(target=warm, name="warm-up", daemon=True).start()
+    threading.Thread(target=_tidy, name="tidying", daemon=True).start()
     _log.info("console starts", extra=with_fields(process=os.getpid()))
     uvicorn.Server(config).run(sockets=[taken])
     _log.info("console ends", extra=with_fields(process=os.getpid()))
+
+
+def _tidy() -> None:
+    """Give memory back for as long as the process lives.
+
+    Each of the threads that answer has memory of its own from glibc, and what one of them has freed no other one uses:
+    without this a process keeps as much as all of them together ever needed.
+    """
+    worked_s = time.process_time()
+    while True:
+        time.sleep(TIDY_S)
+        if time.process_time() - worked_s >= WORKED_S:
+            give_memory_back()
+            worked_s = time.process_time()
 
 
 def _listen(workspace: Workspace, order: Order) -> None:

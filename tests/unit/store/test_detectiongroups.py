@@ -10,12 +10,15 @@ from lakes import DAY_US, OPERATOR, an_input
 from mingjian.model.detections import Detection
 from mingjian.model.rules import LEVELS
 from mingjian.store import detectiongroups as module
+from mingjian.store.briefs import stream_names
 from mingjian.store.catalogue import Organisation
 from mingjian.store.detectiongroups import (
     Several,
     detection_places,
     detections_together,
+    detections_together_at,
     techniques_found,
+    together,
 )
 from mingjian.store.detections import FoundDetection, add, detections
 from mingjian.store.evidence import hide
@@ -116,11 +119,36 @@ def test_places_are_streams_and_days_with_something_grave(workspace: Workspace, 
         if one.host == "pc-2" and one.level in ("high", "critical")
         and one.time_us is not None and between[0] <= one.time_us <= between[1]
     }  # fmt: skip
-    found = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"))
+    numbers = {name: number for number, name in stream_names(workspace).items()}
+    found = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), numbers.values())
     assert len(found) == len(expected) > 5
+    of_one = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), [numbers["s/1"]])
+    assert of_one == [each for each in found if each.stream == "s/1"] != found
     assert {(each.rule_id, each.stream, each.day) for each in found} == expected
     assert [each.gravity for each in found] == sorted((each.gravity for each in found), reverse=True)
-    assert detection_places(workspace, OPERATOR, [], between, LEVELS) == []
+    assert detection_places(workspace, OPERATOR, [], between, LEVELS, numbers.values()) == []
+
+
+def test_detections_about_events_are_told_as_if_each_were_fetched(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    fill(workspace, organisation)
+    every = {(each.input_id or 0, each.detection.record): each for each in detections(workspace, OPERATOR)}
+    assert len(every) == 300
+    chance = random.Random(6)
+    asked = set(chance.sample(sorted(every), 120))
+    number = next(iter(every))[0]
+    found = detections_together_at(workspace, OPERATOR, asked | {(number, 1 << 40), (number + 1, 3)}, {"r3"})
+    slow = together(each for key, each in every.items() if key in asked and each.detection.rule_id != "r3")
+    assert told(found) == told(slow)
+    assert [each.first.id for each in found] == [each.first.id for each in slow]
+    assert all(each.times_us in ((), (each.first_us,), (each.first_us, each.last_us)) for each in found)
+    with workspace.begin() as connection:
+        hide(connection, {1: [each.id for key, each in every.items() if key in asked and each.id % 2]})
+    rest = [each for key, each in every.items() if key in asked and not each.id % 2]
+    assert told(detections_together_at(workspace, OPERATOR, asked)) == told(together(rest))
+    assert detections_together_at(workspace, Scope.of_roles("nobody", ()), asked) == []
+    assert detections_together_at(workspace, OPERATOR, set()) == []
 
 
 def test_techniques_are_those_of_rules_of_some_levels(workspace: Workspace, organisation: Organisation) -> None:
