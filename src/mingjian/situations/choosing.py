@@ -10,7 +10,7 @@ import numpy as np
 from mingjian.store.briefs import NO_DAY, Briefs
 from mingjian.store.sightings.columns import Column
 
-SEGMENTS_READ_MAX: Final = 24
+SEGMENTS_READ_MAX: Final = 16
 """So many segments are read for the story …"""
 ROWS_READ_MAX: Final = 400_000
 """… and no further one once they have so many records."""
