@@ -4,8 +4,7 @@
 
 For each seed a small sector is made, taken in with the starter rules, looked over for behaviours, and the entities of
 every planted step are asked about. A step is *told* if a line of the timeline of one of their cards rests on an event
-that was planted for it; it is *named* if a card says only that the account occurs elsewhere, too, without its domain,
-where nothing shows that it is this one; it is *gone* if an outage swallowed all of it, or damage did.
+that was planted for it; it is *gone* if an outage swallowed all of it, or damage did.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ KINDS: dict[str, ObservableKind] = {
     **{"domain": "domain", "ip": "ip", "source": "ip", "sender": "ip", "file": "file", "account": "account"}
 }
 """What stands under a name in the truth."""
-WAYS = ("detection", "behaviour", "event", "named")
+WAYS = ("detection", "behaviour", "event")
 """How a card may tell a step, the best first."""
 
 
@@ -48,7 +47,7 @@ class Told(NamedTuple):
     """What became of the planted steps, by campaign, organisation and name."""
 
     by: dict[tuple[str, str, str], str]
-    """``detection``, ``behaviour``, ``event`` (a line about it without either), ``named``, ``gone`` or ``untold``."""
+    """``detection``, ``behaviour``, ``event`` (a line about it without either), ``gone`` or ``untold``."""
 
     def counts(self) -> Counter[str]:
         return Counter(self.by.values())
@@ -110,10 +109,6 @@ def _way(
     logs = sector / LOGS_FOLDER
     planted = {(str(logs / row.file), row.record) for row in lines}
     ways = {_kind(step) for step in cards[entity].timeline if _is_of(step, planted, lines)}
-    _, kind, value = entity
-    login = value.rpartition("\\")[2]
-    if kind == "account" and any(text.startswith(f"{login} occurs ") for text in cards[entity].unknown):
-        ways.add("named")
     return next((way for way in WAYS if way in ways), "")
 
 

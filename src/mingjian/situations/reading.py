@@ -207,14 +207,15 @@ def _groups(
     paths = [path for path in _paths(view) if block.is_there(path)]
     number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
     counts = np.bincount(number)
-    times = block.times_us
+    times, is_timed = (each[places] for each in block.timed)
     chosen: list[tuple[int, int, int | None, int | None]] = []
     for group in _chosen(np.argsort(counts, kind="stable"), groups_max):
-        members = cast("list[int]", places[number == group].tolist())
-        dated = [time_us for place in members if (time_us := times[place]) is not None]
-        first_us = min(dated, default=None)
-        first = where.first(block, [place for place in members if times[place] == first_us])
-        chosen.append((first, int(counts[group]), first_us, max(dated, default=None)))
+        members = number == group
+        dated = times[members & is_timed]
+        first_us, last_us = (int(dated.min()), int(dated.max())) if len(dated) else (None, None)
+        firsts = members & is_timed & (times == first_us) if len(dated) else members
+        first = where.first(block, cast("list[int]", places[firsts].tolist()))
+        chosen.append((first, int(counts[group]), first_us, last_us))
     # Under its whole path a value is found as it would be in the record itself.
     columns = block.columns(paths, [place for place, *_ in chosen])
     for at, (place, count, first_us, last_us) in enumerate(chosen):

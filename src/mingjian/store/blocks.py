@@ -251,6 +251,12 @@ class SegmentBlock:
         """The time of each record, microseconds since 1970 UTC."""
         return self._own("_time").cast(pa.int64()).to_pylist()
 
+    @cached_property
+    def timed(self) -> tuple[Ints, Mask]:
+        """The same as a column, and which records have a time; where there is none, what stands there means nothing."""
+        times = self._own("_time")
+        return times.cast(pa.int64()).fill_null(0).to_numpy(), times.is_valid().to_numpy(zero_copy_only=False)
+
     def column(self, path: str) -> Sequence[Value | Missing]:
         """The value at one dotted path for every record, ``MISSING`` where there is none."""
         codes, distinct = self.encoded(path)

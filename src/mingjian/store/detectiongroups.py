@@ -203,16 +203,21 @@ def _firsts_at(
     connection: sa.Connection, first_us: Mapping[tuple[Any, ...], int | None], pointers: Collection[tuple[int, int]]
 ) -> dict[tuple[Any, ...], int]:
     """The numbers of the earliest detections of some groups, of those about some events."""
-    what = (_table.c.id, _table.c.input_id, _table.c.record, _table.c.file)
-    found: dict[tuple[Any, ...], int] = {}
-    for key, time_us in first_us.items():
-        same = [column == value for column, value in zip(_TOGETHER, key, strict=True)]
-        same.append(_table.c.time_us.is_(None) if time_us is None else _table.c.time_us == time_us)
-        rows = connection.execute(sa.select(*what).where(*same, *_OF_EVENTS)).all()
-        there = [(row.file, row.record, row.id) for row in rows if (row.input_id, row.record) in pointers]
-        if there:
-            found[key] = min(there)[2]
-    return found
+    what = (_table.c.input_id, _table.c.record, _table.c.file, _table.c.id)
+    named = [sa.column(column.name, column.type) for column in (*_TOGETHER, _table.c.time_us)]
+    found: dict[tuple[Any, ...], tuple[str, int, int]] = {}
+    for is_dated in (True, False):
+        rows = [(*key, time_us) for key, time_us in first_us.items() if (time_us is not None) == is_dated]
+        for start in range(0, len(rows), FIRSTS_AT_ONCE):
+            wanted = sa.values(*named, name="wanted").data(rows[start : start + FIRSTS_AT_ONCE]).cte("wanted")
+            same = [column == wanted.c[column.name] for column in _TOGETHER]
+            same.append(_table.c.time_us == wanted.c.time_us if is_dated else _table.c.time_us.is_(None))
+            query = sa.select(*_TOGETHER, *what).select_from(wanted.join(_table, sa.and_(*same))).where(*_OF_EVENTS)
+            for row in connection.execute(query).all():
+                if (row.input_id, row.record) in pointers:
+                    key, it = tuple(row[:4]), (row.file, row.record, row.id)
+                    found[key] = min(found.get(key, it), it)
+    return {key: it[2] for key, it in found.items()}
 
 
 def _conditions(
