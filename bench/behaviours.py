@@ -38,6 +38,7 @@ from mingjian.hunt.behaviourruns import run_behaviours
 from mingjian.hunt.behaviours import behaviours_in
 from mingjian.hunt.factmaps import NO_TIME, PART_BITS, Facts, Gathering
 from mingjian.model.blocks import Quarantined, no_first_paths
+from mingjian.sample.campaigns import standard
 from mingjian.sample.generate import LOGS_FOLDER, Order, Truth, generate, read_sector, read_truth, world_of
 from mingjian.sources import files
 from mingjian.sources.columnwise import envelopes
@@ -49,17 +50,26 @@ from mingjian.store.workspace import open_workspace
 
 EXPECTED = {
     "password-guessing": (("spray", "guessing"),),
-    "password-spray": (("spray", "spray"),),
+    "password-spray": (("spray", "spray"), ("signals", "slow-spray"), ("signals", "vpn-spray")),
     "distributed-guessing": (),
     "distributed-spray": (),
-    "beaconing": (("intrusion", "beacon"), ("webshell", "callback"), ("longhaul", "beacon")),
+    "beaconing": (
+        *(("intrusion", "beacon"), ("webshell", "callback"), ("longhaul", "beacon")),
+        *(("signals", "hourly-beacon"), ("signals", "weekly-beacon")),
+    ),
     "first-use": (("intrusion", "persistence"), ("intrusion", "lateral"), ("longhaul", "foothold")),
-    "lateral-movement": (("intrusion", "lateral"), ("spray", "account"), ("longhaul", "lateral")),
-    "dns-tunnel": (),
-    "generated-names": (),
-    "outflow": (("intrusion", "exfiltration"), ("insider", "upload"), ("longhaul", "exfiltration")),
+    "lateral-movement": (
+        *(("intrusion", "lateral"), ("spray", "account"), ("longhaul", "lateral"), ("signals", "new-edges")),
+    ),
+    "dns-tunnel": (("signals", "tunnel"),),
+    "generated-names": (("signals", "made-names"),),
+    "outflow": (
+        *(("intrusion", "exfiltration"), ("insider", "upload"), ("longhaul", "exfiltration")),
+        *(("signals", "slow-leak"),),
+    ),
 }
 """The planted steps (campaign, step) that a behaviour is there to find."""
+CAMPAIGNS = (*(each.name for each in standard()), "signals")
 
 
 def gathered(folder: Path) -> tuple[Facts, list[str]]:
@@ -116,7 +126,11 @@ def right(seeds: list[int], days: int, events_per_day: int, folder: Path | None,
         with tempfile.TemporaryDirectory() as made:
             place = folder or Path(made) / "sector"
             if folder is None:
-                generate(Order(seed=seed, days=days, events_per_day=events_per_day), place, jobs=os.cpu_count() or 1)
+                generate(
+                    Order(seed=seed, days=days, events_per_day=events_per_day, campaigns=CAMPAIGNS),
+                    place,
+                    jobs=os.cpu_count() or 1,
+                )
             sector = read_sector(place)
             assert sector is not None, "not a folder of mingjian sample"
             facts, names = gathered(place)

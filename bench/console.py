@@ -144,7 +144,7 @@ def counts_of(workspace: Path) -> str:
             name: connection.execute(sa.select(what)).scalar_one()
             for name, what in (
                 ("detections", sa.func.count(t.detections.c.id)),
-                ("events", sa.func.sum(t.segments.c.rows)),
+                ("events", sa.func.sum(sa.case((t.segments.c.state == "live", t.segments.c.rows), else_=0))),
                 ("situations", sa.func.count(t.metadata.tables["situations"].c.id)),
                 ("organisations", sa.func.count(t.organisations.c.id)),
             )
