@@ -31,6 +31,8 @@ NAMES_MAX: Final = 500
 PLACES_MAX: Final = 4_000
 """So many places with detections are looked at."""
 FIRSTS_AT_ONCE: Final = 100
+SAME_TIME_MAX: Final = 10_000
+"""If more detections than this are of the same groups and times as the first ones, only those events are gone by."""
 
 _table: Final = t.detections
 _GROUP: Final = (_table.c.host, _table.c.rule_id, _table.c.organisation_id, _table.c.account, _table.c.level)
@@ -212,8 +214,15 @@ def _firsts_at(
             wanted = sa.values(*named, name="wanted").data(rows[start : start + FIRSTS_AT_ONCE]).cte("wanted")
             same = [column == wanted.c[column.name] for column in _TOGETHER]
             same.append(_table.c.time_us == wanted.c.time_us if is_dated else _table.c.time_us.is_(None))
-            query = sa.select(*_TOGETHER, *what).select_from(wanted.join(_table, sa.and_(*same))).where(*_OF_EVENTS)
-            for row in connection.execute(query).all():
+            query = sa.select(*_TOGETHER, *what).where(*_OF_EVENTS)
+            there = connection.execute(
+                query.select_from(wanted.join(_table, sa.and_(*same))).limit(SAME_TIME_MAX + 1)
+            ).all()
+            if len(there) > SAME_TIME_MAX:
+                # Of these events there are not so many, but to go by them takes longer.
+                at = _at(connection.dialect.name, pointers)
+                there = connection.execute(query.select_from(at.join(wanted, sa.and_(*same)))).all()
+            for row in there:
                 if (row.input_id, row.record) in pointers:
                     key, it = tuple(row[:4]), (row.file, row.record, row.id)
                     found[key] = min(found.get(key, it), it)

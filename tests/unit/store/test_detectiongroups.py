@@ -129,9 +129,11 @@ def test_places_are_streams_and_days_with_something_grave(workspace: Workspace, 
     assert detection_places(workspace, OPERATOR, [], between, LEVELS, numbers.values()) == []
 
 
+@pytest.mark.parametrize("same_time_max", [10_000, 3])
 def test_detections_about_events_are_told_as_if_each_were_fetched(
-    workspace: Workspace, organisation: Organisation
+    workspace: Workspace, organisation: Organisation, same_time_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "SAME_TIME_MAX", same_time_max)
     fill(workspace, organisation)
     every = {(each.input_id or 0, each.detection.record): each for each in detections(workspace, OPERATOR)}
     assert len(every) == 300
