@@ -2,7 +2,7 @@
 
     python -m bench.lake [--data DIR] [--work DIR]
 
-The events are those of windows-json. They are put into segments as ingest does it (by stream, layout and day), and as
+The events are those of windows-json. They are put into segments as ingest does it (by stream, layout and month or day), and as
 larger days would make them (by stream and layout alone); each at the compression of ingest and at that of merging. The
 cost of a column is what its chunks take in the files.
 
