@@ -2,9 +2,9 @@
 
     python -m bench.lake [--data DIR] [--work DIR]
 
-The events are those of windows-json. They are put into segments as ingest does it (by stream, layout and month or day), and as
-larger days would make them (by stream and layout alone); each at the compression of ingest and at that of merging. The
-cost of a column is what its chunks take in the files.
+The events are those of windows-json. They are put into segments as ingest does it (by stream, layout and month, or day
+where it has many), and as larger days would make them (by stream and layout alone); each at the compression of ingest
+and at that of merging. The cost of a column is what its chunks take in the files.
 
 Beside it, from the same JSON lines: Parquet as DuckDB writes it with the same compression, all events in one file, and
 partitioned by channel and event id, which is what streams are.
