@@ -49,26 +49,18 @@ from mingjian.store.scope import Scope
 from mingjian.store.workspace import open_workspace
 
 EXPECTED = {
-    "password-guessing": (("spray", "guessing"),),
-    "password-spray": (("spray", "spray"), ("signals", "slow-spray"), ("signals", "vpn-spray")),
-    "distributed-guessing": (),
-    "distributed-spray": (),
-    "beaconing": (
-        *(("intrusion", "beacon"), ("webshell", "callback"), ("longhaul", "beacon")),
-        *(("signals", "hourly-beacon"), ("signals", "weekly-beacon")),
-    ),
-    "first-use": (("intrusion", "persistence"), ("intrusion", "lateral"), ("longhaul", "foothold")),
-    "lateral-movement": (
-        *(("intrusion", "lateral"), ("spray", "account"), ("longhaul", "lateral"), ("signals", "new-edges")),
-    ),
-    "dns-tunnel": (("signals", "tunnel"),),
-    "generated-names": (("signals", "made-names"),),
-    "outflow": (
-        *(("intrusion", "exfiltration"), ("insider", "upload"), ("longhaul", "exfiltration")),
-        *(("signals", "slow-leak"),),
-    ),
+    "password-guessing": "spray/guessing",
+    "password-spray": "spray/spray signals/slow-spray signals/vpn-spray",
+    "distributed-guessing": "",
+    "distributed-spray": "",
+    "beaconing": "intrusion/beacon webshell/callback longhaul/beacon signals/hourly-beacon signals/weekly-beacon",
+    "first-use": "intrusion/persistence intrusion/lateral longhaul/foothold",
+    "lateral-movement": "intrusion/lateral spray/account longhaul/lateral signals/new-edges",
+    "dns-tunnel": "signals/tunnel",
+    "generated-names": "signals/made-names",
+    "outflow": "intrusion/exfiltration insider/upload longhaul/exfiltration signals/slow-leak",
 }
-"""The planted steps (campaign, step) that a behaviour is there to find."""
+"""The planted steps (campaign/step) that a behaviour is there to find."""
 CAMPAIGNS = (*(each.name for each in standard()), "signals")
 
 
@@ -141,7 +133,7 @@ def right(seeds: list[int], days: int, events_per_day: int, folder: Path | None,
         world = world_of(sector.order)
         host_days += sum(len(each.hosts) for each in world.organisations) * sector.order.days
         for name, steps in EXPECTED.items():
-            wanted = {each for each in judged.steps if each[1:] in steps}
+            wanted = {each for each in judged.steps if "/".join(each[1:]) in steps.split()}
             counts = (len(wanted), len(wanted & judged.seen[name]), len(judged.true[name]), len(judged.false[name]))
             rows[name] = [before + count for before, count in zip(rows[name], counts, strict=True)]
         if show:

@@ -395,7 +395,7 @@ class _Asking:
         ).groups
 
     def _places(self, known: _Known, streams: Collection[int]) -> list[Place]:
-        """Where rules found something on its hosts, in its streams, which may be in its events: there it is to look."""
+        """Where rules found something on its hosts, in its streams: it may be in its events, and worth reading."""
         question, totals = self._question, known.totals
         if totals is None or totals.first_us is None or totals.last_us is None:
             return []
@@ -468,11 +468,8 @@ class _Asking:
         is_all = not any(each.is_partly_gone for each in places)
         briefs = briefs_of(question.workspace, question.scope, named, cache_folder=question.cache_folder)
         streams = stream_names(question.workspace)
-        if are_few(briefs):
-            chosen = choose(briefs, ())
-        else:
-            of_briefs = cast("list[int]", np.unique(briefs.streams).tolist())
-            chosen = choose(briefs, self._where(known, found, behaved, streams, of_briefs))
+        of_briefs = cast("list[int]", np.unique(briefs.streams).tolist())
+        chosen = choose(briefs, () if are_few(briefs) else self._where(known, found, behaved, streams, of_briefs))
         reads: list[Read] = []
         groups_max = GROUPS_MAX if len(chosen) <= FEW_SEGMENTS else GROUPS_OF_MANY_MAX
         for row in segments_by_id(question.workspace, question.scope, chosen):

@@ -38,7 +38,7 @@ from mingjian.store.sightings.rows import (
     Column,
 )
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MAGIC: Final = b"MJsight1"
 SUFFIX: Final = ".sightings"
 PART: Final = ".part"

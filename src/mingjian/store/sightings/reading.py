@@ -229,13 +229,15 @@ class IndexReader:
         try:
             footer = msgspec.json.decode(data, type=Footer)
         except msgspec.MsgspecError as error:
-            raise StateError("this version cannot read it", where=self.name, hint="rebuild the sightings") from error
+            raise StateError(
+                "this version cannot read it", where=self.name, hint="mingjian doctor --rebuild-sightings"
+            ) from error
         if footer.format != layout.FORMAT_VERSION or footer.canonical != CANONICAL_VERSION:
             raise StateError(
                 f"has format {footer.format} and canonical forms {footer.canonical}, "
                 f"not {layout.FORMAT_VERSION} and {CANONICAL_VERSION}",
                 where=self.name,
-                hint="rebuild the sightings",
+                hint="mingjian doctor --rebuild-sightings",
             )
         if footer.segment_ids.end != self._file.size_bytes - trailer.size - size:
             raise damaged("it is not as long as it was", self.name)
