@@ -32,7 +32,7 @@ from mingjian.hunt.ingest import Ingest, Summary
 from mingjian.hunt.pool import give_memory_back
 from mingjian.hunt.tailing import Tail
 from mingjian.settings import Settings
-from mingjian.situations.keeping import kept_up
+from mingjian.situations.beside import kept_up
 from mingjian.sources.definitions import SourceBook
 from mingjian.sources.listen import Listener
 from mingjian.sources.listen import serve as listen

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mingjian.detect.leaves import all_leaves, text_of
+from mingjian.detect.leaves import all_leaves, fold, text_of
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, MISSING, Record, Value
 from mingjian.store.blocks import Segment
@@ -183,7 +183,10 @@ def test_what_still_grows_looks_as_it_will_and_is_cut(records: list[Record], day
                 assert list(map(exact, taken.column(path))) == list(map(exact, truth.take(rows.tolist()).column(path)))
 
 
-@given(records=some_records(), needle=st.sampled_from(["ABC", "cmd.exe", "a b", "true", "42", "k", "s", "p"]))
+NEEDLES = ["ABC", "cmd.exe", "a b", "true", "42", "k", "s", "p"]
+
+
+@given(records=some_records(), needle=st.sampled_from(NEEDLES))
 def test_the_sieve_never_misses_a_record_that_holds_a_text(records: list[Record], needle: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (file,) = written(Path(folder), records, [])
@@ -195,6 +198,40 @@ def test_the_sieve_never_misses_a_record_that_holds_a_text(records: list[Record]
         if any(leaf is not None and needle.casefold() in text_of(leaf).casefold() for leaf in all_leaves(record))
     ]
     assert rows is None or set(holding) <= set(rows)
+
+
+def holds(value: Value, needle: str) -> bool:
+    return any(leaf is not None and fold(needle) in fold(text_of(leaf)) for leaf in all_leaves({"": value}))
+
+
+@given(
+    records=some_records(),
+    needles=st.lists(st.sampled_from([*NEEDLES, "\\W", 'say "hi"', "\\"]), min_size=1, max_size=2),
+)
+@example(records=[{"a": "x"}, {"a": "cm"}, {"b": "d.exe"}], needles=["cmd.exe"])
+@example(records=[{"a": "\ud83dcmd.exe"}], needles=["cmd.exe"])
+@example(records=[{"a": ["cmd.exe"]}], needles=["cmd.exe"])
+@example(records=[{"a": ["C:\\Windows"]}, {"a": {"b": 'say "hi"'}}], needles=["C:\\W", 'say "hi"'])
+@example(records=[{"a": ["x\\y"]}], needles=["\\"])
+@example(records=[{"a": True}, {"a": 7}], needles=["true", "cmd.exe"])
+@example(records=[{"a": "\u212a"}], needles=["k"])
+def test_where_all_fields_are_searched_no_value_that_holds_a_text_is_left_out(
+    records: list[Record], needles: list[str]
+) -> None:
+    builder = SegmentBuilder(KEY)
+    builder.add(Rows(RecordBlock("json", range(1, len(records) + 1), records), range(len(records)), None, 7))
+    finished = builder.finished()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "0.parquet"
+        file.write_bytes(parquet_bytes(finished))
+        with Segment(file) as segment:
+            for block in (GrownBlock(GrownSegment(finished)), segment.block(0)):
+                columns = list(block.everything(needles))
+                for row, record in enumerate(records):
+                    shown = [value for codes, values in columns if (value := values[codes[row]]) is not MISSING]
+                    for needle in needles:
+                        found = any(holds(value, needle) for value in shown)
+                        assert found == any(holds(value, needle) for value in record.values())
 
 
 @given(times=st.lists(st.one_of(st.none(), st.integers(-(10**15), 10**16)), min_size=1, max_size=20))

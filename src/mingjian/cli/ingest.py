@@ -115,7 +115,7 @@ def _loaded(workspace: Workspace, scope: Scope, rules: list[Path], settings: Set
 
 
 def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Settings, paths: list[str]) -> Summary:
-    from mingjian.situations.keeping import kept_up
+    from mingjian.situations.beside import kept_up
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean
 
@@ -140,7 +140,7 @@ def _go_on(
 ) -> Summary:
     from mingjian.hunt.companions import companion
     from mingjian.hunt.tailing import Tail
-    from mingjian.situations.keeping import kept_up
+    from mingjian.situations.beside import kept_up
     from mingjian.sources.listen import parse_listener, serve
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean

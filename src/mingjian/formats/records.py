@@ -42,14 +42,18 @@ class RecordBlock:
         return [self._column(path, chosen) for path in paths]
 
     def _column(self, path: str, records: list[Record]) -> list[Value | Missing]:
-        if "." in path and any(head in self._top_keys() for head in _heads(path)):
+        keys = self._top_keys()
+        if "." in path and any(head in keys for head in _heads(path)):
             return [find(record, path) for record in records]
+        if path not in keys:
+            return [MISSING] * len(records)
         return [record.get(path, MISSING) for record in records]
 
     def _top_keys(self) -> frozenset[str]:
         """The top-level keys of all records: most paths that somebody asks for begin with none of them."""
         if self._keys is None:
-            self._keys = frozenset().union(*self._records)
+            # Many records have the same keys in the same order.
+            self._keys = frozenset().union(*set(map(tuple, self._records)))
         return self._keys
 
     def record(self, row: int) -> Record:

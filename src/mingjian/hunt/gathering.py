@@ -67,13 +67,13 @@ LOOK_ROWS_MAX: Final = 65_536
 """A view is looked at when so many of its records wait, or at a flush."""
 BUILDERS_MAX: Final = 4096
 """Records of so many views wait at the same time; then all of them are looked at."""
-BUILDER_BYTES_MAX: Final = 128 * 1024 * 1024
-"""All that wait together take about so much memory; then they are looked at."""
-WEIGHED_ROWS: Final = 50_000
+BUILDER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""All that wait together take about so much memory; then the largest are looked at, until it is half of it."""
+WEIGHED_ROWS: Final = 20_000
 """After so many records it is looked how much memory they take."""
 OBSERVABLES_MAX: Final = 400_000
 """So many different observables are collected; then they are written."""
-OBSERVATIONS_MAX: Final = 4_000_000
+OBSERVATIONS_MAX: Final = 300_000
 COMPANIONS_MAX: Final = 800_000
 """So many pairs of observable and host or account (some of them several times) are collected; then they are written."""
 HOSTS_MAX: Final = 50_000
@@ -267,8 +267,7 @@ class Gatherer:
             growing.builder.add(Rows(block, rows, None, input_id))
             if growing.builder.rows >= LOOK_ROWS_MAX:
                 self._look(growing)
-        if self._is_full():
-            self._write()
+        self._make_room()
 
     def _growing_of(self, view: View, format_: str) -> _Growing:
         growing = self._growing.get((view, format_))
@@ -406,13 +405,22 @@ class Gatherer:
 
     # --- writing
 
-    def _is_full(self) -> bool:
+    def _make_room(self) -> None:
+        """If too much waits, look at what takes most of it: the records of rare views go on waiting for more."""
         if len(self._growing) > BUILDERS_MAX:
-            return True
+            self._write()
         if self._rows_since_weighed < WEIGHED_ROWS:
-            return False
+            return
         self._rows_since_weighed = 0
-        return sum(growing.builder.size_bytes() for growing in self._growing.values()) > BUILDER_BYTES_MAX
+        sizes = {view: growing.builder.size_bytes() for view, growing in self._growing.items()}
+        total = sum(sizes.values())
+        if total <= BUILDER_BYTES_MAX:
+            return
+        for view in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            self._look(self._growing[view])
+            total -= sizes[view]
+            if total <= BUILDER_BYTES_MAX // 2:
+                return
 
     def flush(self) -> Part:
         """Write everything that was taken; give what it is since the last time.

@@ -66,7 +66,7 @@ from mingjian.store.sightings.live import tidy
 from mingjian.store.upkeep import clean
 from mingjian.store.workspace import Workspace
 
-EPOCH_BYTES: Final = 192 * 1024 * 1024
+EPOCH_BYTES: Final = 640 * 1024 * 1024
 """After so many bytes of input (or so) an epoch ends …"""
 EPOCH_S: Final = 30.0
 """… or after so long."""

@@ -1,17 +1,16 @@
 """Keeping situations up to date: looking into what was detected since, grouping anew where something changed.
 
-For the process that does the upkeep beside ingest (``kept_up``), and for the command that does it by hand.
+For the process that does the upkeep beside ingest (``keep_up``), and for the command that does it by hand.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from mingjian.hunt.companions import companion, upkeep
+from mingjian.hunt.chores import upkeep
 from mingjian.hunt.errands import Errands, in_turn
 from mingjian.hunt.evidence import EvidenceReader
 from mingjian.situations.policy import policy
@@ -89,16 +88,12 @@ class Keeper:
         return self._regrouper.regroup(self._scope, organisation)
 
 
-def kept_up(
-    workspace: Workspace, sources: SourceBook, cache_folder: Path | None, starter: Path | None = None
-) -> AbstractContextManager[Callable[[], None]]:
-    """Let a process beside this one do all upkeep, run what waits over history, and keep situations up to date.
+def keep_up(workspace: Workspace, sources: SourceBook, cache_folder: Path | None, starter: Path | None = None) -> None:
+    """Do all upkeep, run what waits over history, and keep situations up to date, until SIGTERM comes.
 
-    With ``starter`` (the rules that count if the workspace has none) it does errands as well. For whoever writes
-    (``Workspace.writing``) and has no connection open. Ends and gives what ``companion`` does.
+    With ``starter`` (the rules that count if the workspace has none) errands as well. For a process of its own.
     """
-    keeper = Keeper(workspace, sources, cache_folder)
-    also = keeper.step
+    also = Keeper(workspace, sources, cache_folder).step
     if starter is not None:
         also = in_turn(Errands(workspace, sources, cache_folder, starter).step, also)
-    return companion("upkeep", lambda: upkeep(workspace, sources, cache_folder, also))
+    upkeep(workspace, sources, cache_folder, also)

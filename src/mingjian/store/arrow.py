@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
@@ -30,18 +31,31 @@ FEW: Final = 64
 """So few cells are picked one by one: each step in Arrow costs as much as some tens of cells in Python."""
 
 
+class Texts(list[str]):
+    """Texts that do not change any more. Several ask for them in Arrow; they are brought there once."""
+
+    @cached_property
+    def array(self) -> Array:
+        """The same texts in Arrow."""
+        return cast("Array", pa.array(self, pa.string()))
+
+
+def _array(texts: Sequence[str]) -> Array:
+    return texts.array if isinstance(texts, Texts) else cast("Array", pa.array(texts, pa.string()))
+
+
 def picked_texts(texts: Sequence[str], codes: Codes) -> Array:
     """Texts by their codes; −1 for none."""
     if len(codes) <= FEW:
         cells = [texts[code] if code >= 0 else None for code in codes.tolist()]
         return cast("Array", pa.array(cells, pa.string()))
-    return pa.array(texts, pa.string()).take(cast("pa.Int32Array", pa.array(codes, mask=codes < 0)))
+    return _array(texts).take(cast("pa.Int32Array", pa.array(codes, mask=codes < 0)))
 
 
 def with_dictionary(texts: Sequence[str], codes: Codes) -> Array:
     """A column of texts that keeps its codes; −1 for none."""
     indices = cast("pa.Int32Array", pa.array(codes, mask=codes < 0))
-    array = pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - the stubs leave its types open
+    array = pa.DictionaryArray.from_arrays(indices, _array(texts))  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - the stubs leave its types open
     return cast("Array", array)
 
 

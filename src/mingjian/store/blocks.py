@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -23,7 +24,7 @@ from mingjian.formats.json import sieve_for
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import MISSING, Missing, Record, Value, find
 from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_text, one_array, picked, texts_of
-from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, value_of
+from mingjian.store.cells import CODE_OF_KIND, KINDS, Cell, Kind, value_of
 from mingjian.store.columns import KeyPath
 from mingjian.store.searching import may_hold
 from mingjian.store.segments import FORMAT_VERSION, METADATA_KEY, StoredPart
@@ -34,6 +35,8 @@ FEW_OF: Final = 8
 """Of so many records one is few: it takes less time to pick cells than to decode the whole column."""
 _NESTED_KINDS: Final = frozenset("jt")
 _TEXT_OR_NOTHING: Final = {CODE_OF_KIND["s"], CODE_OF_KIND["-"]}
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')
+"""What JSON does not write as it is."""
 _OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
 """What numbers and truth values are written with: such a needle could be in one of them."""
 
@@ -321,16 +324,21 @@ class SegmentBlock:
 
         With needles (ASCII texts, not empty) what holds none of them, in whatever case, may be ``MISSING`` instead.
         """
-        if needles is not None and any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles):
+        if needles is not None and may_be_numbers(needles):
             needles = None
         places = range(len(self.segment.paths))
         self._load(places)
+        unescaped = None if needles is None else runs_unescaped(needles)
         for place in places:
             array = self._array(place)
             if needles is None:
                 yield self._encoded_simply(place)
             elif is_text(array) and array.null_count < len(array):
-                hits = may_hold(array, needles) | self._is_tagged(place)
+                wanted = unescaped if self.has_kind("j", place) else needles
+                if wanted is None or self.has_kind("t", place):
+                    hits = np.ones(len(texts_of(array)[1]), dtype=np.bool_)
+                else:
+                    hits = may_hold(array, wanted)
                 if hits.any():
                     yield self._encoded_where(place, hits)
         if self._has_whole:
@@ -338,9 +346,12 @@ class SegmentBlock:
             codes = np.where(whole, np.cumsum(whole), 0)
             yield codes, [MISSING, *map(self._whole_record, np.flatnonzero(whole).tolist())]
 
-    def _is_tagged(self, place: int) -> bool:
-        """Whether some cell of a native column may hold a text otherwise than as it is."""
-        return any(KINDS[kind] == "t" for kind in self._kinds_by_place.get(place, {}).values())
+    def has_kind(self, kind: Kind, place: int) -> bool:
+        """Whether some cell of a native column is of a kind.
+
+        One of kind ``t`` may hold a text otherwise than as it is; one of kind ``j`` where JSON escapes some of it.
+        """
+        return any(KINDS[each] == kind for each in self._kinds_by_place.get(place, {}).values())
 
     def _encoded_where(self, place: int, hits: Mask) -> tuple[Places, list[Value | Missing]]:
         """Encode a column of texts of which only some distinct ones matter; the other cells are taken for missing."""
@@ -427,7 +438,7 @@ class SegmentBlock:
     def containing(self, needles: Sequence[str]) -> Sequence[int] | None:
         """Rows in which some cell may hold a needle; each distinct text is looked at once."""
         sieve = sieve_for(tuple(needles))
-        if sieve is None or any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles):
+        if sieve is None or may_be_numbers(needles):
             return None
         marked = np.array([shape is None or any(kind == "t" for _, kind in shape) for shape in self._shapes])
         found = marked[self._shape_codes]
@@ -605,6 +616,21 @@ class SegmentBlock:
         cell = cast("str", self._own("_rest")[row].as_py())
         kind = "j" if cell.startswith("{") else "t"
         return cast("Record", value_of(kind, cell))
+
+
+def may_be_numbers(needles: Iterable[str]) -> bool:
+    """Whether some ASCII text could be in a number or a truth value."""
+    return any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles)
+
+
+def runs_unescaped(needles: Iterable[str]) -> list[str] | None:
+    r"""Of each text the longest run that stands in JSON as it is; None if one of them has none.
+
+    >>> runs_unescaped(['say "hi"', "a"]), runs_unescaped(["\\"])
+    (['say ', 'a'], None)
+    """
+    runs = [max(_ESCAPED.split(needle), key=len) for needle in needles]
+    return runs if all(runs) else None
 
 
 def _listed(array: Array) -> list[Cell | None]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mingjian.model.values import EMPTY, MISSING, Empty, Missing, Value
-from mingjian.store.arrow import Array, Codes, Mask, Places, picked, picked_texts
+from mingjian.store.arrow import Array, Codes, Mask, Places, Texts, picked, picked_texts
 from mingjian.store.cells import CODE_OF_KIND, KIND_OF_TYPE, is_encodable, text_cell
 from mingjian.store.columns import KeyPath, Values
 
@@ -176,8 +176,13 @@ class Column:
 
     def size_bytes(self) -> int:
         """About how much memory this takes."""
-        pieces = sum(piece.values.nbytes for piece in self._numbers) + sum(piece.texts.nbytes for piece in self._plain)
-        return self._distinct_bytes + 120 * len(self._book) + 4 * len(self._codes) + pieces
+        size = self._distinct_bytes + 120 * len(self._book) + 4 * len(self._codes)
+        # Most columns have no pieces, and this is asked of thousands of columns again and again.
+        if self._numbers:
+            size += sum(piece.values.nbytes for piece in self._numbers)
+        if self._plain:
+            size += sum(piece.texts.nbytes for piece in self._plain)
+        return size
 
     def finished(self, count: int, order: Order) -> Finished:
         """The whole column in its final order, as texts with codes, texts, or numbers."""
@@ -193,7 +198,7 @@ class Column:
         for start, texts in self._plain:
             self._put(start, cast("list[str | None]", texts.to_pylist()), count)
         codes = np.frombuffer(self._codes, dtype=np.int32)
-        return Finished(codes if order is None else codes[order], self._book.texts, None)
+        return Finished(codes if order is None else codes[order], Texts(self._book.texts), None)
 
     def _put(self, start: int, cells: Sequence[str | None], count: int) -> None:
         """Put cells where none are yet, whatever comes behind them."""
@@ -235,7 +240,7 @@ class Finished(NamedTuple):
         present[codes] = True  # a missing text (−1) marks the last place
         renumbered = np.cumsum(present, dtype=np.int32) - 1
         texts = [self.distinct[place] for place in np.flatnonzero(present[:-1]).tolist()]
-        return Finished(np.where(codes < 0, np.int32(-1), renumbered[codes]), texts, None)
+        return Finished(np.where(codes < 0, np.int32(-1), renumbered[codes]), Texts(texts), None)
 
 
 def _kinds_by_type(values: Values, types: set[type]) -> int | Kinds:

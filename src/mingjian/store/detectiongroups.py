@@ -11,7 +11,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from mingjian.model.rules import LEVELS, Level
 from mingjian.store import tables as t
@@ -195,7 +194,7 @@ def _at(dialect: str, pointers: Collection[tuple[int, int]]) -> sa.FromClause:
         asked = sa.func.json_each(msgspec.json.encode(list(pointers)).decode()).table_valued("value", name="asked")
         input_id, record = (sa.func.json_extract(asked.c.value, f"$[{place}]") for place in (0, 1))
     else:
-        columns = (sa.cast(list(each), ARRAY(sa.BigInteger())) for each in zip(*pointers, strict=True))
+        columns = (sa.cast(list(each), sa.ARRAY(sa.BigInteger())) for each in zip(*pointers, strict=True))
         asked = sa.func.unnest(*columns).table_valued("input_id", "record", name="asked").render_derived()
         input_id, record = asked.c.input_id, asked.c.record
     return asked.join(_table, sa.and_(_table.c.input_id == input_id, _table.c.record == record))

@@ -5,20 +5,25 @@ Its columns are as rules and readers of envelopes want them: every distinct text
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
 
-from mingjian.store.arrow import Array, Codes, Places, with_dictionary
-from mingjian.store.blocks import SegmentBlock, SegmentColumns
+from mingjian.model.values import Missing, Value
+from mingjian.store.arrow import Array, Codes, Places, is_text, with_dictionary
+from mingjian.store.blocks import SegmentBlock, SegmentColumns, may_be_numbers, runs_unescaped
 from mingjian.store.building import Finished
 from mingjian.store.cells import KINDS, Cell
+from mingjian.store.searching import is_anywhere
 from mingjian.store.segments import FinishedSegment
 from mingjian.store.shapes import Shape
 
+TOGETHER_ROWS_MAX: Final = 256
+"""Of so few records all texts are searched together."""
 _OWN: Final = ("_time", "_input", "_record", "_rest", "_raw")
 
 
@@ -85,6 +90,23 @@ class GrownBlock(SegmentBlock):
         """A block of the records with these indexes only."""
         places = np.asarray(rows, dtype=np.intp)
         return GrownBlock(self._grown, places if self._chosen is None else self._chosen[places])
+
+    def everything(self, needles: Sequence[str] | None) -> Iterator[tuple[Places, list[Value | Missing]]]:
+        """As of any block; of a small one that holds no needle, which most do, with one look at all of it."""
+        if needles is not None and len(self) <= TOGETHER_ROWS_MAX and self._holds_none(needles):
+            return iter(())
+        return super().everything(needles)
+
+    def _holds_none(self, needles: Sequence[str]) -> bool:
+        fields = [field for _, field in self._grown.finished.fields]
+        wanted = runs_unescaped(needles)
+        if wanted is None or self._has_whole or may_be_numbers(needles):
+            return False
+        if any(self.has_kind("t", place) for place in range(len(fields))):
+            return False
+        if any(field.values is not None and is_text(field.values) for field in fields):
+            return False
+        return not is_anywhere(chain.from_iterable(field.distinct for field in fields), wanted)
 
     def _read_shapes(self) -> tuple[Places, list[Shape | None]]:
         finished = self._grown.finished

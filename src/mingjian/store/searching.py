@@ -7,7 +7,8 @@ it does not name does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, cast
 
@@ -55,6 +56,23 @@ def may_hold(array: Array, needles: Sequence[str]) -> Mask:
         places = np.searchsorted(offsets, np.unique(np.array(ends, dtype=np.int64)) + first - 1, side="right") - 1
         hits[places] = True
     return hits
+
+
+def is_anywhere(texts: Iterable[str], needles: Sequence[str]) -> bool:
+    """Whether some of the texts may hold one of some ASCII texts, in any case: one look at all of them together.
+
+    Raises:
+        UnicodeEncodeError: some text has lone surrogates.
+    """
+    found: list[int] = []
+    with suppress(hyperscan.ScanTerminated):
+        finder_for(tuple(needles)).scan("\0".join(texts).encode(), _note, 0, found)
+    return bool(found)
+
+
+def _note(pattern: int, start: int, end: int, flags: int, context: object) -> bool:
+    cast("list[int]", context).append(end)
+    return True
 
 
 def _collect(pattern: int, start: int, end: int, flags: int, context: object) -> bool | None:

@@ -204,7 +204,13 @@ def _write_file(lake: Path, path: Path, data: pa.Buffer, together: Together | No
 
 
 def _days(times: Array) -> tuple[DayRecords, ...]:
-    timed = np.sort(times.drop_null().cast(pa.int64()).to_numpy())
+    timed = (times.drop_null() if times.null_count else times).cast(pa.int64()).to_numpy()
+    if not len(timed):
+        return ()
+    first_us, last_us = int(timed.min()), int(timed.max())
+    if first_us // US_PER_DAY == last_us // US_PER_DAY:
+        return (DayRecords(first_us // US_PER_DAY, len(timed), first_us, last_us),)
+    timed = np.sort(timed)
     days, firsts = np.unique(timed // US_PER_DAY, return_index=True)
     ends = np.append(firsts, len(timed))[1:].tolist()
     return tuple(

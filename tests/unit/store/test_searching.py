@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mingjian.detect.leaves import fold
 from mingjian.store import searching
-from mingjian.store.searching import may_hold
+from mingjian.store.searching import is_anywhere, may_hold
 
 LETTERS = st.text(alphabet="abAB\u212akſs\0\\*(é", max_size=6)
 
@@ -21,6 +21,13 @@ def test_what_holds_a_needle_is_named(texts: list[str], needles: list[str]) -> N
         assert len(hits) == len(looked_at)
         for text, hit in zip(looked_at, hits.tolist(), strict=True):
             assert hit or not any(fold(needle) in fold(text) for needle in needles)
+
+
+@given(st.lists(LETTERS, max_size=8), st.lists(st.text(alphabet="abks\\*(", min_size=1, max_size=3), min_size=1))
+def test_of_texts_together_it_is_said_whether_some_may_hold_a_needle(texts: list[str], needles: list[str]) -> None:
+    is_there = any(fold(needle) in fold(text) for needle in needles for text in texts)
+    folds_to_ascii = any(character in text for text in texts for character in "\u212a\u017f")
+    assert is_anywhere(texts, needles) == (is_there or folds_to_ascii)
 
 
 def test_what_holds_no_needle_is_not_named_and_cuts_do_not_matter() -> None:
