@@ -39,7 +39,7 @@ def some(chance: random.Random, count: int) -> list[Seen]:
             minute=chance.choice((None, chance.randrange(-2000, 9000))),
             rule=chance.choice("abc"),
             level=chance.choice(LEVELS),
-            host=chance.choice(("", "pc-1", "pc-2")),
+            host=chance.choice(("", "pc-1", "pc-2", 'a "b", c', "d\r\ne", '"', "明,")),
         )
         for _ in range(count)
     ]
