@@ -10,9 +10,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import msgspec
 from starlette.datastructures import FormData
@@ -25,6 +26,7 @@ from mingjian.console.pace import Pace
 from mingjian.console.page import environment
 from mingjian.console.texts import Texts, load_texts
 from mingjian.errors import NotFound, StorageError
+from mingjian.hunt.views import Views
 from mingjian.settings import Language, Settings
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import audit
@@ -44,8 +46,17 @@ LATE_FACTOR: Final = 12
 REMEMBERED_MAX: Final = 512
 """So many answers of ``Memory`` are kept; beyond that, the one that was asked for longest ago is forgotten."""
 
+QUOTED_MAX: Final = 4096
+"""So many texts are kept as they stand in addresses."""
+
 T = TypeVar("T")
 _log = logger("console")
+
+
+@lru_cache(maxsize=QUOTED_MAX)
+def _quoted(text: str) -> str:
+    """A text as a part of an address: a page has some hundreds of addresses, made of few texts."""
+    return quote_plus(text)
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +138,7 @@ class Site:
         self.workspace = workspace
         self.settings = settings
         self.sources = sources
+        self.views = Views(sources)
         self.gate = gate
         self.memory = Memory()
         self.counters = Counters()
@@ -255,7 +267,7 @@ class Visit:
     def address(self, path: str, /, **parameters: str | int | None) -> str:
         """An address of ours; the scope that was chosen stays."""
         kept = {"org": self.chosen()} | {name: "" if v is None else str(v) for name, v in parameters.items()}
-        query = urlencode({name: value for name, value in kept.items() if value})
+        query = "&".join(f"{name}={_quoted(value)}" for name, value in kept.items() if value)
         return quote(path) + (f"?{query}" if query else "")
 
     def here(self, **parameters: str | int | None) -> str:

@@ -9,7 +9,6 @@ columns that a rule needs. What is left is evaluated over dictionaries
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,22 +18,21 @@ from mingjian.detect.correlation import Match
 from mingjian.detect.encoded import EncodedEngine, EvidenceFinder
 from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import leaves, text_of
-from mingjian.detect.matcher import Glob
 from mingjian.detect.words import atom_in_words
-from mingjian.errors import NotFound
 from mingjian.hunt.matched import matched_records
 from mingjian.hunt.outlining import Outlook, Prospect
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
+from mingjian.hunt.views import Views
 from mingjian.model.detections import Detection
-from mingjian.model.rules import ANY, LogSource, Rule
+from mingjian.model.rules import LogSource, Rule
 from mingjian.model.sources import View
 from mingjian.model.values import Missing, Record, Value
 from mingjian.sources.columnwise import envelopes
-from mingjian.sources.definitions import PLACEHOLDER, SourceBook
+from mingjian.sources.definitions import SourceBook
 from mingjian.sources.envelope import Envelope
-from mingjian.sources.router import Portion, Router
+from mingjian.sources.router import Portion
 from mingjian.store.blocks import Segment, SegmentBlock
-from mingjian.store.catalogue import SegmentRow, input_by_id
+from mingjian.store.catalogue import SegmentRow, input_names
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import day_of
 from mingjian.store.workspace import Workspace
@@ -42,8 +40,6 @@ from mingjian.store.workspace import Workspace
 LARGE_ROWS: Final = 4096
 """Of the first segment of a stream nothing is known before it is opened. With so many events it is worth it to look at
 one of them, and then decide."""
-PATTERNS_KEPT_MAX: Final = 4096
-"""So many names with placeholders are kept ready."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,19 +106,21 @@ class History:
         *,
         wanted_fields: Mapping[str, Sequence[str]] | None = None,
         explain: bool = False,
+        views: Views | None = None,
     ) -> None:
-        """Take an engine. ``wanted_fields``: rule → fields whose values correlations need of each of its matches."""
+        """Take an engine. ``wanted_fields``: rule → fields whose values correlations need of each of its matches.
+
+        ``views`` are those of the same sources that others have used.
+        """
         self._workspace = workspace
         self._scope = scope
         self._engine = engine
         self._encoded = EncodedEngine(engine)
         self._evidence = EvidenceFinder(engine)
         self._outlook = Outlook(workspace, scope, engine)
-        self._router = Router(sources)
-        self._feeding = _Feeding(sources)
+        self._views = views or Views(sources)
         self._wanted_fields = wanted_fields or {}
         self._explain = explain
-        self._views: dict[tuple[str, str, str], View] = {}
         self._files: dict[int, str] = {}
         self._searches: dict[frozenset[int] | None, Sequence[int]] = {}
         self._feedable: dict[tuple[str, frozenset[int] | None], bool] = {}
@@ -143,12 +141,12 @@ class History:
         if known is None:
             chosen = self._engine.rules if rules is None else [self._engine.rules[index] for index in rules]
             wanted = {rule.logsource for rule in chosen}
-            known = self._feedable[key] = any(self._feeding.can_feed(row.key.stream, each) for each in wanted)
+            known = self._feedable[key] = any(self._views.can_feed(row.key.stream, each) for each in wanted)
         return known
 
     def feeds(self, stream: str, wanted: LogSource) -> bool:
         """Whether a rule with a log source looks at a stream."""
-        return self._feeding.can_feed(stream, wanted)
+        return self._views.can_feed(stream, wanted)
 
     def scan(self, row: SegmentRow, rules: frozenset[int] | None = None) -> Findings:
         """Run the rules (or some of them) over one segment.
@@ -172,7 +170,7 @@ class History:
         searching = self._searching(rules)
         if searching:
             return self._outlook.prospect(row, None, searching, rules)
-        view = self._views.get((row.key.stream, row.key.layout, row.key.format))
+        view = self._views.known(row)
         if view is None and row.rows >= LARGE_ROWS:
             view = self._view_of_first(row)
         if view is None:
@@ -199,7 +197,7 @@ class History:
         """The view of a segment whose records all have the same, found out by its first record."""
         with Segment(self._workspace.lake / row.path, checks=row.checks) as segment:
             self.portions_of(row, segment.block(0))
-        return self._views.get((row.key.stream, row.key.layout, row.key.format))
+        return self._views.known(row)
 
     def blocks(self, row: SegmentRow) -> Iterator[tuple[View, SegmentBlock]]:
         """The events of a segment with the view under which they are looked at.
@@ -220,16 +218,7 @@ class History:
 
     def portions_of(self, row: SegmentRow, block: SegmentBlock) -> Iterable[Portion]:
         """The same, as which records are under which view."""
-        if self._feeding.is_settled(row.key.stream):
-            key = (row.key.stream, row.key.layout, row.key.format)
-            whole = self._views.get(key)
-            if whole is None:
-                (portion,) = self._router.route(block.take([0]))
-                if (portion.view.stream.name, portion.view.layout.name) == key[:2]:
-                    whole = self._views[key] = portion.view
-            if whole is not None:
-                return [Portion(whole, None)]
-        return self._router.route(block)
+        return self._views.portions_of(row, block)
 
     def _look(
         self, findings: Findings, view: View, block: SegmentBlock, rules: frozenset[int] | None, *, has_keywords: bool
@@ -305,15 +294,17 @@ class History:
         )
 
     def file_of(self, input_id: int) -> str:
-        """The name under which an input was first met."""
-        name = self._files.get(input_id)
-        if name is None:
-            try:
-                name = input_by_id(self._workspace, self._scope, input_id).name
-            except NotFound:
-                name = ""
-            self._files[input_id] = name
-        return name
+        """The name under which an input was first met; empty if the scope may not know."""
+        if input_id not in self._files:
+            self.learn_files([input_id])
+        return self._files[input_id]
+
+    def learn_files(self, input_ids: Iterable[int]) -> None:
+        """Look up the names of some inputs together, because they will be asked for."""
+        new = sorted({each for each in input_ids if each not in self._files})
+        if new:
+            names = input_names(self._workspace, self._scope, new)
+            self._files.update((each, names.get(each, "")) for each in new)
 
 
 class _Chosen:
@@ -351,67 +342,3 @@ class _Event(NamedTuple):
     reading: Reading
     input_id: int
     number: int
-
-
-class _Feeding:
-    """Which streams can feed which log sources, going by their names."""
-
-    def __init__(self, sources: SourceBook) -> None:
-        self._names: dict[str, list[tuple[LogSource, ...]]] = {}
-        self._templates: list[tuple[str, tuple[LogSource, ...]]] = []
-        for plan in (plan for family in sources.families for source in family.sources for plan in source.streams):
-            if PLACEHOLDER.search(plan.name):
-                self._templates.append((plan.name, plan.logsources))
-            else:
-                self._names.setdefault(plan.name, []).append(plan.logsources)
-        self._declared: dict[str, tuple[LogSource, ...] | None] = {}
-
-    def can_feed(self, stream: str, wanted: LogSource) -> bool:
-        """Whether a rule with a log source may look at a stream. Of a stream without a definition, all may."""
-        declared = self._of(stream)
-        return declared is None or wanted == LogSource() or any(own.satisfies(wanted) for own in declared)
-
-    def is_settled(self, stream: str) -> bool:
-        """Whether a definition names the stream. If none does, one that came since may know what it is."""
-        return self._of(stream) is not None
-
-    def _of(self, stream: str) -> tuple[LogSource, ...] | None:
-        if stream not in self._declared:
-            fitting = [*self._names.get(stream, ())]
-            fitting += [logsources for name, logsources in self._templates if _pattern(name).fits(stream)]
-            every = dict.fromkeys(each for logsources in fitting for each in logsources)
-            self._declared[stream] = tuple(every) if fitting else None
-        return self._declared[stream]
-
-
-class StreamPattern:
-    """The names of streams that a definition names, with or without placeholders.
-
-    >>> StreamPattern("windows/sysmon/{EventID}").fits("windows/sysmon/22"), StreamPattern("a/{B}").fits("a/b/c")
-    (True, False)
-    """
-
-    def __init__(self, template: str) -> None:
-        self._parts = [Glob(_with_wildcards(part)) for part in template.split("/")]
-
-    def fits(self, name: str) -> bool:
-        """Whether a name is one of them. What fills a placeholder has no slash in it."""
-        parts = name.split("/")
-        return len(parts) == len(self._parts) and all(
-            glob.matches(part) for glob, part in zip(self._parts, parts, strict=True)
-        )
-
-
-@lru_cache(maxsize=PATTERNS_KEPT_MAX)
-def _pattern(template: str) -> StreamPattern:
-    """Made once for all questions of a process: to make them takes longer than to use them."""
-    return StreamPattern(template)
-
-
-def _with_wildcards(part: str) -> list[str | int]:
-    literals = PLACEHOLDER.split(part)[::2]
-    pieces: list[str | int] = []
-    for number, literal in enumerate(literals):
-        pieces += [ANY] if number else []
-        pieces += [literal] if literal else []
-    return pieces

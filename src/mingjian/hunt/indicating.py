@@ -20,8 +20,9 @@ import pyarrow as pa
 from mingjian.detect.engine import Engine
 from mingjian.errors import StorageError
 from mingjian.hunt.answer import Answer
-from mingjian.hunt.history import History, StreamPattern
+from mingjian.hunt.history import History
 from mingjian.hunt.holes import Question, holes
+from mingjian.hunt.views import StreamPattern
 from mingjian.model.detections import Detection
 from mingjian.model.indicators import Indicator
 from mingjian.model.rules import LEVELS, Level

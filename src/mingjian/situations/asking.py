@@ -23,6 +23,7 @@ from mingjian.hunt.answer import sentence
 from mingjian.hunt.attack import Attack, load_attack
 from mingjian.hunt.behaviourbook import RULE_PREFIX
 from mingjian.hunt.history import History
+from mingjian.hunt.views import Views
 from mingjian.hunt.vocabulary import kind_in, title_in
 from mingjian.model.indicators import VERDICTS
 from mingjian.model.observables import canonical
@@ -107,6 +108,8 @@ class Question(NamedTuple):
     language: Language
     organisation: OrganisationId | None = None
     cache_folder: Path | None = None
+    views: Views | None = None
+    """Those of the same sources that other questions have used."""
 
     @property
     def owners(self) -> list[int] | None:
@@ -164,7 +167,7 @@ class _Asking:
         self._names = {int(each.id): each.name for each in organisations(question.workspace, question.scope)}
         self._attack: Attack = load_attack()
         self._lists = _warning_lists(question.cache_folder)
-        self._history = History(question.workspace, question.scope, Engine(()), question.sources)
+        self._history = History(question.workspace, question.scope, Engine(()), question.sources, views=question.views)
         self._unknown: list[str] = []
         self._meant: set[tuple[str, str]] = set()
         """Kind and value of the indicators that mean the entity itself: they are not held against it twice."""

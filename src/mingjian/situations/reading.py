@@ -109,9 +109,7 @@ def read_segment(
                 numbers = part.numbers
                 at = cast("list[int]", places.tolist())
                 pointers.update(zip(inputs, (numbers[place] for place in at), strict=True))
-                groups += _groups(
-                    _Where(row, history.file_of), view, part, places, Observed(kind, value, ""), groups_max
-                )
+                groups += _groups(_Where(row, history), view, part, places, Observed(kind, value, ""), groups_max)
     return Read(groups, rows, pointers, sum(each.count for each in groups) == rows)
 
 
@@ -190,13 +188,13 @@ class _Where(NamedTuple):
     """Where a block is from."""
 
     row: SegmentRow
-    file_of: Callable[[int], str]
+    history: History
 
     def first(self, block: SegmentBlock, places: Sequence[int]) -> int:
         """Of events of the same time the one that stands first: the same however the store was filled."""
         if len(places) == 1:
             return places[0]
-        return min(places, key=lambda place: (self.file_of(int(block.inputs[place])), block.numbers[place]))
+        return min(places, key=lambda place: (self.history.file_of(int(block.inputs[place])), block.numbers[place]))
 
 
 def _groups(
@@ -207,6 +205,7 @@ def _groups(
     paths = [path for path in _paths(view) if block.is_there(path)]
     number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
     counts = np.bincount(number)
+    where.history.learn_files(cast("list[int]", np.unique(block.inputs[places]).tolist()))
     times, is_timed = (each[places] for each in block.timed)
     chosen: list[tuple[int, int, int | None, int | None]] = []
     for group in _chosen(np.argsort(counts, kind="stable"), groups_max):
@@ -235,7 +234,7 @@ def _groups(
             count=count,
             first_us=first_us,
             last_us=last_us,
-            file=where.file_of(int(block.inputs[place])),
+            file=where.history.file_of(int(block.inputs[place])),
             number=block.numbers[place],
         )
 

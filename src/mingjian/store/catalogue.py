@@ -32,6 +32,8 @@ DIGESTS_AT_ONCE: Final = 500
 """So many heads are looked up by one query."""
 NAME_CHARACTERS_MAX: Final = 200
 """So long may the name of an organisation be."""
+INPUTS_AT_ONCE: Final = 500
+"""So many inputs are looked up together."""
 DEFAULT_ORGANISATION: Final = "default"
 """Whose events they are if nobody says."""
 
@@ -284,6 +286,18 @@ def input_by_id(workspace: Workspace, scope: Scope, input_id: int) -> KnownInput
     if row is None or not scope.may_read(row.organisation_id):
         raise NotFound("there is no such input")
     return _known_input(row)
+
+
+def input_names(workspace: Workspace, scope: Scope, ids: Sequence[int]) -> dict[int, str]:
+    """The names under which some inputs were first met, of those that the scope may see."""
+    table = t.inputs
+    found: dict[int, str] = {}
+    with workspace.read() as connection:
+        for start in range(0, len(ids), INPUTS_AT_ONCE):
+            some = ids[start : start + INPUTS_AT_ONCE]
+            query = sa.select(table.c.id, table.c.organisation_id, table.c.name).where(table.c.id.in_(some))
+            found |= {row.id: row.name for row in connection.execute(query) if scope.may_read(row.organisation_id)}
+    return found
 
 
 def committed_offsets(workspace: Workspace, scope: Scope, input_id: int) -> list[CommittedOffset]:

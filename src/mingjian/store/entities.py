@@ -6,7 +6,7 @@ Every query here is bounded, and answered by an index of the database, however m
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -114,6 +114,8 @@ def indicators_about(workspace: Workspace, scope: Scope, observables: Iterable[t
     columns = (table.c.id, *(table.c[name] for name in FIELDS), version.c.id.label("set_id"))
     rows: list[Sequence[Any]] = []
     with workspace.read() as connection:
+        if connection.execute(sa.select(version.c.id).where(version.c.state == "live").limit(1)).first() is None:
+            return pa.Table.from_arrays([pa.array([], kind_) for kind_ in ROW_SCHEMA.types], schema=ROW_SCHEMA)
         wanted = dict.fromkeys(meaning for kind, value in observables for meaning in meanings(kind, value))
         for portion in _portions(list(wanted)):
             query = (
@@ -238,12 +240,20 @@ def meanings(kind: str, value: str) -> list[str]:
             labels = name.split(".")
             found |= dict.fromkeys(".".join(labels[start:]) for start in range(len(labels)))
         else:
-            shortest = NETWORK_BITS_MIN[address.version]
-            lengths = range(address.max_prefixlen, shortest - 1, -1)
-            found |= dict.fromkeys(str(ipaddress.ip_network((address, bits), strict=False)) for bits in lengths)
+            found |= dict.fromkeys(_networks(address))
     if kind == "file":
         found[value.rpartition("\\" if "\\" in value else "/")[2]] = None
     return list(found)
+
+
+def _networks(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Iterator[str]:
+    """The networks around an address, from the smallest to the largest that an indicator may have."""
+    whole = address.max_prefixlen
+    make = type(address)
+    for bits in range(whole, NETWORK_BITS_MIN[address.version] - 1, -1):
+        kept = int(address) >> (whole - bits) << (whole - bits)
+        # A network made of the address itself would look at its text again, each time.
+        yield f"{make(kept)}/{bits}"
 
 
 def _name_in(kind: str, value: str) -> str:

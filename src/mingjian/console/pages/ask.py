@@ -73,6 +73,7 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
         visit.language,
         organisation=visit.organisation(),
         cache_folder=visit.site.cache_folder,
+        views=visit.site.views,
     )
     return ask(question), others
 
