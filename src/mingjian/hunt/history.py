@@ -19,6 +19,7 @@ from mingjian.detect.encoded import EncodedEngine, EvidenceFinder
 from mingjian.detect.engine import Engine, Reading
 from mingjian.detect.leaves import leaves, text_of
 from mingjian.detect.words import atom_in_words
+from mingjian.errors import NotFound
 from mingjian.hunt.matched import matched_records
 from mingjian.hunt.outlining import Outlook, Prospect
 from mingjian.hunt.scan import MATCHED_CHARACTERS_MAX
@@ -32,7 +33,7 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.sources.envelope import Envelope
 from mingjian.sources.router import Portion
 from mingjian.store.blocks import Segment, SegmentBlock
-from mingjian.store.catalogue import SegmentRow, input_names
+from mingjian.store.catalogue import SegmentRow, input_by_id, input_names
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import day_of
 from mingjian.store.workspace import Workspace
@@ -294,17 +295,19 @@ class History:
         )
 
     def file_of(self, input_id: int) -> str:
-        """The name under which an input was first met; empty if the scope may not know."""
-        if input_id not in self._files:
-            self.learn_files([input_id])
-        return self._files[input_id]
+        """The name under which an input was first met."""
+        name = self._files.get(input_id)
+        if name is None:
+            try:
+                name = input_by_id(self._workspace, self._scope, input_id).name
+            except NotFound:
+                name = ""
+            self._files[input_id] = name
+        return name
 
-    def learn_files(self, input_ids: Iterable[int]) -> None:
-        """Look up the names of some inputs together, because they will be asked for."""
-        new = sorted({each for each in input_ids if each not in self._files})
-        if new:
-            names = input_names(self._workspace, self._scope, new)
-            self._files.update((each, names.get(each, "")) for each in new)
+    def learn_files(self, segment_ids: Sequence[int]) -> None:
+        """Look up the names of the inputs of some segments together, because they will be asked for."""
+        self._files |= input_names(self._workspace, self._scope, segment_ids)
 
 
 class _Chosen:

@@ -54,6 +54,8 @@ from mingjian.store.behaviours import StoredBehaviour, behaviours_about, looked_
 from mingjian.store.briefs import briefs_of, stream_names
 from mingjian.store.catalogue import organisations
 from mingjian.store.detectiongroups import (
+    NO_POINTERS,
+    PLACES_MAX,
     Place,
     Several,
     detection_places,
@@ -194,7 +196,7 @@ class _Asking:
         looked_at = 0
         if question.kind not in OWN:
             # What stands in the events themselves is known for sure of those that were read.
-            pointers = set[tuple[int, int]]().union(*(read.pointers for read in reads))
+            pointers = np.concatenate([NO_POINTERS, *(read.pointers for read in reads)])
             besides = {each.first.detection.rule_id for each in found}
             found = [*found, *detections_together_at(question.workspace, question.scope, pointers, besides)]
             looked_at = sum(read.rows for read in reads)
@@ -412,19 +414,25 @@ class _Asking:
                 )
             )
         between_us = (totals.first_us, totals.last_us)
-        found: list[Place] = []
-        for levels in (GRAVE, MODEST):
-            if len(found) < PLACES_MIN:
-                found += detection_places(
-                    question.workspace,
-                    question.scope,
-                    ["", *asked],
-                    between_us,
-                    levels,
-                    streams,
-                    organisation=question.organisation,
-                )
-        return found
+
+        def places(levels: Collection[Level]) -> list[Place]:
+            return detection_places(
+                question.workspace,
+                question.scope,
+                ["", *asked],
+                between_us,
+                levels,
+                streams,
+                organisation=question.organisation,
+            )
+
+        # Of many hosts it takes long to look: what both need is looked at once, if it is not too much.
+        found = places((*GRAVE, *MODEST))
+        if len(found) >= PLACES_MAX:
+            found = places(GRAVE)
+            return found if len(found) >= PLACES_MIN else [*found, *places(MODEST)]
+        grave = [each for each in found if LEVELS[each.gravity] in GRAVE]
+        return grave if len(grave) >= PLACES_MIN else found
 
     def _behaved(self, known: _Known) -> list[StoredBehaviour]:
         """The findings of behaviours about it."""
@@ -473,6 +481,7 @@ class _Asking:
         streams = stream_names(question.workspace)
         of_briefs = cast("list[int]", np.unique(briefs.streams).tolist())
         chosen = choose(briefs, () if are_few(briefs) else self._where(known, found, behaved, streams, of_briefs))
+        self._history.learn_files(chosen)
         reads: list[Read] = []
         groups_max = GROUPS_MAX if len(chosen) <= FEW_SEGMENTS else GROUPS_OF_MANY_MAX
         for row in segments_by_id(question.workspace, question.scope, chosen):

@@ -19,6 +19,7 @@ from mingjian.model.values import MISSING, Missing, Record, Value
 from mingjian.sources.envelope import TEMPLATE_PART, Observed, envelope, leaves_of, observables
 from mingjian.store.blocks import Segment, SegmentBlock
 from mingjian.store.catalogue import SegmentRow
+from mingjian.store.detectiongroups import NO_POINTERS, Pointers
 from mingjian.store.scope import OrganisationId
 from mingjian.store.sightings.columns import Column, Mask
 from mingjian.store.tables import storable
@@ -53,7 +54,7 @@ class Read(NamedTuple):
     groups: list[Alike]
     rows: int
     """Events in which the observable is."""
-    pointers: set[tuple[int, int]]
+    pointers: Pointers
     """Input and number of each of them."""
     is_all: bool
     """Whether all groups were read: if not, one that is in other segments too may have more events."""
@@ -95,7 +96,7 @@ def read_segment(
         StorageError: the segment is damaged, or not there any more.
     """
     groups: list[Alike] = []
-    pointers: set[tuple[int, int]] = set()
+    pointers: list[Pointers] = [NO_POINTERS]
     rows = 0
     with Segment(workspace.lake / row.path, checks=row.checks) as segment:
         for block in segment.blocks():
@@ -105,12 +106,9 @@ def read_segment(
                 if not len(places):
                     continue
                 rows += len(places)
-                inputs = cast("list[int]", part.inputs[places].tolist())
-                numbers = part.numbers
-                at = cast("list[int]", places.tolist())
-                pointers.update(zip(inputs, (numbers[place] for place in at), strict=True))
+                pointers.append(np.column_stack((part.inputs[places], part.numbered[places])))
                 groups += _groups(_Where(row, history), view, part, places, Observed(kind, value, ""), groups_max)
-    return Read(groups, rows, pointers, sum(each.count for each in groups) == rows)
+    return Read(groups, rows, np.concatenate(pointers), sum(each.count for each in groups) == rows)
 
 
 def rows_with(view: View, block: SegmentBlock, kind: ObservableKind, value: str) -> Column:
@@ -205,7 +203,6 @@ def _groups(
     paths = [path for path in _paths(view) if block.is_there(path)]
     number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
     counts = np.bincount(number)
-    where.history.learn_files(cast("list[int]", np.unique(block.inputs[places]).tolist()))
     times, is_timed = (each[places] for each in block.timed)
     chosen: list[tuple[int, int, int | None, int | None]] = []
     for group in _chosen(np.argsort(counts, kind="stable"), groups_max):

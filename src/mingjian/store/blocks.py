@@ -242,7 +242,12 @@ class SegmentBlock:
 
     @cached_property
     def _numbers(self) -> list[int]:
-        return cast("list[int]", self._own("_record").to_pylist())
+        return cast("list[int]", self.numbered.tolist())
+
+    @cached_property
+    def numbered(self) -> Ints:
+        """The same as a column."""
+        return self._own("_record").to_numpy()
 
     @cached_property
     def inputs(self) -> Ints:

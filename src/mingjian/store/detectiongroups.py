@@ -7,9 +7,11 @@ each group is fetched: a server with a hundred thousand detections is answered a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 
 from mingjian.model.rules import LEVELS, Level
@@ -29,6 +31,9 @@ NAMES_MAX: Final = 500
 """So many hosts or accounts are asked about at once."""
 PLACES_MAX: Final = 4_000
 """So many places with detections are looked at."""
+Pointers: TypeAlias = npt.NDArray[np.int64]
+"""Input and record of some events, a row for each."""
+NO_POINTERS: Final[Pointers] = np.zeros((0, 2), np.int64)
 FIRSTS_AT_ONCE: Final = 100
 SAME_TIME_MAX: Final = 10_000
 """If more detections than this are of the same groups and times as the first ones, only those events are gone by."""
@@ -156,7 +161,7 @@ def detections_together(
 
 
 def detections_together_at(
-    workspace: Workspace, scope: Scope, pointers: Collection[tuple[int, int]], besides: Collection[str] = ()
+    workspace: Workspace, scope: Scope, pointers: Pointers, besides: Collection[str] = ()
 ) -> list[Several]:
     """Detections about some events, given by input and record, that do not come from certain rules.
 
@@ -164,8 +169,9 @@ def detections_together_at(
     first, then the oldest. There may be as many as there are events: the database counts, and only the first of each
     group is fetched.
     """
-    if not pointers:
+    if not len(pointers):
         return []
+    pointers = _once(pointers)
     counts = (sa.func.count(), sa.func.min(_table.c.time_us), sa.func.max(_table.c.time_us))
     query = (
         sa.select(*_TOGETHER, *counts, sa.func.count(sa.distinct(_table.c.day)))
@@ -188,20 +194,36 @@ def detections_together_at(
     return sorted(made, key=_rank)
 
 
-def _at(dialect: str, pointers: Collection[tuple[int, int]]) -> sa.FromClause:
+def _once(pointers: Pointers) -> Pointers:
+    """Each pointer once, in order."""
+    there = pointers[np.lexsort((pointers[:, 1], pointers[:, 0]))]
+    return there[np.concatenate(([True], (there[1:] != there[:-1]).any(axis=1)))]
+
+
+def _is_among(pointers: Pointers, input_id: int | None, record: int) -> bool:
+    """Whether a pointer is one of some that are in order."""
+    if input_id is None:
+        return False
+    start, stop = np.searchsorted(pointers[:, 0], (input_id, input_id + 1)).tolist()
+    of_input = pointers[start:stop, 1]
+    place = int(np.searchsorted(of_input, record))
+    return place < len(of_input) and int(of_input[place]) == record
+
+
+def _at(dialect: str, pointers: Pointers) -> sa.FromClause:
     """The detections about some events. As many parameters as these have numbers no database takes."""
     if dialect == "sqlite":
-        asked = sa.func.json_each(msgspec.json.encode(list(pointers)).decode()).table_valued("value", name="asked")
+        asked = sa.func.json_each(msgspec.json.encode(pointers.tolist()).decode()).table_valued("value", name="asked")
         input_id, record = (sa.func.json_extract(asked.c.value, f"$[{place}]") for place in (0, 1))
     else:
-        columns = (sa.cast(list(each), sa.ARRAY(sa.BigInteger())) for each in zip(*pointers, strict=True))
+        columns = (sa.cast(each, sa.ARRAY(sa.BigInteger())) for each in pointers.T.tolist())
         asked = sa.func.unnest(*columns).table_valued("input_id", "record", name="asked").render_derived()
         input_id, record = asked.c.input_id, asked.c.record
     return asked.join(_table, sa.and_(_table.c.input_id == input_id, _table.c.record == record))
 
 
 def _firsts_at(
-    connection: sa.Connection, first_us: Mapping[tuple[Any, ...], int | None], pointers: Collection[tuple[int, int]]
+    connection: sa.Connection, first_us: Mapping[tuple[Any, ...], int | None], pointers: Pointers
 ) -> dict[tuple[Any, ...], int]:
     """The numbers of the earliest detections of some groups, of those about some events."""
     what = (_table.c.input_id, _table.c.record, _table.c.file, _table.c.id)
@@ -222,7 +244,7 @@ def _firsts_at(
                 at = _at(connection.dialect.name, pointers)
                 there = connection.execute(query.select_from(at.join(wanted, sa.and_(*same)))).all()
             for row in there:
-                if (row.input_id, row.record) in pointers:
+                if _is_among(pointers, row.input_id, row.record):
                     key, it = tuple(row[:4]), (row.file, row.record, row.id)
                     found[key] = min(found.get(key, it), it)
     return {key: it[2] for key, it in found.items()}

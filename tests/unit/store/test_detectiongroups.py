@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from lakes import DAY_US, OPERATOR, an_input
@@ -13,6 +14,8 @@ from mingjian.store import detectiongroups as module
 from mingjian.store.briefs import stream_names
 from mingjian.store.catalogue import Organisation
 from mingjian.store.detectiongroups import (
+    NO_POINTERS,
+    Pointers,
     Several,
     detection_places,
     detections_together,
@@ -140,7 +143,7 @@ def test_detections_about_events_are_told_as_if_each_were_fetched(
     chance = random.Random(6)
     asked = set(chance.sample(sorted(every), 120))
     number = next(iter(every))[0]
-    found = detections_together_at(workspace, OPERATOR, asked | {(number, 1 << 40), (number + 1, 3)}, {"r3"})
+    found = detections_together_at(workspace, OPERATOR, pointers([*asked, (number, 1 << 40), (number + 1, 3)]), {"r3"})
     slow = together(each for key, each in every.items() if key in asked and each.detection.rule_id != "r3")
     assert told(found) == told(slow)
     assert [each.first.id for each in found] == [each.first.id for each in slow]
@@ -148,9 +151,14 @@ def test_detections_about_events_are_told_as_if_each_were_fetched(
     with workspace.begin() as connection:
         hide(connection, {1: [each.id for key, each in every.items() if key in asked and each.id % 2]})
     rest = [each for key, each in every.items() if key in asked and not each.id % 2]
-    assert told(detections_together_at(workspace, OPERATOR, asked)) == told(together(rest))
-    assert detections_together_at(workspace, Scope.of_roles("nobody", ()), asked) == []
-    assert detections_together_at(workspace, OPERATOR, set()) == []
+    twice = pointers([*asked, *asked])
+    assert told(detections_together_at(workspace, OPERATOR, twice)) == told(together(rest))
+    assert detections_together_at(workspace, Scope.of_roles("nobody", ()), twice) == []
+    assert detections_together_at(workspace, OPERATOR, NO_POINTERS) == []
+
+
+def pointers(pairs: list[tuple[int, int]]) -> Pointers:
+    return np.array(pairs, np.int64)
 
 
 def test_techniques_are_those_of_rules_of_some_levels(workspace: Workspace, organisation: Organisation) -> None:
