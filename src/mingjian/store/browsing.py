@@ -7,9 +7,8 @@ without reading the others.
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import islice, product
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -28,8 +27,12 @@ PAGE_ROWS_MAX: Final = 1_000
 """So many are given at once."""
 LOOKED_AT_MAX: Final = 10_000
 """So many rows a page looks at, over all indexes by which it reads; if they are not enough it says how far it came."""
-LOOKED_AT_MIN: Final = 1_000
-"""So many of each index at least."""
+ROWS_AT_ONCE: Final = 500
+"""So many rows are looked at together if several indexes name them."""
+SHARE_FACTOR: Final = 2
+"""Of each of several indexes so many times its share is read: they do not take turns …"""
+SHARE_MIN: Final = 64
+"""… and so many places at least."""
 STEP_GROWTH: Final = 4
 """They are looked at in steps, each so many times as large as the one before: what is frequent is found at once."""
 GROUPS_MAX: Final = 200
@@ -162,19 +165,26 @@ def browse(
 
 def counted(workspace: Workspace, scope: Scope, wanted: Wanted, bound: int) -> Counted:
     """Count detections, but not beyond a bound, and without looking at more rows than a page does."""
+    table = t.detections
     reading = _Reading(scope, wanted, "newest")
+    reading.check()
     parts = reading.parts()
+    if not parts:
+        return Counted(0, False)
+    each = max(1, LOOKED_AT_MAX // len(parts))
+    newest = [
+        sa.select(table.c.id).where(*_of(part), *_between(wanted)).order_by(table.c.time_us.desc()).limit(each)
+        for part in parts
+    ]
+    some = [one.subquery() for one in newest]
+    near = some[0] if len(some) == 1 else sa.union(*(sa.select(one.c.id) for one in some)).subquery()
+    rest = _conditions(scope, wanted, with_levels=any(part.column != "level" for part in parts))
+    joined = near.join(table, table.c.id == near.c.id)
+    those = sa.select(sa.literal(1)).select_from(joined).where(*rest).limit(bound + 1).subquery()
+    sizes = sa.select(*(sa.select(sa.func.count()).select_from(one).scalar_subquery() for one in some))
     with workspace.read() as connection:
-        if len({part.column for part in parts}) > 1:
-            looked = _look(connection, reading, None, bound + 1)
-            return Counted(min(len(looked.places), bound), len(looked.places) > bound or looked.end is not None)
-        reading.check()
-        found, is_cut = 0, False
-        budget = max(LOOKED_AT_MIN, LOOKED_AT_MAX // max(1, len(parts)))
-        for part, timed in product(parts, (True, False)):
-            if found <= bound:
-                some, end = _part(connection, reading, part, timed, None, bound + 1 - found, budget)
-                found, is_cut = found + len(some), is_cut or end is not None
+        found = connection.execute(sa.select(sa.func.count()).select_from(those)).scalar_one()
+        is_cut = found <= bound and each in connection.execute(sizes).one()
     return Counted(min(found, bound), found > bound or is_cut)
 
 
@@ -259,11 +269,17 @@ def _conditions(scope: Scope, wanted: Wanted, *, with_levels: bool = False) -> l
         if value:
             text = t.storable(value)
             found.append(table.c[name].in_(sorted({text, text.lower(), text.upper()})))
-    if wanted.first_us is not None:
-        found.append(table.c.time_us >= wanted.first_us)
-    if wanted.until_us is not None:
-        found.append(table.c.time_us < wanted.until_us)
-    return found + [clause(wanted.names, each) for each in wanted.conditions]
+    return found + _between(wanted) + [clause(wanted.names, each) for each in wanted.conditions]
+
+
+def _of(part: Part) -> list[sa.ColumnElement[bool]]:
+    return [] if part is EVERY else [t.detections.c[part.column] == part.value]
+
+
+def _between(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    column = t.detections.c.time_us
+    found = [] if wanted.first_us is None else [column >= wanted.first_us]
+    return found if wanted.until_us is None else [*found, column < wanted.until_us]
 
 
 class _Place(NamedTuple):
@@ -298,6 +314,10 @@ class _Reading(NamedTuple):
         if self.wanted.organisation is not None:
             self.scope.check_read(self.wanted.organisation)
 
+    def time(self, timed: bool) -> sa.ColumnElement[int]:
+        """The time in a place."""
+        return sa.literal(0) if self.order == "found" or not timed else t.detections.c.time_us
+
     def columns(self, timed: bool) -> list[sa.ColumnElement[Any]]:
         """By what rows are ordered."""
         table = t.detections
@@ -306,9 +326,9 @@ class _Reading(NamedTuple):
 
     def behind(self, part: Part, timed: bool, place: _Place | None) -> list[sa.ColumnElement[bool]]:
         """What is true of the rows of a part behind a place: no more than the index itself can tell."""
-        table, down, wanted = t.detections, self.down, self.wanted
+        table, down = t.detections, self.down
         by_number = self.order == "found" or not timed
-        found: list[sa.ColumnElement[bool]] = [] if part is EVERY else [table.c[part.column] == part.value]
+        found = _of(part)
         if self.order != "found":
             found.append(table.c.time_us.is_not(None) if timed else table.c.time_us.is_(None))
         if place is not None:
@@ -318,11 +338,7 @@ class _Reading(NamedTuple):
                 found.append(behind)
             else:
                 found.append(sa.and_(_not_before(table.c.time_us, place.time_us, down), sa.or_(later, behind)))
-        if not by_number and wanted.first_us is not None:
-            found.append(table.c.time_us >= wanted.first_us)
-        if not by_number and wanted.until_us is not None:
-            found.append(table.c.time_us < wanted.until_us)
-        return found
+        return found if by_number else [*found, *_between(self.wanted)]
 
     def parts(self) -> tuple[Part, ...]:
         """The indexes by which it is read."""
@@ -355,21 +371,12 @@ def _look(connection: sa.Connection, reading: _Reading, place: _Place | None, li
     found: list[_Place] = []
     end: _Place | None = None
     for timed in (True,) if reading.order == "found" else (True, False):
-        if len(found) >= limit or end is not None or (place is not None and not place.timed and timed):
+        if not parts or len(found) >= limit or end is not None or (place is not None and not place.timed and timed):
             continue
         here = place if place is not None and place.timed == timed else None
-        several: list[list[_Place]] = []
-        budget = max(LOOKED_AT_MIN, LOOKED_AT_MAX // max(1, len(parts)))
-        for part in parts:
-            some, cut = _part(connection, reading, part, timed, here, limit - len(found), budget)
-            several.append(some)
-            if cut is not None and (end is None or _key(reading, cut) < _key(reading, end)):
-                end = cut
-        merged = dict.fromkeys(heapq.merge(*several, key=lambda each: _key(reading, each)))
-        # Behind the nearest end of what was looked at, others may have something that was not looked at.
-        last = end
-        kept = (each for each in merged if last is None or _key(reading, each) <= _key(reading, last))
-        found += islice(kept, limit - len(found))
+        looked = _of_one if len(parts) == 1 else _of_several
+        some, end = looked(connection, reading, parts, timed, here, limit - len(found))
+        found += some
     return _Looked(found, end if len(found) < limit else None)
 
 
@@ -381,25 +388,17 @@ def _key(reading: _Reading, place: _Place) -> tuple[bool, int, int]:
     )
 
 
-def _part(
-    connection: sa.Connection,
-    reading: _Reading,
-    part: Part,
-    timed: bool,
-    place: _Place | None,
-    limit: int,
-    budget: int,
+def _of_one(
+    connection: sa.Connection, reading: _Reading, parts: Sequence[Part], timed: bool, place: _Place | None, limit: int
 ) -> tuple[list[_Place], _Place | None]:
     """The next places of one part, and the place of the last row looked at if there are more behind it."""
-    table, wanted = t.detections, reading.wanted
-    by_number = reading.order == "found" or not timed
+    table, wanted, part = t.detections, reading.wanted, parts[0]
     rest = _conditions(reading.scope, wanted, with_levels=part.column != "level")
-    time_us = sa.literal(0) if by_number else table.c.time_us
-    order = reading.columns(timed)
+    time_us, order = reading.time(timed), reading.columns(timed)
     found: list[_Place] = []
     looked, step = 0, limit + limit // 2 + 1
     while True:
-        step = min(step, budget - looked)
+        step = min(step, LOOKED_AT_MAX - looked)
         conditions = reading.behind(part, timed, place)
         near = sa.select(table.c.id).where(*conditions).order_by(*order).limit(step).subquery()
         query = (
@@ -418,9 +417,57 @@ def _part(
             return found, None
         place = _Place(timed, row[0], row[1])
         looked += step
-        if looked >= budget:
+        if looked >= LOOKED_AT_MAX:
             return found, place
         step *= STEP_GROWTH
+
+
+def _of_several(
+    connection: sa.Connection, reading: _Reading, parts: Sequence[Part], timed: bool, place: _Place | None, limit: int
+) -> tuple[list[_Place], _Place | None]:
+    """The same for several parts. Their places are put in order here, and only then it is looked at the rows."""
+    table = t.detections
+    is_of_level = all(part.column == "level" for part in parts)
+    rest = _conditions(reading.scope, reading.wanted, with_levels=not is_of_level)
+    found: list[_Place] = []
+    looked, step = 0, limit + limit // 2 + 1
+    while True:
+        near, end = _near(connection, reading, parts, timed, place, min(step, LOOKED_AT_MAX - looked))
+        for start in range(0, len(near), ROWS_AT_ONCE):
+            some = near[start : start + ROWS_AT_ONCE]
+            numbers = sa.values(sa.column("id", table.c.id.type), name="near").data([(each.number,) for each in some])
+            near_ids = numbers.cte("near")
+            query = sa.select(table.c.id).select_from(near_ids.join(table, table.c.id == near_ids.c.id)).where(*rest)
+            fitting = set(connection.execute(query).scalars())
+            found += [each for each in some if each.number in fitting]
+            if len(found) >= limit:
+                return found[:limit], None
+        looked += len(near)
+        if end is None or looked >= LOOKED_AT_MAX:
+            return found, end
+        place = end
+        step *= STEP_GROWTH
+
+
+def _near(
+    connection: sa.Connection, reading: _Reading, parts: Sequence[Part], timed: bool, place: _Place | None, step: int
+) -> tuple[list[_Place], _Place | None]:
+    """About so many places that come next in some parts, each once and in order, and how far all of them are known."""
+    table = t.detections
+    time_us, order = reading.time(timed), reading.columns(timed)
+    share = max(SHARE_MIN, -(-step * SHARE_FACTOR // len(parts)))
+    several: list[list[_Place]] = []
+    for part in parts:
+        query = sa.select(time_us, table.c.id).where(*reading.behind(part, timed, place)).order_by(*order).limit(share)
+        several.append([_Place(timed, when, number) for when, number in connection.execute(query)])
+
+    def key(each: _Place) -> tuple[bool, int, int]:
+        return _key(reading, each)
+
+    end = min((some[-1] for some in several if len(some) == share), key=key, default=None)
+    places = sorted({each for some in several for each in some}, key=key)
+    # Behind the nearest end, others may have something that was not read.
+    return places if end is None else places[: bisect_right(places, key(end), key=key)], end
 
 
 def _not_before(column: sa.ColumnElement[int], time_us: int, down: bool) -> sa.ColumnElement[bool]:

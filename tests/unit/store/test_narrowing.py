@@ -103,14 +103,15 @@ def holds(one: StoredDetection, condition: Condition) -> bool:
 
 
 @pytest.mark.parametrize("knows_names", [True, False])
-@pytest.mark.parametrize("bound", [(20_000, 2_000), (60, 20)], ids=["whole", "in small looks"])
+@pytest.mark.parametrize("bound", [(20_000, 2_000), (60, 3)], ids=["whole", "in small looks"])
 def test_pages_hold_what_the_conditions_mean(
     workspace: Workspace, knows_names: bool, bound: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = browse(workspace, OPERATOR, Wanted(), limit=1000).rows
     assert len(every) == 2 * SEVERAL
     monkeypatch.setattr(browsing, "LOOKED_AT_MAX", bound[0])
-    monkeypatch.setattr(browsing, "LOOKED_AT_MIN", bound[1])
+    monkeypatch.setattr(browsing, "SHARE_MIN", bound[1])
+    monkeypatch.setattr(browsing, "ROWS_AT_ONCE", bound[1])
     names = names_of(workspace) if knows_names else Names(is_whole=False)
     for case in CASES:
         wanted = Wanted(conditions=case, names=names)
@@ -120,6 +121,10 @@ def test_pages_hold_what_the_conditions_mean(
             assert sorted(seen) == sorted(expected), case
             if order == "newest":
                 assert seen == expected, case
+        found = counted(workspace, OPERATOR, wanted, 10_000)
+        assert found.several <= len(expected), case
+        assert found.is_bound or found.several == len(expected), case
+        assert bound[0] < 2 * SEVERAL or not found.is_bound, case
 
 
 def every_page(workspace: Workspace, wanted: Wanted, order: Order) -> list[int]:
