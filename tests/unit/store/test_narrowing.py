@@ -68,6 +68,7 @@ CASES: tuple[tuple[Condition, ...], ...] = (
     (Condition(field="technique", values=("t1059",)),),
     (Condition(field="technique", values=("T1027",), negated=True),),
     (Condition(field="word", values=("rule-7",), how="like"),),
+    (Condition(field="word", values=("-1",), how="like"),),
     (Condition(field="word", values=("srv",), how="like"), Condition(field="word", values=("bo",), how="like")),
     (Condition(field="time", values=(str(START_US + 50 * MINUTE_US),), how="from"),),
     (Condition(field="time", values=(str(START_US), str(START_US + 9 * MINUTE_US)), how="within"),),
