@@ -229,6 +229,8 @@ def meanings(kind: str, value: str) -> list[str]:
     ['a.b.example', 'b.example', 'example']
     >>> meanings("file", "c:\\temp\\a.exe")
     ['c:\\temp\\a.exe', 'a.exe']
+    >>> meanings("ip", "10.20.31.7")[:4], meanings("ip", "10.20.31.7")[-1], meanings("ip", "2001:db8::1")[-1]
+    (['10.20.31.7', '10.20.31.7/32', '10.20.31.6/31', '10.20.31.4/30'], '10.0.0.0/8', '2001::/16')
     """
     found: dict[str, None] = {value: None}
     name = _name_in(kind, value)

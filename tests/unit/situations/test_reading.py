@@ -4,17 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from ingesting import SOURCES, ingest, lines, sysmon
 from lakes import OPERATOR
 from mingjian.detect.engine import Engine
+from mingjian.hunt import history as module
 from mingjian.hunt.history import History
+from mingjian.hunt.views import Views
 from mingjian.model.sources import ObservableKind
 from mingjian.model.values import Record
 from mingjian.situations.reading import needle_of, read_segment, rows_with, united
 from mingjian.sources.envelope import observables
+from mingjian.sources.router import Router
+from mingjian.store import tables as t
 from mingjian.store.blocks import Segment
 from mingjian.store.catalogue import live_segments
+from mingjian.store.scope import Scope
 from mingjian.store.workspace import Workspace, create
 
 HASHES = f"MD5={'a' * 32},SHA256={'B' * 64}"
@@ -61,6 +67,51 @@ def test_events_that_are_alike_are_one_group(workspace: Workspace) -> None:
     assert sum(each.count for each in groups) == sum(read.rows for read in reads) == 10
     assert 1 < len(groups) < 10
     assert len(np.unique(np.concatenate([read.pointers for read in reads]), axis=0)) == 10
+
+
+def test_questions_that_share_views_read_the_same_and_find_a_view_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = Router.route
+    routed: list[Router] = []
+    monkeypatch.setattr(Router, "route", lambda self, block: routed.append(self) or route(self, block))
+    (row,) = live_segments(workspace, OPERATOR)
+    shared = Views(SOURCES)
+    reads = [
+        read_segment(
+            workspace,
+            History(workspace, OPERATOR, Engine(()), SOURCES, views=views),
+            row,
+            "file",
+            "c:\\windows\\tool1.exe",
+            32,
+        )
+        for views in (None, shared, shared, shared)
+    ]
+    assert len(reads[0].groups) > 1
+    for read in reads:
+        assert read.groups == reads[0].groups
+        assert np.array_equal(read.pointers, reads[0].pointers)
+    assert len(routed) == 2
+
+
+def test_names_of_files_are_learnt_together_by_those_who_may_see_them(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = [row.id for row in live_segments(workspace, OPERATOR)]
+    (number,) = input_numbers(workspace)
+    stranger = History(workspace, Scope.of_roles("nobody", ()), Engine(()), SOURCES)
+    stranger.learn_files(segments)
+    assert stranger.file_of(number) == ""
+    monkeypatch.setattr(module, "input_by_id", lambda *_: pytest.fail("it was looked up by itself"))
+    history = History(workspace, OPERATOR, Engine(()), SOURCES)
+    history.learn_files(segments)
+    assert history.file_of(number).endswith("a.jsonl")
+
+
+def input_numbers(workspace: Workspace) -> list[int]:
+    with workspace.read() as connection:
+        return list(connection.execute(sa.select(t.inputs.c.id)).scalars())
 
 
 def test_of_more_groups_the_smallest_and_the_largest_are_read(workspace: Workspace) -> None:
