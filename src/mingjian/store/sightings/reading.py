@@ -534,11 +534,13 @@ class IndexReader:
     def portions(self, start: int, stop: int, with_segments: bool = True) -> Iterator[Rows]:
         """The rows of the values from ``start`` to ``stop``, in portions that end where an entry ends."""
         number = start // VALUES_PER_BLOCK
+        # Where a few values begin has just been looked up. What reads a whole file would only push out what is asked.
+        read = self.value_block if stop - start <= VALUES_PER_BLOCK else self._value_block
         while number * VALUES_PER_BLOCK < stop:
             parts: list[tuple[int, ValueBlock]] = []
             size = 0
             while number * VALUES_PER_BLOCK < stop and size < PORTION_ROWS:
-                block = self._value_block(number)
+                block = read(number)
                 parts.append((number, block))
                 size += int(block.rows.sum())
                 number += 1
