@@ -305,6 +305,7 @@ def work_walked(walk: Walk) -> Iterator[Step]:
     route, here = "/rule-packs/{id}", f"/rule-packs/{walk.read_pack()}"
     yield Step(f"{route}/try", f"{here}/try", {}, "job.queued")
     yield Step(f"{route}/switch-on", f"{here}/switch-on", {"level": "high"}, "rule.switched-on")
+    yield Step("/rule-packs/remove", "/rule-packs/remove", {"key": walk.newest(tables.rule_packs)}, "pack.removed")
     yield Step("/intelligence", "/intelligence", {"name": "new", "text": "bad.example"}, "indicators.added")
     key = {"key": next(str(each.id) for each in live_sets(walk.workspace, OPERATOR) if each.name == "new")}
     yield Step("/intelligence/retire", "/intelligence/retire", key, "indicators.retired")
@@ -367,6 +368,7 @@ def more_interface_walked(walk: Walk) -> Iterator[Step]:
     route, here = f"{API}/rule-packs/{{id}}", f"{API}/rule-packs/{walk.read_pack()}"
     yield Step(f"{route}/try", f"{here}/try", {}, "job.queued")
     yield Step(f"{route}/switch-on", f"{here}/switch-on", {"level": "high"}, "rule.switched-on")
+    yield Step(route, here, {}, "pack.removed", "DELETE")
     added = {"name": "more", "text": "worse.example"}
     yield Step(f"{API}/indicator-sets", f"{API}/indicator-sets", added, "indicators.added")
     number = next(each.id for each in live_sets(walk.workspace, OPERATOR) if each.name == "more")

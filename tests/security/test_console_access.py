@@ -156,6 +156,7 @@ API: dict[str, tuple[tuple[str, str, Any], ...]] = {
         ("POST", "/rules/{id}/switch-on", None),
         ("DELETE", "/rules/{id}", None),
         ("POST", "/rule-packs", None),
+        ("DELETE", "/rule-packs/{id}", None),
         ("POST", "/rule-packs/{id}/try", None),
         ("POST", "/rule-packs/{id}/switch-on", {"level": "high"}),
         ("POST", "/indicator-sets", {"name": "x", "text": "none.example"}),

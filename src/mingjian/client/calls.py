@@ -309,6 +309,10 @@ class Client:
         """What of a pack can be used, what would change, and what a trial found."""
         return self._get(v.RulePack, f"/rule-packs/{id}")
 
+    def remove_rule_pack(self, id: str) -> str:
+        """Forget a pack, and give its name. What of it was switched on goes on running."""
+        return self._delete(dict[str, str], f"/rule-packs/{id}")["name"]
+
     def try_rule_pack(self, id: str) -> v.Hunt:
         """Run a pack over all of history, as a job that keeps only how much each rule finds."""
         return self._post(v.Hunt, f"/rule-packs/{id}/try")

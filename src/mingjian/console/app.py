@@ -21,7 +21,16 @@ from mingjian.console.page import environment
 from mingjian.console.routes import Route, all_routes
 from mingjian.console.site import Site, Visit, Visitor, may
 from mingjian.console.texts import LANGUAGES, load_texts
-from mingjian.errors import ConfigError, MingjianError, NotAuthenticated, NotFound, NotPermitted, StorageError
+from mingjian.console.wording import number, size
+from mingjian.errors import (
+    ConfigError,
+    LimitExceeded,
+    MingjianError,
+    NotAuthenticated,
+    NotFound,
+    NotPermitted,
+    StorageError,
+)
 from mingjian.hunt.attack import load_attack
 from mingjian.store.inflow import last_received_us
 from mingjian.store.jobs import jobs
@@ -132,9 +141,20 @@ def _told(site: Site, request: Request, error: MingjianError) -> Response:
     template = "error_part.html.j2" if visit.is_partial else "error.html.j2"
     key = f"error.{error.code}"
     title = visit.texts(key if key in visit.texts else "error.any")
-    page = visit.page(template, status=status, error=error, status_code=status, place="", title=title, lead="")
+    told = _limit_in_words(visit, error)
+    page = visit.page(
+        template, status=status, error=error, status_code=status, place="", title=title, lead="", told=told
+    )
     page.headers.update(answers.headers_of(error))
     return page
+
+
+def _limit_in_words(visit: Visit, error: MingjianError) -> str:
+    """What a bound is and what to do about it, in the reader's language; empty if nobody wrote that down."""
+    if not isinstance(error, LimitExceeded) or (key := f"limit.{error.limit}") not in visit.texts:
+        return ""
+    bound = int(error.bound)
+    return visit.texts(key, n=size(bound) if error.limit.endswith("BYTES_MAX") else number(bound))
 
 
 def _on_http_error(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:

@@ -144,6 +144,11 @@ def act(
     return size
 
 
+def wait_for_turn(connection: sa.Connection) -> None:
+    """Wait for whoever is about to log an act: what is counted after this, no other act changes before the end."""
+    _locked_head(connection)
+
+
 def _locked_head(connection: sa.Connection) -> tuple[int, tuple[bytes, ...]]:
     empty = {"id": _HEAD, "size": 0, "peaks": b"", "checkpoint": ""}
     connection.execute(insert_unless_there(connection, t.audit_head), [empty])

@@ -179,7 +179,7 @@ def test_suppressions_rules_hunts_and_indicators(console: Console) -> None:
         client.add_rules("title: broken")
 
 
-def test_a_pack_of_rules_is_sent_read_tried_and_switched_on(console: Console) -> None:
+def test_a_pack_of_rules_is_sent_read_tried_switched_on_and_removed(console: Console) -> None:
     client = console.client
     text = RULE.replace("000000000001", "000000000777").encode() + b"---\ntitle: broken\n"
     sent = client.send_rule_pack("ours", io.BytesIO(text))
@@ -199,6 +199,9 @@ def test_a_pack_of_rules_is_sent_read_tried_and_switched_on(console: Console) ->
     assert len(list(client.detections())) == before
     assert client.switch_on_rule_pack(sent.id, level="high").rules == [read.rules[0].id]
     assert sent.id in [each["id"] for each in client.rule_packs()]
+    assert client.remove_rule_pack(sent.id) == "ours"
+    assert sent.id not in [each["id"] for each in client.rule_packs()]
+    assert read.rules[0].id in [each["id"] for each in client.rules()]
 
 
 def test_much_goes_out_and_in(console: Console) -> None:

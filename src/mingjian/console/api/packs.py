@@ -1,4 +1,4 @@
-"""Packs of rules: send one, see what can be used of it, try it over history, switch it on."""
+"""Packs of rules: send one, see what can be used of it, try it over history, switch it on, remove it."""
 
 from __future__ import annotations
 
@@ -76,6 +76,13 @@ class PackState(BaseModel):
     rules: list[PackedRule]
 
 
+class PackRemoved(BaseModel):
+    """A pack that is no more."""
+
+    id: str
+    name: str
+
+
 class PackWish(Asked):
     """Which rules of a pack are to be switched on."""
 
@@ -115,6 +122,12 @@ def add_to(router: APIRouter) -> None:
     def state(visit: Reading, id: PublicId) -> Response:
         """What of a pack can be used, what would change, and what a trial found."""
         return tagged(visit, _state(visit, _named(visit, id)))
+
+    @router.delete("/rule-packs/{id}", response_model=PackRemoved, operation_id="remove-rule-pack")
+    def remove(visit: Writing, id: PublicId) -> Response:
+        """Forget a pack. What of it was switched on goes on running."""
+        found = stored_packs.remove_pack(visit.workspace, visit.scope, id)
+        return tagged(visit, PackRemoved(id=found.public_id, name=found.name))
 
     @router.post("/rule-packs/{id}/try", response_model=HuntState, status_code=202, operation_id="try-rule-pack")
     def attempt(visit: Writing, id: PublicId, idempotency_key: IdempotencyKey = None) -> Response:

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from mingjian.console import lists
-from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
+from mingjian.console.lists import Action, Asked, Column, Filter, ListPage, Row, Rows, among
 from mingjian.console.pages.hunt import Request, switch
 from mingjian.console.pages.rules import live
 from mingjian.console.routes import Route, list_route
@@ -164,6 +164,7 @@ PAGE: Final = ListPage(
         Column(name="error"),
     ),
     filters=(Filter(name="q"),),
+    actions=(Action(name="remove", path="/rule-packs/remove"),),
     sort="-created",
     fetch=_fetch,
     lead=lambda visit, rows: visit.texts("packs.lead", n=number(rows.total or 0)),
@@ -291,7 +292,7 @@ def keep(visit: Visit, name: str, files: Sequence[Sent]) -> tuple[Pack, Job]:
 
     Raises:
         NotPermitted: whoever asks may not change the rules of the workspace.
-        InputError, LimitExceeded: nothing was sent, or too much.
+        InputError, LimitExceeded: nothing was sent, or too much, or there are too many packs already.
     """
     if not may_send(visit):
         raise NotPermitted(f"{visit.visitor.name} may not change the rules of the workspace")
@@ -361,9 +362,17 @@ def switch_on(visit: Visit) -> Response:
     return visit.redirect("/rules", done="switched-on")
 
 
+def remove(visit: Visit) -> Response:
+    """Forget packs. What of them was switched on goes on running."""
+    for key in lists.chosen(PAGE, visit):
+        stored_packs.remove_pack(visit.workspace, visit.scope, key)
+    return lists.back(PAGE, visit, done="pack-removed")
+
+
 ROUTES: Final = (
     list_route(PAGE),
     Route("POST", "/rule-packs", send, "write"),
+    Route("POST", "/rule-packs/remove", remove, "write"),
     _listed(RULES),
     _listed(SKIPS),
     Route("POST", "/rule-packs/{id}/try", attempt, "write"),
