@@ -135,7 +135,7 @@ def _told(site: Site, request: Request, error: MingjianError) -> Response:
         if status == 401 and wants_page:
             target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             visit = Visit(site, request, None)
-            return RedirectResponse(visit.address("/sign-in", next=target, org=None), 303)
+            return RedirectResponse(visit.address("/sign-in", next=target, lang=visit.asked("lang"), org=None), 303)
     visit = Visit(site, request, visitor)
     visit.is_unchosen = True
     template = "error_part.html.j2" if visit.is_partial else "error.html.j2"

@@ -10,9 +10,24 @@ from markupsafe import Markup, escape
 from mingjian.console.page import outside
 from mingjian.console.texts import Texts
 from mingjian.console.wording import number, size
+from mingjian.model.observables import canonical
+from mingjian.model.sources import ObservableKind
 from mingjian.telemetry import visible
 
-__all__ = ["ago", "day_text", "duration", "editable", "moment", "number", "outside", "plain", "prose", "size", "stamp"]
+__all__ = [
+    "ago",
+    "askable",
+    "day_text",
+    "duration",
+    "editable",
+    "moment",
+    "number",
+    "outside",
+    "plain",
+    "prose",
+    "size",
+    "stamp",
+]
 
 _TIME = Markup('<time datetime="{}" title="{}">{}</time>')
 _STEPS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -33,6 +48,15 @@ def editable(text: str) -> Markup:
     """
     lines = ("\t".join(map(visible, line.split("\t"))) for line in text.split("\n"))
     return escape("\n".join(lines))
+
+
+def askable(kind: ObservableKind, value: str) -> bool:
+    r"""Whether there is a card of a value from outside: not everything that stands where a name should be is one.
+
+    >>> askable("host", "pc-1"), askable("ip", "nowhere")
+    (True, False)
+    """
+    return canonical(kind, value) is not None
 
 
 def prose(text: str) -> Markup:

@@ -310,6 +310,11 @@ class Visit:
         """Send on to another address, after something was done."""
         return RedirectResponse(self.address(path, **parameters), 303)
 
+    def moved(self, path: str, /) -> Response:
+        """Send on to where what was asked for is now: the same question, in the same language."""
+        query = self.request.url.query
+        return RedirectResponse(quote(path) + (f"?{query}" if query else ""), 303)
+
     def _theme(self) -> str:
         theme = self.request.cookies.get(THEME_COOKIE, "auto")
         return theme if theme in THEMES else "auto"

@@ -59,3 +59,29 @@ def test_a_situation_that_was_judged_away_says_why_and_comes_back(workspace: Wor
     again = browser.get(here).text
     assert "Nothing of this situation" not in again
     assert "first line<br>second line" in again
+
+
+def test_whoever_asks_for_a_part_of_another_situation_is_sent_there_with_the_same_question(
+    workspace: Workspace, browser: TestClient
+) -> None:
+    ours = organisation_named(workspace, OPERATOR, OURS)
+    first, second, *_ = situations(workspace, OPERATOR, SituationFilter(organisation=ours.id)).situations
+    browser.post(f"/situations/{first.public_id}/merge", data={"with": second.public_id})
+    gone = next(
+        each.public_id
+        for each in (first, second)
+        if browser.get(f"/situations/{each.public_id}", follow_redirects=False).status_code == 303
+    )
+    asked = f"/situations/{gone}?lang=zh&org={ours.public_id}&done=saved"
+    answer = browser.get(asked, follow_redirects=False)
+    assert answer.headers["location"].partition("?")[2] == asked.partition("?")[2]
+    page = browser.get(asked)
+    assert page.status_code == 200
+    assert '<html lang="zh-CN"' in page.text
+    assert "已保存" in page.text
+
+
+def test_whoever_is_not_signed_in_is_asked_to_in_the_language_of_the_address(workspace: Workspace) -> None:
+    with TestClient(create_app(site_of(workspace)), follow_redirects=True) as nobody:
+        assert '<html lang="zh-CN"' in nobody.get("/queue?lang=zh").text
+        assert '<html lang="en"' in nobody.get("/queue?lang=en").text

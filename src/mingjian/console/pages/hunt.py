@@ -35,6 +35,7 @@ from mingjian.store import jobs as stored_jobs
 from mingjian.store.browsing import Wanted, count_up_to
 from mingjian.store.catalogue import live_segments
 from mingjian.store.jobs import Job
+from mingjian.store.packs import packs
 from mingjian.store.rules import add_rules, can_be_kept, keep_rules, live_rules, rule_set
 from mingjian.store.warninglists import WarningLists
 
@@ -306,12 +307,19 @@ def job_page(visit: Visit) -> Response:
         lead="",
         job=job,
         asked=request_of(job),
+        pack=_pack_of(visit, job),
         rules=rules[:JOBS_SHOWN],
         hits=hits,
         answer=answer,
         is_live=live,
         may_write=visit.may("write"),
     )
+
+
+def _pack_of(visit: Visit, job: Job) -> str:
+    """The pack that a job reads or tries; empty if there is none, or none any more."""
+    named = request_of(job).pack
+    return named if named and any(each.public_id == named for each in packs(visit.workspace, visit.scope)) else ""
 
 
 def _coverage(visit: Visit, job: Job, rules: Sequence[Rule], count: int) -> str:

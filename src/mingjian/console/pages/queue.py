@@ -12,6 +12,7 @@ from mingjian.console import lists
 from mingjian.console.filtering import Field as FilterField
 from mingjian.console.filtering import term
 from mingjian.console.lists import Action, Asked, Column, Filter, Grouped, GroupRow, ListPage, Row, Rows
+from mingjian.console.pages.rules import rule_known
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import number, stamp
 from mingjian.console.site import Visit
@@ -367,6 +368,7 @@ def show(visit: Visit) -> Response:
         row=row,
         each=each,
         one=each.detection,
+        has_rule=rule_known(visit, each.detection.rule_id) is not None,
         situations=situations_of_detections(visit.workspace, visit.scope, [each.id]).get(each.id, ()),
     )
 

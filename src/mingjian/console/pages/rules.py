@@ -24,7 +24,7 @@ from mingjian.store.audit import acts
 from mingjian.store.browsing import Noise, Wanted, browse
 from mingjian.store.coverage import segments_run
 from mingjian.store.inflow import inflow
-from mingjian.store.rules import RuleVersion, live_rules, retire_rules, rule_versions, rules_mark
+from mingjian.store.rules import RuleVersion, live_rules, retire_rules, rule_versions, rules_mark, versions_named
 from mingjian.store.scope import EVERYONE, Scope
 
 CHANGES_SHOWN: Final = 20
@@ -172,6 +172,18 @@ def rule_named(visit: Visit, rule_id: str) -> AnyRule:
     return found
 
 
+def rule_known(visit: Visit, rule_id: str) -> AnyRule | None:
+    """A rule that counts, or as it was when it did last; None if it is known no more, or never was."""
+    found = next((rule for rule in live(visit).every if rule.id == rule_id), None)
+    if found is not None:
+        return found
+    gone = [each for each in rule_versions(visit.workspace, visit.scope, retired=True) if each.rule_id == rule_id]
+    if not gone:
+        return None
+    last = max(gone, key=lambda each: each.retired_us or 0).id
+    return versions_named(visit.workspace, [last]).get(last)
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """When a rule was switched on or off, or changed, and by whom."""
 
@@ -227,7 +239,9 @@ def _events_by_stream(visit: Visit) -> Mapping[str, int]:
 
 def show(visit: Visit) -> Response:
     """One rule: what it looks for, what feeds it, what it found."""
-    rule = rule_named(visit, visit.request.path_params["id"])
+    rule_id = visit.request.path_params["id"]
+    rule = rule_known(visit, rule_id) or rule_named(visit, rule_id)
+    is_live = any(each.id == rule_id for each in live(visit).every)
     state = live(visit).states.get(rule.id)
     latest = browse(visit.workspace, visit.scope, Wanted(rule_id=rule.id, organisation=visit.organisation()), limit=1)
     refused = {each.correlation_id: each.reason for each in plan_all(live(visit).correlations)[1]}
@@ -246,7 +260,8 @@ def show(visit: Visit) -> Response:
         may_tune=visit.may("write"),
         changes=changes_of(visit, rule.id),
         share=_shares(visit)(state),
-        may_write=visit.may("write") and not live(visit).is_starter,
+        is_live=is_live,
+        may_write=visit.may("write") and is_live and not live(visit).is_starter,
     )
 
 

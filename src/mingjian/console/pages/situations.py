@@ -361,7 +361,7 @@ def show(visit: Visit) -> Response:
     public_id = visit.request.path_params["id"]
     found = situation(visit.workspace, visit.scope, public_id, visit.language, members_max=MEMBERS_SHOWN)
     if found.stored.public_id != public_id:
-        return visit.redirect(f"/situations/{found.stored.public_id}")
+        return visit.moved(f"/situations/{found.stored.public_id}")
     titles = {each.detection.public_id: each.detection.detection.rule_title for each in found.members}
     graph = graphs.of_situation(
         found.members,

@@ -7,7 +7,11 @@ async function renew(part) {
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const fresh = page.getElementById(part.id);
-  if (!fresh) return;
+  if (!fresh) {
+    // What was waited for is there: the whole page is another.
+    location.reload();
+    return;
+  }
   part.replaceWith(fresh);
   window.htmx?.process(fresh);
   document.dispatchEvent(new Event("mingjian:changed"));
