@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 from everypage import FOR_NOBODY, NO_PAGES, ROUTED, Furnished, furnished
 from mingjian.console.app import create_app
 from mingjian.console.routes import all_routes
+from mingjian.hunt.reasons import in_words
 from mingjian.store.scope import RIGHTS
 from serving import ROLES, served
 from watching import Tab, grave_violations, kept
@@ -23,6 +25,13 @@ ACTIONS = tuple(
 """Where forms lead, and the right that it needs."""
 LINKS_OF_A_KIND = 4
 """Of the links that lead to the same route with the same parameters, so many are followed."""
+WRONG = ["/no-such-page", "/rules/none", "/hunt/none", "/rule-packs/none", "/sources/quarantine/0", "/?org=none"]
+"""Where nothing is."""
+SAID_IN_CHINESE = (
+    *("没有数据源提供日志源", "没有数据源", "未知的修饰符", "中有相同的规则", "JSON 格式错误"),
+    *("没有这条规则", "没有这个页面"),
+)
+"""Reasons that stand on some of the pages."""
 LOOK = """
 () => ({
   lang: document.documentElement.lang,
@@ -145,3 +154,32 @@ def test_every_link_of_every_page_leads_somewhere(place: Place, asker: str) -> N
                 status = client.get(link).status_code
                 lost += [f"{address} leads to {link}: {status}"] if status >= 400 else []
         assert lost == []
+
+
+class Words(HTMLParser):
+    """The texts of a page, and of the attributes that people read."""
+
+    READ = ("title", "aria-label", "placeholder", "alt")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found |= {value for name, value in attrs if name in self.READ and value}
+
+    def handle_data(self, data: str) -> None:
+        self.found.add(data.strip())
+
+
+def test_no_page_in_chinese_gives_a_reason_in_english(place: Place) -> None:
+    with TestClient(create_app(place.found.site), base_url="http://console.test", follow_redirects=False) as client:
+        client.cookies.update({"asker": "administrator@all", "mingjian-language": "zh"})
+        seen: set[str] = set()
+        for address in [each for several in place.found.addresses.values() for each in several] + WRONG:
+            words = Words(client.get(address).text).found
+            assert {each for each in words if in_words(each, "zh") != each} == set(), address
+            seen |= words
+    for reason in SAID_IN_CHINESE:
+        assert any(reason in each for each in seen), reason

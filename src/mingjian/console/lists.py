@@ -65,6 +65,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     sorts: bool = False
     hidden: bool = False
     """Not shown unless somebody chooses it."""
+    is_reason: bool = False
+    """What we say of input or of a rule: on pages it is said in the reader's language."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):

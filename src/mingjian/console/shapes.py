@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from markupsafe import Markup, escape
 
 from mingjian.console.page import outside
 from mingjian.console.texts import Texts
 from mingjian.console.wording import number, size
+from mingjian.hunt.reasons import in_words
 from mingjian.model.observables import canonical
 from mingjian.model.sources import ObservableKind
 from mingjian.telemetry import visible
@@ -25,9 +26,22 @@ __all__ = [
     "outside",
     "plain",
     "prose",
+    "shown_of",
     "size",
     "stamp",
 ]
+
+T = TypeVar("T")
+
+
+class Named(Protocol):
+    """A column of a list, as far as it matters here."""
+
+    @property
+    def is_reason(self) -> bool:
+        """Whether its values are reasons of ours."""
+        ...
+
 
 _TIME = Markup('<time datetime="{}" title="{}">{}</time>')
 _STEPS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
@@ -57,6 +71,11 @@ def askable(kind: ObservableKind, value: str) -> bool:
     (True, False)
     """
     return canonical(kind, value) is not None
+
+
+def shown_of(column: Named, value: T, t: Texts) -> T | str:
+    """A value of a column as it is shown: a reason of ours in the reader's language."""
+    return in_words(value, t.language) if column.is_reason and isinstance(value, str) else value
 
 
 def prose(text: str) -> Markup:

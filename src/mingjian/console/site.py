@@ -26,6 +26,7 @@ from mingjian.console.pace import Pace
 from mingjian.console.page import environment
 from mingjian.console.texts import Texts, load_texts
 from mingjian.errors import NotFound, StorageError
+from mingjian.hunt.reasons import in_words
 from mingjian.hunt.views import Views
 from mingjian.settings import Language, Settings
 from mingjian.sources.definitions import SourceBook
@@ -298,6 +299,7 @@ class Visit:
             "shapes": shapes,
             "now_us": self.now_us,
             "number": shapes.number,
+            "in_words": in_words,
         }
         return environment().get_template(f"pages/{template}").render(everywhere | context)
 

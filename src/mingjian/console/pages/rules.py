@@ -145,7 +145,7 @@ PAGE: Final = ListPage(
         Column(name="covered", kind="share", sorts=True),
         Column(name="added", kind="time", sorts=True),
         Column(name="kind", kind="word", sorts=True, hidden=True),
-        Column(name="reason", hidden=True),
+        Column(name="reason", hidden=True, is_reason=True),
         Column(name="rule", kind="code", hidden=True),
         Column(name="file", kind="code", sorts=True, hidden=True),
     ),

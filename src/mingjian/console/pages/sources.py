@@ -15,6 +15,7 @@ from mingjian.console.site import Visit
 from mingjian.errors import InputError, NotFound
 from mingjian.hunt.answer import days_in_words
 from mingjian.hunt.holes import KINDS
+from mingjian.hunt.reasons import in_words
 from mingjian.store.catalogue import quarantined
 from mingjian.store.inflow import inflow, unreadable
 from mingjian.store.quarantine import Retry, alike, ask_retry, retries
@@ -182,7 +183,7 @@ QUARANTINE: Final = ListPage(
     place="sources",
     columns=(
         Column(name="received", kind="time", sorts=True),
-        Column(name="reason", kind="link", sorts=True),
+        Column(name="reason", kind="link", sorts=True, is_reason=True),
         Column(name="count", kind="number", sorts=True),
         Column(name="file", kind="code", sorts=True),
         Column(name="record", kind="number"),
@@ -236,7 +237,7 @@ RETRIED: Final = ListPage(
         Column(name="outcome", kind="word", sorts=True),
         Column(name="events", kind="number", sorts=True),
         Column(name="by", sorts=True),
-        Column(name="reason", kind="link", sorts=True),
+        Column(name="reason", kind="link", sorts=True, is_reason=True),
         Column(name="file", kind="code", sorts=True),
         Column(name="record", kind="number"),
         Column(name="organisation", sorts=True),
@@ -294,7 +295,7 @@ def quarantined_piece(visit: Visit) -> Response:
     return visit.page(
         "quarantined_part.html.j2" if visit.is_partial else "quarantined.html.j2",
         place="sources",
-        title=piece.item.reason,
+        title=in_words(piece.item.reason, visit.language),
         lead="",
         item=piece.item,
         key=wanted,
