@@ -88,8 +88,8 @@ def issuer() -> Iterator[str]:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with create(tmp_path / "workspace") as made:
+def workspace(tmp_path: Path, database: str) -> Iterator[Workspace]:
+    with create(tmp_path / "workspace", database) as made:
         ours = organisation_named(made, OPERATOR, "Ours", make=True)
         accounts.make_user(made, OPERATOR, "ann", memberships=[Membership(ours.id, "analyst")])
         accounts.make_user(made, OPERATOR, "bob", memberships=[Membership(ours.id, "reader")])

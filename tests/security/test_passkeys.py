@@ -27,8 +27,8 @@ SITE = Site("mj.example", "https://mj.example")
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with create(tmp_path / "workspace") as made:
+def workspace(tmp_path: Path, database: str) -> Iterator[Workspace]:
+    with create(tmp_path / "workspace", database) as made:
         accounts.make_user(made, OPERATOR, "ann", memberships=[Membership(EVERYONE, "reader")])
         accounts.make_user(made, OPERATOR, "bob", memberships=[Membership(EVERYONE, "reader")])
         yield made
