@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mingjian.errors import StorageError
@@ -120,7 +121,7 @@ class MemoryReading:
             raise StorageError(f"ends before byte {offset + size}")
         return data
 
-    def foresee(self, offset: int, size: int) -> None:
+    def foresee(self, stretches: Sequence[tuple[int, int]]) -> None:
         pass
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ import pytest
 from memory_folder import Disk, MemoryFolder
 from mingjian.errors import StateError, StorageError
 from mingjian.model.sources import ObservableKind
-from mingjian.store.sightings import blocks, finding, layout, reading, writing
+from mingjian.store.sightings import blocks, bulk, finding, layout, reading, writing
 from mingjian.store.sightings.checking import check_file
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.feeds import Feed
@@ -44,6 +44,7 @@ SMALL: tuple[tuple[str, int], ...] = (
     ("BUCKETS_TOGETHER", 2),
     ("PAGES_KEPT_MAX", 2),
     ("BLOCKS_KEPT_MAX", 2),
+    ("BLOCKS_AT_ONCE", 4),
 )
 KINDS: tuple[ObservableKind, ...] = ("domain", "ip", "file")
 
@@ -53,7 +54,7 @@ def block_sizes(is_small: bool) -> Iterator[None]:
     """Blocks as they are, or small ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name, size in SMALL if is_small else ():
-            for module in (blocks, writing, finding, reading, layout):
+            for module in (blocks, bulk, writing, finding, reading, layout):
                 if hasattr(module, name):
                     patch.setattr(module, name, size)
         yield

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from memory_folder import Disk, MemoryFolder, PowerFailure
 from mingjian.errors import MingjianError, StorageError
 from mingjian.model.sources import ObservableKind
-from mingjian.store.sightings import blocks, finding, merging, reading, writing
+from mingjian.store.sightings import blocks, bulk, finding, merging, reading, writing
 from mingjian.store.sightings.checking import check_file, differences, rebuilt
 from mingjian.store.sightings.delta import OVERLAP, write_delta
 from mingjian.store.sightings.index import Feed, SightingsIndex
@@ -34,6 +34,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (blocks, writing, finding):
         monkeypatch.setattr(module, "TOTALLED_ROWS", 4)
     monkeypatch.setattr(finding, "HITS_AT_ONCE", 4)
+    monkeypatch.setattr(bulk, "BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr(bulk, "SPARE_BYTES", 8)  # blocks with more entries are long ones
+    monkeypatch.setattr(bulk, "PLACES_AT_ONCE", 2)
     monkeypatch.setattr("mingjian.store.sightings.layout.PAGE_ITEMS", 4)
     monkeypatch.setattr("mingjian.store.sightings.layout.KEYS_PER_BUCKET_MAX", 4)
     monkeypatch.setattr("mingjian.store.sightings.layout.BUCKETS_TOGETHER", 2)
@@ -235,8 +238,13 @@ def check(catalogue: Catalogue, replaced: dict[int, int | None], *, values: int 
         totals = opened.totals(kind, value)
         assert (totals and (totals.count, totals.first_us, totals.last_us)) == catalogue.model.totals(kind, value)
     feed = Feed(pa.array([kind for kind, _ in VALUES]), pa.array([value for _, value in VALUES]))
-    assert by_group(opened.match(feed).to_pylist()) == expected_totals(expected)
-    assert {VALUES[row][1] for row in opened.match(feed)["row"].to_pylist()} == {key[1] for key in expected}
+    # Many at once, and one after the other.
+    for bulk_min in (1, len(VALUES) + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(finding, "BULK_MIN", bulk_min)
+            matched = opened.match(feed)
+        assert by_group(matched.to_pylist()) == expected_totals(expected)
+        assert {VALUES[row][1] for row in matched["row"].to_pylist()} == {key[1] for key in expected}
     opened.close()
 
 

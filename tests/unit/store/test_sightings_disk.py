@@ -26,7 +26,7 @@ def test_a_file_is_written_gone_on_with_renamed_read_and_removed(tmp_path: Path)
     folder.remove("a.sightings")
     folder.remove("a.sightings")
     assert reading.size_bytes == 7
-    reading.foresee(2, 500)
+    reading.foresee([(2, 502)])
     assert reading.read_at(2, 5) == b"23xyz"
     with pytest.raises(StorageError, match="ends before byte 8"):
         reading.read_at(2, 6)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -29,8 +29,8 @@ class Reading(Protocol):
         """Give exactly these bytes. Raises: StorageError (they are not there, or cannot be read)."""
         ...
 
-    def foresee(self, offset: int, size: int) -> None:
-        """Let the disk begin with bytes that are about to be read. Never fails."""
+    def foresee(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """Let the disk begin with what is about to be read: where each stretch begins and ends. Never fails."""
         ...
 
     def close(self) -> None:
@@ -165,11 +165,12 @@ class _DiskReading:
             raise _failed("read", self._path, error) from error
         return data
 
-    def foresee(self, offset: int, size: int) -> None:
+    def foresee(self, stretches: Sequence[tuple[int, int]]) -> None:
         # Advice, no more: where there is none to be given, or nobody listens, reading takes its time.
         if hasattr(os, "posix_fadvise"):
             with suppress(OSError):
-                os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_WILLNEED)
+                for start, end in stretches:
+                    os.posix_fadvise(self._descriptor, start, end - start, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -52,6 +52,10 @@ class Feed:
         """The key of a needle."""
         return self._keys[int(self._order[needle])].as_py()
 
+    def keys(self, needles: Column) -> Keys:
+        """The keys of needles."""
+        return taken(self._keys, self._order[needles])
+
     def row(self, needles: Column) -> Column:
         """The rows of the columns of the feed in which needles stand."""
         return self._rows[self._order[needles]]

@@ -10,16 +10,22 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from mingjian.store.sightings import bulk
 from mingjian.store.sightings.blocks import TOTALLED_ROWS, VALUES_PER_BLOCK, ValueBlock
+from mingjian.store.sightings.bulk import KeyColumn
 from mingjian.store.sightings.columns import Column, Mask, plain
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.feeds import Feed, One
+from mingjian.store.sightings.hashing import bytes_of
 from mingjian.store.sightings.layout import Group
 from mingjian.store.sightings.reading import CANDIDATES_MAX, IndexReader
 from mingjian.store.sightings.rows import DAY_BITS, changes, ranges
 
 HITS_AT_ONCE: Final = 1024
 """So many values are looked up together; memory does not grow with the hits of a feed except by the result."""
+
+BULK_MIN: Final = 32
+"""So many values, or rows of so many entries, are looked at together rather than one after the other."""
 
 NOTHING: Final = np.zeros(0, np.int64)
 
@@ -53,9 +59,22 @@ def entries_of(reader: IndexReader, feed: Feed | One, organisations: Collection[
     order = np.argsort(ordinals, kind="stable")
     for start in range(0, len(order), HITS_AT_ONCE):
         some = order[start : start + HITS_AT_ONCE]
-        entries = _allowed(reader, _confirmed(reader, feed, needles[some], ordinals[some]), organisations)
-        if len(entries.needle):
-            yield entries
+        for each in _some_entries(reader, feed, needles[some], ordinals[some]):
+            entries = _allowed(reader, each, organisations)
+            if len(entries.needle):
+                yield entries
+
+
+def _some_entries(reader: IndexReader, feed: Feed, needles: Column, ordinals: Column) -> Iterator[Entries]:
+    """The entries of those values (rising) whose keys are those of their needles: many at once, few one by one."""
+    if len(needles) < BULK_MIN:
+        yield _confirmed(reader, feed, needles, ordinals)
+        return
+    reader.foresee_values(np.unique(ordinals // VALUES_PER_BLOCK))
+    found, left = bulk.confirmed(reader, KeyColumn(*bytes_of(feed.keys(needles))), ordinals)
+    yield Entries(needles[found.pair], found.group, found.start, found.rows, found.totals)
+    if len(left):
+        yield _confirmed(reader, feed, needles[left], ordinals[left])
 
 
 def _allowed(reader: IndexReader, entries: Entries, organisations: Collection[int] | None) -> Entries:
@@ -153,7 +172,10 @@ def totalled(reader: IndexReader, entries: Entries) -> tuple[Column, Column, Col
     small = np.flatnonzero(entries.rows < TOTALLED_ROWS)
     totals = np.empty((len(entries.rows), 3), np.int64)
     totals[entries.rows >= TOTALLED_ROWS] = entries.totals
-    if len(small):
+    if len(small) >= BULK_MIN:
+        columns = bulk.totalled(reader, entries.start[small], entries.rows[small], entries.group[small])
+        totals[small] = np.stack(columns, axis=1)
+    elif len(small):
         sizes = entries.rows[small]
         rows = reader.rows(entries.start[small], sizes, with_segments=False)
         first, last = reader.times(rows, np.repeat(entries.group[small], sizes))

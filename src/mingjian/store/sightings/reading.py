@@ -8,7 +8,7 @@ bucket once per opening.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, TypeVar, cast
@@ -25,6 +25,7 @@ from mingjian.store.sightings.blocks import (
     VALUES_PER_BLOCK,
     Kind,
     RowBlock,
+    Unpacked,
     ValueBlock,
     damaged,
 )
@@ -55,6 +56,8 @@ READ_TOGETHER_BYTES: Final = 1 << 22
 """Hashes are read in pieces of at most about so many bytes."""
 GAP_BYTES: Final = 65_536
 """Buckets that are no further apart are read together with what is between them."""
+ORDINALS_GAP_BYTES: Final = 8_192
+"""The same for what stands in buckets beside the hashes, of which most is not needed."""
 PORTION_ROWS: Final = 16_384
 """A file is read through in portions of about so many rows: a merge holds one of each of its files, and several merges
 are under way at a time."""
@@ -343,8 +346,8 @@ class IndexReader:
         rows = np.stack((self._buckets.take(buckets)[:, 0], self._buckets.take(buckets + 1)[:, 0]), axis=1)
         places = self._buckets.take(buckets)[:, 1].astype(np.int64)
         sizes = 4 * (rows[:, 1] - rows[:, 0]).astype(np.int64)
-        found: list[tuple[Column, Column]] = []
-        for low, high in _together(places, sizes):
+        found: list[tuple[Column, Column, Column]] = [(_NOTHING, _NOTHING, _NOTHING)]
+        for low, high in _together(places, sizes, GAP_BYTES):
             data = self._read(int(places[low]), int(places[high - 1] + sizes[high - 1] - places[low]))
             offsets = places[low:high] - places[low]
             self._check_hashes(data, buckets[low:high], offsets, sizes[low:high])
@@ -359,10 +362,9 @@ class IndexReader:
             if len(needles):
                 bucket = low + np.searchsorted(starts[low : high + 1] - first, needles, side="right") - 1
                 within = inside - offsets[bucket - low] // 4
-                found.append((needles + first, self._ordinals(buckets[bucket], within)))
-        if not found:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+                found.append((needles + first, buckets[bucket], within))
+        needles, of_bucket, within = (np.concatenate(column) for column in zip(*found, strict=True))
+        return needles, self._ordinals(of_bucket, within)
 
     def candidates_of(self, number: int) -> list[int]:
         """The same for one hash, sooner: the values that have it."""
@@ -409,19 +411,23 @@ class IndexReader:
         """The values at some places of some buckets, which rise."""
         found = np.empty(len(buckets), np.int64)
         edges = np.append(np.flatnonzero(np.diff(buckets, prepend=-1)), len(buckets))
-        if len(edges) > FORESEEN_MIN:
-            first = buckets[edges[:-1]]
-            heads, ends = self._buckets.take(first), self._buckets.take(first + 1)
-            sizes = 4 * (ends[:, 0] - heads[:, 0]).astype(np.int64)
-            for place, size in zip(heads[:, 2].tolist(), sizes.tolist(), strict=True):
-                self._file.foresee(place, size)
-        for start, stop in zip(edges.tolist(), edges[1:].tolist(), strict=False):
-            bucket = int(buckets[start])
-            first, _, place, checksums = self._buckets.item(bucket)
-            data = self._read(place, 4 * (self._buckets.item(bucket + 1)[0] - first))
-            if zlib.crc32(data) != checksums & 0xFFFF_FFFF:
-                raise damaged(f"bucket {bucket} is not as it was written", self.name)
-            found[start:stop] = np.frombuffer(data, "<u4")[within[start:stop]]
+        distinct = buckets[edges[:-1]]
+        heads, ends = self._buckets.take(distinct), self._buckets.take(distinct + 1)
+        places, sizes = heads[:, 2].astype(np.int64), 4 * (ends[:, 0] - heads[:, 0]).astype(np.int64)
+        checksums = (heads[:, 3] & _MASK_32).tolist()
+        pieces = list(_together(places, sizes, ORDINALS_GAP_BYTES))
+        self._foresee([(int(places[low]), int(places[high - 1] + sizes[high - 1])) for low, high in pieces])
+        for low, high in pieces:
+            start = int(places[low])
+            data = self._read(start, int(places[high - 1] + sizes[high - 1]) - start)
+            view, offsets = memoryview(data), places[low:high] - start
+            parts = zip(offsets.tolist(), sizes[low:high].tolist(), checksums[low:high], strict=True)
+            for place, (offset, size, checksum) in enumerate(parts, low):
+                if zlib.crc32(view[offset : offset + size]) != checksum:
+                    raise damaged(f"bucket {distinct[place]} is not as it was written", self.name)
+            some = slice(int(edges[low]), int(edges[high]))
+            inside = np.repeat(offsets // 4, np.diff(edges[low : high + 1])) + within[some]
+            found[some] = np.frombuffer(data, "<u4")[inside]
         if len(found) and int(found.max()) >= self.footer.values:
             raise damaged("a bucket names a value that is not there", self.name)
         return found
@@ -433,13 +439,34 @@ class IndexReader:
 
     def foresee_values(self, numbers: Column) -> None:
         """Say that some blocks of values are about to be asked for."""
-        self._foresee(self._value_blocks, numbers)
+        self._foresee_blocks(self._value_blocks, numbers)
 
-    def _foresee(self, pages: _Pages, numbers: Column) -> None:
-        """Let the disk begin with some blocks: read one by one, each would be waited for."""
-        if len(numbers) >= FORESEEN_MIN:
-            for place in cast("list[int]", pages.take(numbers)[:, 0].tolist()):
-                self._file.foresee(place >> 26, place & layout.PACKED_BYTES_MAX)
+    def foresee_rows(self, numbers: Column) -> None:
+        """The same for rows."""
+        self._foresee_blocks(self._row_blocks, numbers)
+
+    def _foresee_blocks(self, pages: _Pages, numbers: Column) -> None:
+        places = cast("list[int]", pages.take(numbers)[:, 0].tolist())
+        self._foresee([(place >> 26, (place >> 26) + (place & layout.PACKED_BYTES_MAX)) for place in places])
+
+    def _foresee(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """Let the disk begin with some stretches: read one by one, each would be waited for."""
+        if len(stretches) >= FORESEEN_MIN:
+            self._file.foresee(stretches)
+
+    def value_blocks(self, numbers: Column) -> Unpacked:
+        """Some blocks of values, rising. Raises: StorageError."""
+        return self._blocks(self._value_blocks, Kind.VALUES, numbers)
+
+    def row_blocks(self, numbers: Column) -> Unpacked:
+        """Some blocks of rows, rising. Raises: StorageError."""
+        return self._blocks(self._row_blocks, Kind.ROWS, numbers)
+
+    def _blocks(self, pages: _Pages, kind: Kind, numbers: Column) -> Unpacked:
+        places = cast("list[int]", pages.take(numbers)[:, 0].tolist())
+        read, size = self._file.read_at, layout.PACKED_BYTES_MAX
+        frames = [read(place >> 26, place & size) for place in places]
+        return blocks.unframed_together(frames, kind, numbers, self.name)
 
     def value_block(self, number: int) -> ValueBlock:
         """One block of values. Raises: StorageError."""
@@ -475,7 +502,7 @@ class IndexReader:
             numbers = np.arange(first // ROWS_PER_BLOCK, -(-end // ROWS_PER_BLOCK))
         else:
             numbers = np.unique(wanted // ROWS_PER_BLOCK)
-        self._foresee(self._row_blocks, numbers)
+        self.foresee_rows(numbers)
         parts = [
             _remembered(
                 self._kept_rows,
@@ -583,9 +610,9 @@ class IndexReader:
             entry = next_entry
 
 
-def _together(places: Column, sizes: Column) -> Iterator[tuple[int, int]]:
+def _together(places: Column, sizes: Column, gap: int) -> Iterator[tuple[int, int]]:
     """Which of some stretches, in order, are read at once."""
-    far = np.flatnonzero(places[1:] - (places[:-1] + sizes[:-1]) > GAP_BYTES) + 1
+    far = np.flatnonzero(places[1:] - (places[:-1] + sizes[:-1]) > gap) + 1
     bounds = [0, *far.tolist(), len(places)]
     for low, high in pairwise(bounds):
         pieces = (places[low:high] - places[low]) // READ_TOGETHER_BYTES
