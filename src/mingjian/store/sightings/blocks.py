@@ -125,11 +125,22 @@ class Unpacked(NamedTuple):
     """Where each begins, and at the end where the last one ends."""
 
 
-def unframed_together(frames: Sequence[bytes], kind: Kind, numbers: Column, where: str) -> Unpacked:
-    """Check some frames, at least one, as ``unframed`` does, and unpack them at once.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Several blocks, checked but still packed. To unpack each by itself costs twice as much, for they are small."""
 
-    Blocks are small: to unpack each by itself costs twice as much. Raises: StorageError.
-    """
+    data: bytes
+    starts: Column
+    """As they will be in ``Unpacked``."""
+
+    def unpacked(self) -> Unpacked:
+        """Unpack them. Other threads run meanwhile."""
+        size = int(self.starts[-1]) + SPARE_BYTES
+        return Unpacked(np.frombuffer(_codec.decompress(self.data, size, asbytes=True), np.uint8), self.starts)
+
+
+def checked(frames: Sequence[bytes], kind: Kind, numbers: Column, where: str) -> Packed:
+    """Check some frames, at least one, as ``unframed`` does. Raises: StorageError."""
     packed = [memoryview(frame)[FRAME_BYTES:] for frame in frames]
     heads = b"".join([frame[:FRAME_BYTES] for frame in frames])
     if len(heads) == FRAME_BYTES * len(frames):
@@ -144,8 +155,7 @@ def unframed_together(frames: Sequence[bytes], kind: Kind, numbers: Column, wher
         ).all():
             starts = np.concatenate(([0], np.cumsum(head["unpacked"], dtype=np.int64)))
             # Zstandard takes several frames, one behind the other, for one text.
-            data = _codec.decompress(b"".join((*packed, _SPARE)), int(starts[-1]) + SPARE_BYTES, asbytes=True)
-            return Unpacked(np.frombuffer(data, np.uint8), starts)
+            return Packed(b"".join((*packed, _SPARE)), starts)
     for frame, number in zip(frames, cast("list[int]", numbers.tolist()), strict=True):
         unframed(frame, kind, number, where)
     raise AssertionError("one of the frames is not as it was written")

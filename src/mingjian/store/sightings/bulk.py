@@ -7,7 +7,9 @@ column of all of them. The answers are those of ``finding``, which takes one blo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -15,13 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from mingjian.store.sightings import blocks
-from mingjian.store.sightings.blocks import COUNTS_BYTES, SPARE_BYTES, TOTAL_BIASES, RowBlock, Unpacked, damaged
+from mingjian.store.sightings.blocks import COUNTS_BYTES, SPARE_BYTES, TOTAL_BIASES, Packed, RowBlock, Unpacked, damaged
 from mingjian.store.sightings.columns import Column, Mask, plain
 from mingjian.store.sightings.reading import IndexReader
 from mingjian.store.sightings.rows import changes, ranges
 
 BLOCKS_AT_ONCE: Final = 256
 """So many blocks are unpacked together: what they hold then stays in the processor's cache."""
+FORESEEN_PORTIONS: Final = 4
+"""So many times as many blocks are announced to the disk at a time, before the ones before them are done with."""
+THREAD_PORTIONS_MIN: Final = 4
+"""For fewer portions it is not worth beginning a thread."""
 PLACES_AT_ONCE: Final = 1024
 """So many stretches of columns are looked at together, each of which has at most ``SPARE_BYTES`` numbers."""
 WIDTH_MAX: Final = 8
@@ -171,17 +177,40 @@ class _Portion(NamedTuple):
     """For each pair, the place of its block among the unpacked ones."""
     numbers: Column
     """The distinct blocks."""
+    unpacked: Unpacked
 
 
-def _portions(numbers: Column) -> Iterator[_Portion]:
-    """Cut pairs, none of which names a lower block than the pair before, into those of some blocks."""
+def _portions(
+    numbers: Column, read: Callable[[Column], Packed], foresee: Callable[[Column], None]
+) -> Iterator[_Portion]:
+    """Cut pairs, none of which names a lower block than the pair before, into those of some blocks, and unpack these.
+
+    If they are many, a thread unpacks the next ones while the caller looks at some.
+    """
     is_new = changes(numbers)
     edges = plain(np.append(np.flatnonzero(is_new), len(numbers)))
     which = np.cumsum(is_new) - 1
-    for first in range(0, len(edges) - 1, BLOCKS_AT_ONCE):
-        last = min(first + BLOCKS_AT_ONCE, len(edges) - 1)
+    distinct = numbers[is_new]
+
+    def portion(first: int, unpacked: Unpacked) -> _Portion:
+        last = min(first + BLOCKS_AT_ONCE, len(distinct))
         low, high = edges[first], edges[last]
-        yield _Portion(low, high, which[low:high] - first, numbers[edges[first:last]])
+        return _Portion(low, high, which[low:high] - first, distinct[first:last], unpacked)
+
+    firsts = range(0, len(distinct), BLOCKS_AT_ONCE)
+    with ThreadPoolExecutor(1) if len(firsts) >= THREAD_PORTIONS_MIN else nullcontext() as pool:
+        waiting: tuple[int, Callable[[], Unpacked]] | None = None
+        for first in firsts:
+            if first % (FORESEEN_PORTIONS * BLOCKS_AT_ONCE) == 0:
+                end = first + 2 * FORESEEN_PORTIONS * BLOCKS_AT_ONCE
+                foresee(distinct[(first + end) // 2 if first else 0 : end])
+            packed = read(distinct[first : first + BLOCKS_AT_ONCE])
+            following = first, pool.submit(packed.unpacked).result if pool else packed.unpacked
+            if waiting is not None:
+                yield portion(waiting[0], waiting[1]())
+            waiting = following
+        if waiting is not None:
+            yield portion(waiting[0], waiting[1]())
 
 
 def confirmed(reader: IndexReader, keys: KeyColumn, ordinals: Column) -> tuple[Confirmed, Column]:
@@ -192,8 +221,7 @@ def confirmed(reader: IndexReader, keys: KeyColumn, ordinals: Column) -> tuple[C
     numbers, places = np.divmod(ordinals, blocks.VALUES_PER_BLOCK)
     found: list[Confirmed] = []
     left: list[Column] = [_NOTHING]
-    for low, high, which, distinct in _portions(numbers):
-        unpacked = reader.value_blocks(distinct)
+    for low, high, which, distinct, unpacked in _portions(numbers, reader.value_blocks, reader.foresee_values):
         size, entries_size = _counts(unpacked)
         is_short = np.maximum(size, entries_size) <= SPARE_BYTES
         pair = np.arange(low, high)
@@ -279,14 +307,13 @@ def totalled(reader: IndexReader, start: Column, size: Column, group: Column) ->
     first = start // per_block
     pieces = (start + size - 1) // per_block - first + 1
     number = ranges(first, pieces)
-    reader.foresee_rows(np.unique(number))
     stretch = np.repeat(np.arange(len(start)), pieces)
     low = np.maximum(start[stretch], number * per_block)
     high = np.minimum((start + size)[stretch], (number + 1) * per_block)
     place, rows = low - number * per_block, high - low
     parts = [
-        _summed(reader, reader.row_blocks(distinct), which, place[a:b], rows[a:b], group[stretch[a:b]])
-        for a, b, which, distinct in _portions(number)
+        _summed(reader, unpacked, which, place[a:b], rows[a:b], group[stretch[a:b]])
+        for a, b, which, _, unpacked in _portions(number, reader.row_blocks, reader.foresee_rows)
     ]
     count, earliest, latest = (np.concatenate(column) for column in zip(*parts, strict=True))
     heads = np.flatnonzero(changes(stretch))

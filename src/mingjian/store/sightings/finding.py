@@ -21,7 +21,7 @@ from mingjian.store.sightings.layout import Group
 from mingjian.store.sightings.reading import CANDIDATES_MAX, IndexReader
 from mingjian.store.sightings.rows import DAY_BITS, changes, ranges
 
-HITS_AT_ONCE: Final = 1024
+HITS_AT_ONCE: Final = 1 << 16
 """So many values are looked up together; memory does not grow with the hits of a feed except by the result."""
 
 BULK_MIN: Final = 32
@@ -70,7 +70,6 @@ def _some_entries(reader: IndexReader, feed: Feed, needles: Column, ordinals: Co
     if len(needles) < BULK_MIN:
         yield _confirmed(reader, feed, needles, ordinals)
         return
-    reader.foresee_values(np.unique(ordinals // VALUES_PER_BLOCK))
     found, left = bulk.confirmed(reader, KeyColumn(*bytes_of(feed.keys(needles))), ordinals)
     yield Entries(needles[found.pair], found.group, found.start, found.rows, found.totals)
     if len(left):

@@ -24,8 +24,8 @@ from mingjian.store.sightings.blocks import (
     ROWS_PER_BLOCK,
     VALUES_PER_BLOCK,
     Kind,
+    Packed,
     RowBlock,
-    Unpacked,
     ValueBlock,
     damaged,
 )
@@ -454,19 +454,19 @@ class IndexReader:
         if len(stretches) >= FORESEEN_MIN:
             self._file.foresee(stretches)
 
-    def value_blocks(self, numbers: Column) -> Unpacked:
+    def value_blocks(self, numbers: Column) -> Packed:
         """Some blocks of values, rising. Raises: StorageError."""
         return self._blocks(self._value_blocks, Kind.VALUES, numbers)
 
-    def row_blocks(self, numbers: Column) -> Unpacked:
+    def row_blocks(self, numbers: Column) -> Packed:
         """Some blocks of rows, rising. Raises: StorageError."""
         return self._blocks(self._row_blocks, Kind.ROWS, numbers)
 
-    def _blocks(self, pages: _Pages, kind: Kind, numbers: Column) -> Unpacked:
+    def _blocks(self, pages: _Pages, kind: Kind, numbers: Column) -> Packed:
         places = cast("list[int]", pages.take(numbers)[:, 0].tolist())
         read, size = self._file.read_at, layout.PACKED_BYTES_MAX
         frames = [read(place >> 26, place & size) for place in places]
-        return blocks.unframed_together(frames, kind, numbers, self.name)
+        return blocks.checked(frames, kind, numbers, self.name)
 
     def value_block(self, number: int) -> ValueBlock:
         """One block of values. Raises: StorageError."""
