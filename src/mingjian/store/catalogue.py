@@ -322,6 +322,8 @@ def register_input(
 ) -> KnownInput:
     """Give a new input its number. Nothing of it is in the lake yet; should it stay so, that does no harm.
 
+    Nobody waits for the disk: what is in the lake of it comes with a later transaction, and many inputs are small.
+
     ``kind`` is ``file``, ``stdin``, ``journal`` …; ``name`` the path under which it was met.
     """
     scope.check_write(organisation)
@@ -336,7 +338,7 @@ def register_input(
         "created_us": now,
         "updated_us": now,
     }
-    with workspace.begin() as connection:
+    with workspace.begin(waits=False) as connection:
         row = connection.execute(sa.insert(t.inputs).values(values).returning(t.inputs)).one()
         connection.execute(sa.insert(t.input_names).values(input_id=row.id, name=name, seen_us=now))
     return _known_input(row)

@@ -21,10 +21,10 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 from weakref import WeakSet
 
 import sqlalchemy as sa
@@ -105,21 +105,39 @@ class Workspace:
         return self._engine.dialect.name
 
     @contextmanager
-    def begin(self) -> Generator[sa.Connection]:
+    def begin(self, *, waits: bool = True) -> Generator[sa.Connection]:
         """One transaction that changes something: committed (and on disk) at the end, or nothing of it.
+
+        With ``waits`` false it is committed, but nobody waits for the disk: a power cut may undo it, unless a later
+        transaction was waited for. Only for what nothing counts on until then.
 
         Raises:
             StorageError: the database could not keep it. Nothing was changed.
         """
         try:
-            with self._engine.connect() as plain:
+            with self._engine.connect() as plain, self._hurried(plain) if not waits else nullcontext():
                 connection = plain.execution_options(mingjian_writes=_ROWS)
                 with connection.begin():
+                    if not waits and self.dialect != "sqlite":
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                     yield connection
         except IntegrityError:
             raise
         except DBAPIError as error:
             raise storage_error(error) from error
+
+    @contextmanager
+    def _hurried(self, connection: sa.Connection) -> Generator[None]:
+        """Let SQLite not wait for the disk: the log of changes stays in order, and so what is on the disk whole."""
+        if self.dialect != "sqlite":
+            yield
+            return
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        driver.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            driver.execute("PRAGMA synchronous = FULL")
 
     @contextmanager
     def read(self) -> Generator[sa.Connection]:

@@ -111,6 +111,20 @@ def test_a_transaction_that_fails_changes_nothing(workspace: Workspace) -> None:
         assert connection.execute(sa.select(tables.counters)).all() == []
 
 
+def test_a_transaction_may_be_committed_without_waiting_for_the_disk(workspace: Workspace) -> None:
+    shown = "PRAGMA synchronous" if workspace.dialect == "sqlite" else "SHOW synchronous_commit"
+    hurried, careful = (1, 2) if workspace.dialect == "sqlite" else ("off", "on")
+    with workspace.begin(waits=False) as connection:
+        connection.execute(sa.insert(tables.counters).values(name="x", value=1))
+        assert connection.exec_driver_sql(shown).scalar_one() == hurried
+    with pytest.raises(NotFound), workspace.begin(waits=False):
+        raise NotFound("something else went wrong")
+    # Connections are used again.
+    with workspace.begin() as connection:
+        assert connection.exec_driver_sql(shown).scalar_one() == careful
+        assert connection.execute(sa.select(tables.counters.c.value)).scalar_one() == 1
+
+
 def test_a_reader_sees_one_state_throughout(workspace: Workspace) -> None:
     count = sa.select(sa.func.count()).select_from(tables.counters)
     with workspace.read() as connection:
