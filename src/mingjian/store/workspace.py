@@ -96,8 +96,10 @@ class Workspace:
         self.close()
 
     def close(self) -> None:
-        """Close all connections to the database."""
+        """Close all connections to the database; one that a thread still has, as soon as it is given back."""
+        pool = self._engine.pool
         self._engine.dispose()
+        event.listen(pool, "checkin", _close_given_back)
 
     @property
     def dialect(self) -> str:
@@ -395,6 +397,12 @@ def _engine_of(folder: Path, database: str) -> sa.Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return _of_one_process(engine)
+
+
+def _close_given_back(connection: DBAPIConnection | None, _: ConnectionPoolEntry) -> None:
+    """Close a connection whose pool is there no more: nobody else would."""
+    if connection is not None:
+        connection.close()
 
 
 _engines: Final[WeakSet[sa.Engine]] = WeakSet()

@@ -212,3 +212,22 @@ def test_a_database_whose_tables_are_damaged_beyond_text_is_refused(tmp_path: Pa
     path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE T\xa0BLE"))
     with pytest.raises(StorageError, match="malformed"):
         open_workspace(tmp_path / "workspace").close()
+
+
+def test_a_connection_that_is_in_use_while_the_workspace_closes_is_closed_when_it_is_given_back(
+    tmp_path: Path, database: str
+) -> None:
+    made = create(tmp_path / "workspace", database)
+    with made.read() as connection:
+        ours = connection.connection.dbapi_connection
+        assert ours is not None
+        made.close()
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    with pytest.raises(Exception, match="closed"):
+        ours.cursor()
+    # Whoever goes on with it gets a new one, and keeps it.
+    with made.read() as connection:
+        again = connection.connection.dbapi_connection
+    with made.read() as connection:
+        assert connection.connection.dbapi_connection is again
+    made.close()
