@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import re
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -31,14 +33,21 @@ from mingjian.console.briefpage import written
 from mingjian.console.card import write_card
 from mingjian.console.pages import admin, intelligence, packs, queue, rules, situations, sources, suppressions
 from mingjian.console.report import write_report
+from mingjian.console.story import Told, write_story
 from mingjian.hunt.detection import Summary
 from mingjian.hunt.errands import Errands
 from mingjian.hunt.packs import Sent, packed_files
 from mingjian.model.blocks import Quarantined
+from mingjian.model.detections import Detection
 from mingjian.model.indicators import Indicator
 from mingjian.model.rules import ANY, LEVELS, LogSource, Rule, Text
+from mingjian.sample.campaigns import Step
+from mingjian.sample.generate import Made, Order
+from mingjian.sample.judge import Finding, Judgement
+from mingjian.sample.walk import Trace
 from mingjian.settings import Language
 from mingjian.situations.asking import Question, ask
+from mingjian.situations.card import Graph, Term, VerdictCard
 from mingjian.situations.keeping import Keeper
 from mingjian.situations.suppressing import suppress
 from mingjian.sources.definitions import load_sources
@@ -555,6 +564,80 @@ def test_a_card_and_a_report_are_text(workspace: Workspace, language: Language) 
     write_report(stream, lambda: iter(found), Summary(files=1, events=len(found)), language)
     text = check_file(stream.getvalue())
     assert [number for number in NUMBERS if mark_of(number) not in text] == []
+
+
+def told_with_payloads() -> Told:
+    """The story of the demonstration with a payload in every text that comes from logs, rules or indicators."""
+    first_us = DAY * 86_400_000_000
+    step = Step(campaign="c", name="n", technique="T1", title_en="en", title_zh="zh", organisation="a")
+    ways: tuple[dict[str, Any], ...] = (
+        {"rules": True}, {"indicators": (("high", "domain", 4),)}, {"is_shown": True}, {"lines": 0},
+    )  # fmt: skip
+    findings: list[Finding] = []
+    for number in NUMBERS:
+        way = dict(ways[number % len(ways)])
+        if "rules" in way:
+            way["rules"] = (("high", PAYLOADS[number], 3),)
+        given = {"step": step, "time": "2026-03-01T08:58:00Z", "lines": 2, "not_there": Counter({"outage": 5})} | way
+        findings.append(Finding(host=PAYLOADS[number], account=PAYLOADS[number], **given))
+    cards = [
+        VerdictCard(
+            observable=each, kind="host", seen=True, count=3, first=None, last=None, hosts=(each,), accounts=(each,),
+            lists_cut=False, roles=(), streams=(each,), organisations=(each,), verdict="foe", score=12,
+            probability=0.94, terms=(Term(name="prior", points=12, says=each, why=each),), speaks_for=(each,),
+            speaks_against=(each,), unknown=(each,), timeline=(), timeline_left_out=0, chain=(), graph=Graph(),
+            coverage=each,
+        )
+        for each in PAYLOADS[::9]
+    ]  # fmt: skip
+    named = ({"rule_id": each, "rule_title": each, "stream": each, "file": each} for each in PAYLOADS)
+    noticed = [(each["file"], Detection(time_us=first_us, level="high", record=1, **each)) for each in named]
+    traces = [
+        Trace(organisation=each, count=2, first_us=first_us, last_us=first_us, hosts=("", each), months={"2026-03": 2})
+        for each in PAYLOADS
+    ]
+    alarms = tuple((LEVELS[number % len(LEVELS)], PAYLOADS[number], 5) for number in NUMBERS)
+    return Told(
+        made=Made(records=1234),
+        order=Order(seed=3, days=30, start=datetime.date(2026, 2, 20)),
+        organisations=tuple((each, each) for each in PAYLOADS),
+        noticed=tuple(noticed),
+        traces=tuple(traces),
+        coverage=PAYLOADS[0],
+        answers=tuple(("began" if place % 2 else "arrived", card) for place, card in enumerate(cards)),
+        judgement=Judgement(
+            findings=tuple(findings), detections=9, true_detections=4, false_alarms=alarms, false_by_organisation={}
+        ),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_story_is_text_also_in_a_browser(browser: Any, tmp_path: Path, language: Language) -> None:
+    stream = io.StringIO()
+    write_story(stream, told_with_payloads(), language)
+    text = check_file(stream.getvalue())
+    # Of an organisation: its title, its name, its computer, its months; of a step: where; of a false alarm: the rule.
+    assert [number for number in NUMBERS if text.count(mark_of(number)) < 8] == []
+    file = tmp_path / "story.html"
+    file.write_text(stream.getvalue(), encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    told: list[str] = []
+    page.on("request", lambda request: None if request.url == file.as_uri() else told.append(request.url))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("console", lambda message: told.append(message.text))
+    page.add_init_script(WATCH)
+    page.goto(file.as_uri())
+    census = page.evaluate(CENSUS)
+    assert census["born"] == "undefined"
+    assert census["told"] == told == []
+    assert set(census["tags"]) <= tags_of_ours()
+    strange = [name for name in census["attributes"] if name.startswith("on") or name in (*NEVER_NAMED, "src", "style")]
+    assert strange == []
+    assert [each for each in census["places"] if not ALLOWED.fullmatch(each)] == []
+    assert [number for number in NUMBERS if mark_of(number) not in census["text"]] == []
+    context.close()
 
 
 def test_the_check_sees_what_it_looks_for() -> None:
