@@ -244,6 +244,12 @@ class RowBlock:
             self.ranks[before:behind],
         )
 
+    def without_segments(self) -> RowBlock:
+        """The rows as if they had no segments."""
+        return RowBlock(
+            self.day, self.count, self.first, self.span, np.zeros(len(self.day), np.int64), np.zeros(0, np.int64)
+        )
+
     def filtered(self, wanted: Mask) -> RowBlock:
         """Some of the rows."""
         return self._some(wanted, self.ranks[np.repeat(wanted, self.segments)])

@@ -93,8 +93,10 @@ def _entries_of_one(reader: IndexReader, one: One, organisations: Collection[int
         number, place = divmod(ordinal, VALUES_PER_BLOCK)
         if ordinal >= reader.footer.values or (block := reader.value_block(number)).key(place) != one.bytes:
             continue
-        low = int(block.entries[:place].sum())
-        high = low + int(block.entries[place])
+        # Nearly always each value has one entry.
+        is_plain = len(block.group) == len(block.entries)
+        low = place if is_plain else int(block.entries[:place].sum())
+        high = low + (1 if is_plain else int(block.entries[place]))
         rows, before = block.rows[low:high], block.rows[:low]
         total = int(np.count_nonzero(before >= TOTALLED_ROWS))
         entries = Entries(

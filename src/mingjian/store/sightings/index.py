@@ -119,9 +119,9 @@ class SightingsIndex:
             days = (low, _FAR_DAY if last_day is None else last_day + EPOCH_DAY)
         numbers: dict[Group, int] = {}
         parts: list[Seen] = []
-        organisations = self._within(organisations)
+        organisations, one = self._within(organisations), One(kind, value)
         for reader in self.readers:
-            for entries in entries_of(reader, One(kind, value), organisations):
+            for entries in entries_of(reader, one, organisations):
                 parts.append(seen(reader, entries, numbers, days))
         return answers.sightings_from(parts, list(numbers), self.replaced) if parts else answers.NO_SIGHTINGS
 
@@ -130,9 +130,9 @@ class SightingsIndex:
     ) -> Totals | None:
         """One observable over all time, None if it was never seen. Costs the same however often that was."""
         found: dict[Group, tuple[int, int, int]] = {}
-        organisations = self._within(organisations)
+        organisations, one = self._within(organisations), One(kind, value)
         for reader in self.readers:
-            for entries in entries_of(reader, One(kind, value), organisations):
+            for entries in entries_of(reader, one, organisations):
                 groups = [reader.groups[number] for number in plain(entries.group)]
                 columns = [plain(column) for column in totalled(reader, entries)]
                 for group, count, first, last in zip(groups, *columns, strict=True):

@@ -150,6 +150,13 @@ class _Pages:
         page, place = divmod(number, layout.PAGE_ITEMS)
         return cast("list[int]", self.page(page)[place].tolist())
 
+    def pair(self, number: int) -> list[list[int]]:
+        """One item and the one behind it."""
+        page, place = divmod(number, layout.PAGE_ITEMS)
+        if place + 1 < layout.PAGE_ITEMS:
+            return cast("list[list[int]]", self.page(page)[place : place + 2].tolist())
+        return [self.item(number), self.item(number + 1)]
+
     def slice(self, start: int, stop: int) -> Numbers:
         """The items from ``start`` to ``stop``."""
         if start >= stop:
@@ -372,8 +379,8 @@ class IndexReader:
         if not self.footer.values:
             return []
         bucket = number >> (64 - bits)
-        first, place, ordinals_place, checksums = self._buckets.item(bucket)
-        size = 4 * (self._buckets.item(bucket + 1)[0] - first)
+        (first, place, ordinals_place, checksums), behind = self._buckets.pair(bucket)
+        size = 4 * (behind[0] - first)
         data = self._read(place, size)
         if zlib.crc32(data) != checksums >> 32:
             raise damaged(f"bucket {bucket} is not as it was written", self.name)
@@ -446,6 +453,8 @@ class IndexReader:
         self._foresee_blocks(self._row_blocks, numbers)
 
     def _foresee_blocks(self, pages: _Pages, numbers: Column) -> None:
+        if len(numbers) < FORESEEN_MIN:
+            return
         places = cast("list[int]", pages.take(numbers)[:, 0].tolist())
         self._foresee([(place >> 26, (place >> 26) + (place & layout.PACKED_BYTES_MAX)) for place in places])
 
@@ -481,6 +490,16 @@ class IndexReader:
         data = self._block(Kind.ROWS, number, place)
         return blocks.unpack_rows(data, self.name, with_segments=with_segments)
 
+    def _kept_row_block(self, number: int, with_segments: bool) -> RowBlock:
+        if not with_segments and (whole := self._kept_rows.get((number, True))) is not None:
+            return whole.without_segments()
+        return _remembered(
+            self._kept_rows,
+            self._blocks_max,
+            (number, with_segments),
+            lambda: self._row_block(number, with_segments),
+        )
+
     def row_of_block(self, number: int) -> int:
         """The first row of a block of values, or of what would come behind the last one."""
         return self._value_blocks.item(number)[1] if number < len(self._value_blocks) else self.footer.rows
@@ -503,15 +522,7 @@ class IndexReader:
         else:
             numbers = np.unique(wanted // ROWS_PER_BLOCK)
         self.foresee_rows(numbers)
-        parts = [
-            _remembered(
-                self._kept_rows,
-                self._blocks_max,
-                (number, with_segments),
-                lambda number=number: self._row_block(number, with_segments),
-            )
-            for number in numbers.tolist()
-        ]
+        parts = [self._kept_row_block(number, with_segments) for number in cast("list[int]", numbers.tolist())]
         whole = parts[0]
         if len(parts) > 1:
             whole = RowBlock(*(np.concatenate([getattr(p, name) for p in parts]) for name in RowBlock.__slots__))
