@@ -110,6 +110,15 @@ def test_what_a_feed_finds_is_what_a_loop_over_all_observations_finds(
     assert totals == added_up(asked, commits, organisations)
 
 
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_a_feed_of_which_nothing_was_seen_finds_nothing(
+    seen: tuple[MemoryFolder, list[str], list[list[Row]]], size: int
+) -> None:
+    folder, live, _ = seen
+    feed = Feed(pa.array(["domain"] * size), pa.array([f"never{number}.example" for number in range(size)]))
+    assert SightingsIndex.open(folder, live).match(feed).num_rows == 0
+
+
 def test_a_value_that_only_shares_the_hash_is_not_taken_for_the_one_that_was_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -353,7 +353,7 @@ class IndexReader:
         rows = np.stack((self._buckets.take(buckets)[:, 0], self._buckets.take(buckets + 1)[:, 0]), axis=1)
         places = self._buckets.take(buckets)[:, 1].astype(np.int64)
         sizes = 4 * (rows[:, 1] - rows[:, 0]).astype(np.int64)
-        found: list[tuple[Column, Column, Column]] = [(_NOTHING, _NOTHING, _NOTHING)]
+        found: list[tuple[Column, Column, Column]] = []
         for low, high in _together(places, sizes, GAP_BYTES):
             data = self._read(int(places[low]), int(places[high - 1] + sizes[high - 1] - places[low]))
             offsets = places[low:high] - places[low]
@@ -370,6 +370,8 @@ class IndexReader:
                 bucket = low + np.searchsorted(starts[low : high + 1] - first, needles, side="right") - 1
                 within = inside - offsets[bucket - low] // 4
                 found.append((needles + first, buckets[bucket], within))
+        if not found:
+            return _NOTHING, _NOTHING
         needles, of_bucket, within = (np.concatenate(column) for column in zip(*found, strict=True))
         return needles, self._ordinals(of_bucket, within)
 
