@@ -47,8 +47,8 @@ def raw(context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
-def run(address: str, examples: int) -> tuple[Counter[str], list[str]]:
-    """Ask every operation; give how often which status was the answer, and what was wrong."""
+def run(address: str, examples: int, asker: str = "administrator@all") -> tuple[Counter[str], list[str]]:
+    """Ask every operation as somebody; give how often which status was the answer, and what was wrong."""
     schema = schemathesis.openapi.from_url(f"{address}/api/v1/openapi.json", wait_for_schema=60)
     known = known_ids(address)
     checks = [CHECKS.get_one(name) for name in WANTED]
@@ -58,7 +58,7 @@ def run(address: str, examples: int) -> tuple[Counter[str], list[str]]:
         operation = found.ok()
         for mode in schemathesis.GenerationMode:
             try:
-                _asking(operation, mode, examples, checks, seen, known)()
+                _asking(operation, mode, examples, checks, seen, known, asker)()
             except hypothesis.errors.Unsatisfiable:
                 # Nothing that an operation without parameters is asked can be wrong.
                 assert mode is schemathesis.GenerationMode.NEGATIVE, operation.label
@@ -84,6 +84,7 @@ def _asking(
     checks: list[Any],
     seen: Counter[str],
     known: dict[str, list[str]],
+    asker: str,
 ) -> Callable[[], None]:
     """A test of one operation."""
     ids = known.get(operation.path.split("/")[3], [])
@@ -102,7 +103,7 @@ def _asking(
         number = next(asked)
         if ids and number % 2 and "id" in (case.path_parameters or {}):
             case.path_parameters["id"] = ids[number // 2 % len(ids)]
-        answer = case.call(headers=HEADERS, timeout=60)
+        answer = case.call(headers=HEADERS | {"cookie": f"asker={asker}"}, timeout=60)
         seen[str(answer.status_code)] += 1
         case.validate_response(answer, checks=checks)
 
@@ -125,9 +126,22 @@ def test_no_generated_request_breaks_the_api_or_its_document(tmp_path: Path) -> 
     assert sum(seen.values()) >= EXAMPLES
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("asker", ["reader@ours", "nobody"])
+def test_who_may_do_little_gets_no_answer_that_is_not_in_the_document(tmp_path: Path, asker: str) -> None:
+    with console(tmp_path) as address:
+        seen, wrong = run(address, 1, asker)
+    assert wrong == []
+    assert seen["401" if asker == "nobody" else "403"] > 20
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name, console(Path(name)) as place:
-        statuses, problems = run(place, int(sys.argv[1]) if len(sys.argv) > 1 else 1_000)
+        statuses, problems = Counter[str](), list[str]()
+        for asking in ("administrator@all", "reader@ours", "nobody"):
+            more, found_wrong = run(place, int(sys.argv[1]) if len(sys.argv) > 1 else 1_000, asking)
+            statuses += more
+            problems += found_wrong
     print(sum(statuses.values()), "requests:", dict(sorted(statuses.items())))
     print("\n".join(problems) or "nothing wrong")
     sys.exit(bool(problems))
