@@ -185,6 +185,40 @@ def test_every_operation_of_the_running_program_is_in_the_matrix(console: Consol
     assert running == listed
 
 
+BESIDES = {
+    "/static/{mark}/{name:path}": 404,
+    "/live": 303,
+    "/-/health": 200,
+    "/-/ready": 200,
+    "/-/metrics": 200,
+    f"{PREFIX}/openapi.json": 200,
+}
+"""What the application answers that is no page and no operation, and what nobody in particular gets there."""
+
+
+def test_nothing_is_routed_that_is_not_in_the_matrix(console: Console) -> None:
+    app: Any = console.client.app
+    numbered = f"{PREFIX}/indicator-sets/"
+    listed = {path.partition("?")[0].replace(numbered + "{number}", numbered + "{id}") for _, path, _ in operations()}
+    routed = {route.path for route in paths_of(app.router.routes)}
+    assert routed - {"/live-"} == (listed - {"/live-"}) | set(BESIDES)
+    for path, status in BESIDES.items():
+        answer = ask(console, "", "GET", path.replace("{mark}", "x").replace("{name:path}", "none"))
+        assert answer.status_code == status, path
+        assert CANARY not in answer.text, path
+        assert THEIRS not in answer.text, path
+
+
+def paths_of(routes: Any) -> Iterator[Any]:
+    """Every route, those of routers that are put in too."""
+    for route in routes:
+        inner = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
+        if inner and not hasattr(route, "endpoint"):
+            yield from paths_of(inner)
+        else:
+            yield route
+
+
 @pytest.mark.parametrize("asker", ASKERS)
 def test_an_operation_is_refused_to_whoever_has_not_the_right(console: Console, asker: str) -> None:
     role = asker.partition("@")[0]
