@@ -29,7 +29,11 @@ def copied(data: Path, folder: Path, copies: int) -> list[Path]:
         for number, path in enumerate(files):
             target = folder / str(copy) / f"{number:03}.json"
             target.parent.mkdir(exist_ok=True)
-            target.write_bytes(path.read_bytes().replace(b".exe", mark + b".exe").replace(b"HKLM", b"HKLM" + mark))
+            marked = path.read_bytes().replace(b".exe", mark + b".exe").replace(b"HKLM", b"HKLM" + mark)
+            # It begins with another line: what begins alike might be the same file, and is waited for.
+            lines = marked.splitlines(keepends=True)
+            place = copy % len(lines)
+            target.write_bytes(b"".join(lines[place:] + lines[:place]))
             made.append(target)
     return made
 
