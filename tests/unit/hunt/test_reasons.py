@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import mingjian
+from mingjian import errors
 from mingjian.hunt.reasons import CHARACTERS_MAX, HOLE, in_words, reasons
 
 ROOT = Path(mingjian.__file__).parent
@@ -33,6 +34,23 @@ NO_REASONS = {
 }
 NOT_FOR_PAGES = ("placeholders.py", "pipelines.py", "expressions.py")
 """They are about files that are given on the command line; the last one says nothing to anybody."""
+PAGES = tuple(each for part in ("console", "situations", "store") for each in sorted((ROOT / part).rglob("*.py")))
+"""Modules whose errors a page shows."""
+NOT_SAID = {
+    "{} is not taken": "one of several values of an interface for programs",
+    "{}, {}": "names",
+    '"like this"': "an example",
+    "{} cannot be {}": "the name of a setting of an interface for programs",
+    "1 to {}": "numbers",
+    "{} characters": "a number",
+    "there is no such {}": "said of each kind",
+    "{} may see this {}, but not change it": "said of each kind",
+    "{} may not administer this {}": "said of each kind",
+    "cannot {}: {}": "the words of the operating system",
+    "mingjian doctor --rebuild-sightings": "a command",
+}
+INSIDE = ("indicatormatching.py", "shapes.py", "delta.py", "feeds.py")
+"""What they refuse is a mistake of the program, or damage that a page tells in other words."""
 ERRORS = ("RuleError", "UnsupportedRule", "ParseError", "SchemaError", "InputError")
 
 
@@ -75,11 +93,27 @@ def test_every_reason_why_a_line_cannot_be_read_is_there_in_chinese(file: Path) 
     assert sorted({each for each in raised(file) if each not in known}) == []
 
 
+def shown(file: Path) -> Iterator[str]:
+    """What the errors of a module say, and their hints, as far as it stands in the code."""
+    names = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+            hints = [each.value for each in node.keywords if each.arg == "hint"]
+            yield from (text for text in map(template, (*node.args[:1], *hints)) if " " in text)
+
+
+@pytest.mark.parametrize("file", [each for each in PAGES if each.name not in INSIDE], ids=lambda file: file.name)
+def test_every_error_that_a_page_may_show_is_there_in_chinese(file: Path) -> None:
+    known = {each.english for each in reasons()}
+    assert sorted({each for each in shown(file) if each not in known and each not in NOT_SAID}) == []
+
+
 def test_the_look_at_the_code_finds_reasons() -> None:
     found = {text for file in SAY for text in sentences(file)} | {text for file in READ for text in raised(file)}
     assert "no source has the log source {}" in found
     assert "{} columns where the header has {}" in found
     assert len(found) > 120
+    assert len({text for file in PAGES for text in shown(file)}) > 250
 
 
 def test_no_reason_is_there_twice_and_chinese_is_chinese() -> None:
