@@ -1,7 +1,6 @@
 """What every test may rely on: real data where it is, no network, settings of nobody but the test."""
 
 import os
-import secrets
 import shutil
 import socket
 from collections.abc import Generator, Iterator
@@ -11,10 +10,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from mingjian.settings import DATABASE_FILE
+from databases import database_of
 
 ROOT = Path(__file__).parent.parent
-SERVER = "MINGJIAN_TEST_POSTGRESQL"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 # Two slow cores with other work on them: a deadline would measure the machine. The seed is fixed, so that a red run
@@ -91,19 +89,8 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
     """The setting ``database``: the one in the workspace, or an empty one of PostgreSQL."""
-    if request.param == "sqlite":
-        yield DATABASE_FILE
-        return
-    server = os.environ.get(SERVER)
-    if not server:
-        pytest.skip(f"no PostgreSQL here: {SERVER} is not set (.ci/postgresql starts a server)")
-    import psycopg
-
-    name = f"mingjian_test_{secrets.token_hex(8)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield server.rpartition("/")[0] + f"/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_of(request.param) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

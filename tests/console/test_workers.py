@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import pytest
 
+from databases import database_of
 from lakes import OPERATOR
 from mingjian.client import Client
 from mingjian.console.gate import PLAIN_COOKIE
 from mingjian.errors import NotAuthenticated, NotFound
-from mingjian.settings import DATABASE_FILE
 from mingjian.situations.keeping import Keeper
 from mingjian.sources.definitions import load_sources
 from mingjian.store import accounts, sessions
@@ -34,7 +34,6 @@ from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace, open_workspace
 from serving import OURS, RULE, filled
 
-SERVER = "MINGJIAN_TEST_POSTGRESQL"
 WORKERS = 2
 READY_S = 120.0
 AT_ONCE = 16
@@ -64,19 +63,8 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield DATABASE_FILE
-        return
-    server = os.environ.get(SERVER)
-    if not server:
-        pytest.skip(f"no PostgreSQL here: {SERVER} is not set (.ci/postgresql starts a server)")
-    import psycopg
-
-    name = f"mingjian_test_{secrets.token_hex(8)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield server.rpartition("/")[0].replace("postgresql://", "postgresql+psycopg://") + f"/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_of(request.param) as made:
+        yield made.replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture(scope="module")

@@ -221,6 +221,15 @@ _ESCAPED_ASCII = (rb"\\u002", rb"\\u003", rb"\\u004", rb"\\u005", rb"\\u006", rb
 """A line in which printable ASCII, or what folds to it, is written as an escape may hold any needle."""
 
 
+def run_unescaped(needle: str) -> str:
+    r"""The longest run of an ASCII text that stands in JSON as it is, whoever writes it; empty if there is none.
+
+    >>> run_unescaped('say "hi"'), run_unescaped("\\\\")
+    ('say ', '')
+    """
+    return max(_NEEDLE_RUN.findall(needle), key=len, default="")
+
+
 @lru_cache(maxsize=64)
 def sieve_for(needles: tuple[str, ...]) -> hyperscan.Database | None:
     """An automaton that finds something in every text, JSON or plain, that holds one of some ASCII needles in any case.
@@ -229,10 +238,10 @@ def sieve_for(needles: tuple[str, ...]) -> hyperscan.Database | None:
     """
     patterns: list[bytes] = [*_ESCAPED_ASCII, *(re.escape(character).encode() for character in _FOLDS_TO_ASCII)]
     for needle in needles:
-        runs = _NEEDLE_RUN.findall(needle)
-        if not runs:
+        run = run_unescaped(needle)
+        if not run:
             return None
-        patterns.append(b"".join(b"\\x%02x" % byte for byte in max(runs, key=len).encode("ascii")))
+        patterns.append(b"".join(b"\\x%02x" % byte for byte in run.encode("ascii")))
     sieve = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     sieve.compile(
         expressions=patterns,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mingjian.errors import ParseError, StorageError
-from mingjian.formats.json import sieve_for
+from mingjian.formats.json import run_unescaped, sieve_for
 from mingjian.formats.records import json_bytes
 from mingjian.model.values import MISSING, Missing, Record, Value, find
 from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_text, one_array, picked, texts_of
@@ -35,8 +34,6 @@ FEW_OF: Final = 8
 """Of so many records one is few: it takes less time to pick cells than to decode the whole column."""
 _NESTED_KINDS: Final = frozenset("jt")
 _TEXT_OR_NOTHING: Final = {CODE_OF_KIND["s"], CODE_OF_KIND["-"]}
-_ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')
-"""What JSON does not write as it is."""
 _OF_NUMBERS: Final = frozenset("0123456789+-.eainftrusl")
 """What numbers and truth values are written with: such a needle could be in one of them."""
 
@@ -333,14 +330,14 @@ class SegmentBlock:
             needles = None
         places = range(len(self.segment.paths))
         self._load(places)
-        unescaped = None if needles is None else runs_unescaped(needles)
+        runs = [run_unescaped(needle) for needle in needles or ()]
         for place in places:
             array = self._array(place)
             if needles is None:
                 yield self._encoded_simply(place)
             elif is_text(array) and array.null_count < len(array):
-                wanted = unescaped if self.has_kind("j", place) else needles
-                if wanted is None or self.has_kind("t", place):
+                wanted = runs if self.has_kind("j", place) else needles
+                if not all(wanted) or self.has_kind("t", place):
                     hits = np.ones(len(texts_of(array)[1]), dtype=np.bool_)
                 else:
                     hits = may_hold(array, wanted)
@@ -626,16 +623,6 @@ class SegmentBlock:
 def may_be_numbers(needles: Iterable[str]) -> bool:
     """Whether some ASCII text could be in a number or a truth value."""
     return any(set(needle.casefold()) <= _OF_NUMBERS for needle in needles)
-
-
-def runs_unescaped(needles: Iterable[str]) -> list[str] | None:
-    r"""Of each text the longest run that stands in JSON as it is; None if one of them has none.
-
-    >>> runs_unescaped(['say "hi"', "a"]), runs_unescaped(["\\"])
-    (['say ', 'a'], None)
-    """
-    runs = [max(_ESCAPED.split(needle), key=len) for needle in needles]
-    return runs if all(runs) else None
 
 
 def _listed(array: Array) -> list[Cell | None]:

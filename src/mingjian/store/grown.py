@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mingjian.model.values import Missing, Value
 from mingjian.store.arrow import Array, Codes, Places, is_text, with_dictionary
-from mingjian.store.blocks import SegmentBlock, SegmentColumns, may_be_numbers, runs_unescaped
+from mingjian.store.blocks import SegmentBlock, SegmentColumns, may_be_numbers
 from mingjian.store.building import Finished
 from mingjian.store.cells import KINDS, Cell
 from mingjian.store.searching import is_anywhere
@@ -99,14 +99,13 @@ class GrownBlock(SegmentBlock):
 
     def _holds_none(self, needles: Sequence[str]) -> bool:
         fields = [field for _, field in self._grown.finished.fields]
-        wanted = runs_unescaped(needles)
-        if wanted is None or self._has_whole or may_be_numbers(needles):
-            return False
-        if any(self.has_kind("t", place) for place in range(len(fields))):
+        # In JSON, a text may be written otherwise than it is.
+        is_nested = any(self.has_kind(kind, place) for kind in "jt" for place in range(len(fields)))
+        if is_nested or self._has_whole or may_be_numbers(needles):
             return False
         if any(field.values is not None and is_text(field.values) for field in fields):
             return False
-        return not is_anywhere(chain.from_iterable(field.distinct for field in fields), wanted)
+        return not is_anywhere(chain.from_iterable(field.distinct for field in fields), needles)
 
     def _read_shapes(self) -> tuple[Places, list[Shape | None]]:
         finished = self._grown.finished
