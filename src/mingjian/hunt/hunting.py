@@ -25,7 +25,7 @@ from mingjian.model.detections import Detection
 from mingjian.model.rules import LEVELS, And, Correlation, Expr, Level, LogSource, Not, Or, Rule
 from mingjian.sources.definitions import SourceBook
 from mingjian.store.catalogue import SegmentRow, live_segments
-from mingjian.store.holes import expired, streams_present, streams_without_days
+from mingjian.store.holes import streams_known
 from mingjian.store.scope import OrganisationId, Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.workspace import Workspace
@@ -207,9 +207,7 @@ def question_about(
     organisation: OrganisationId | None = None,
 ) -> Question:
     """Which streams of the lake rules with these log sources look at, and which of the log sources no stream has."""
-    names = {each.name for each in streams_present(workspace, scope, organisation)}
-    names |= {each.stream for each in expired(workspace, scope, organisation)}
-    names |= streams_without_days(workspace, scope, organisation)
+    names = streams_known(workspace, scope, organisation)
     fed = {wanted: {name for name in names if history.feeds(name, wanted)} for wanted in logsources}
     streams = frozenset[str]().union(*fed.values())
     return Question(

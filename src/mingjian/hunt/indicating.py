@@ -33,7 +33,7 @@ from mingjian.sources.envelope import envelope
 from mingjian.store.blocks import SegmentBlock
 from mingjian.store.catalogue import SegmentRow, live_segments
 from mingjian.store.detections import FoundDetection
-from mingjian.store.holes import streams_present, streams_without_days
+from mingjian.store.holes import streams_known
 from mingjian.store.indicatormatching import IndicatorMatcher, exact_values, key_ranges
 from mingjian.store.indicators import INDICATORS_MAX
 from mingjian.store.indicatortables import merged, numbered, table_of
@@ -148,8 +148,7 @@ def question_about(
         (StreamPattern(stream.name), wanted.intersection(each.kind for each in stream.observables))
         for stream in sources.streams()
     ]
-    names = {each.name for each in streams_present(workspace, scope, organisation)}
-    names |= streams_without_days(workspace, scope, organisation)
+    names = streams_known(workspace, scope, organisation)
     having: dict[str, set[ObservableKind]] = {}
     for name in names:
         having[name] = set[ObservableKind]().union(*(some for pattern, some in observing if pattern.fits(name)))
