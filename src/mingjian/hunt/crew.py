@@ -1,8 +1,9 @@
 """The processes that do the work of an ingest: units and flushes in, in order; parts out, epoch by epoch.
 
-Bytes go to a process through memory that both share, one *slot* for each: while it works on one portion the next one
-is already waiting. Everything else travels as MessagePack; nothing is pickled. Units go to whichever process is free;
-a flush goes to all of them, and when the last one has answered, the epoch is handed over: in order, always whole.
+Bytes go to a process through memory that both share, two *slots* for each: while it reads from one of them the next
+portion is already waiting in the other. Everything else travels as MessagePack; nothing is pickled. Units go to
+whichever process is free; a flush goes to all of them, and when the last one has answered, the epoch is handed over: in
+order, always whole.
 
 Where processes cannot be forked (anywhere but on Linux), or with one process, the work is done here.
 """
@@ -32,6 +33,9 @@ from mingjian.hunt.patience import Say
 from mingjian.hunt.pool import keep_freed_memory
 
 SLOT_BYTES: Final = 10 * 1024 * 1024
+SLOTS: Final = 2
+PIECE_BYTES: Final = 1024 * 1024
+"""So much is taken out of a slot at a time: a copy of all of it would be fetched from the system again and again."""
 IDS_AT_ONCE: Final = 256
 """So many numbers for segments a process is given at a time."""
 _GARBAGE_THRESHOLD: Final = 200_000
@@ -50,6 +54,7 @@ OnEpoch: TypeAlias = "Callable[[int, list[Part]], None]"
 class _Slot(msgspec.Struct, frozen=True, tag=True):
     """Data lie in the shared memory."""
 
+    number: int
     size: int
 
 
@@ -64,7 +69,9 @@ _Order: TypeAlias = Begin | End | Flush | _Slot | _Ids
 
 
 class _Freed(msgspec.Struct, frozen=True, tag=True):
-    """The slot may be filled again."""
+    """A slot may be filled again."""
+
+    number: int
 
 
 class _Want(msgspec.Struct, frozen=True, tag=True):
@@ -164,8 +171,8 @@ class _Worker:
         self.connection = connection
         self.process = process
         self.memory = memory
-        self.is_free = True
-        """Its slot is empty."""
+        self.free = list(range(SLOTS))
+        """Its slots that are empty."""
         self.handed = 0
         """Bytes that it was given."""
 
@@ -232,7 +239,7 @@ class _Crew:
         context = multiprocessing.get_context("fork")
         for _ in range(self._jobs):
             ours, theirs = context.Pipe()
-            memory = mmap.mmap(-1, SLOT_BYTES)
+            memory = mmap.mmap(-1, SLOTS * SLOT_BYTES)
             inherited = [*self._workers, ours]
             process = context.Process(
                 target=_work, args=(theirs, inherited, memory, self._make, os.getpid()), daemon=True
@@ -252,20 +259,20 @@ class _Crew:
 
     def _free_worker(self) -> _Worker:
         while True:
-            free = [worker for worker in self._workers.values() if worker.is_free]
+            free = [worker for worker in self._workers.values() if worker.free]
             if free:
                 return min(free, key=lambda worker: worker.handed)
             self._listen(None)
 
     def _hand(self, worker: _Worker, data: bytes) -> None:
         for start in range(0, len(data), SLOT_BYTES):
-            while not worker.is_free:
+            while not worker.free:
                 self._listen(None)
             portion = memoryview(data)[start : start + SLOT_BYTES]
-            worker.memory[: len(portion)] = portion
-            worker.is_free = False
+            slot = worker.free.pop()
+            worker.memory[slot * SLOT_BYTES : slot * SLOT_BYTES + len(portion)] = portion
             worker.handed += len(portion)
-            worker.send(_Slot(len(portion)))
+            worker.send(_Slot(slot, len(portion)))
 
     def _listen(self, timeout_s: float | None) -> None:
         """Take what was answered; wait for it, but not longer than this."""
@@ -279,8 +286,8 @@ class _Crew:
             match answer:
                 case Share():
                     self._take(answer)
-                case _Freed():
-                    worker.is_free = True
+                case _Freed(slot):
+                    worker.free.append(slot)
                 case _Want():
                     numbers = self._reserve(IDS_AT_ONCE)
                     worker.send(_Ids(numbers.start, numbers.stop))
@@ -327,10 +334,11 @@ class _Desk:
             except (EOFError, ConnectionResetError):
                 return
             match order:
-                case _Slot(size):
-                    data = self._memory[:size]
-                    self.answer(_Freed())
-                    yield Data(data)
+                case _Slot(number, size):
+                    start, end = number * SLOT_BYTES, number * SLOT_BYTES + size
+                    for place in range(start, end, PIECE_BYTES):
+                        yield Data(self._memory[place : min(place + PIECE_BYTES, end)])
+                    self.answer(_Freed(number))
                 case Begin() | End() | Flush():
                     yield order
                 case _Ids():
