@@ -115,7 +115,7 @@ def _loaded(workspace: Workspace, scope: Scope, rules: list[Path], settings: Set
 
 
 def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Settings, paths: list[str]) -> Summary:
-    from mingjian.situations.beside import kept_up
+    from mingjian.situations.beside import BESIDE_AFTER_S, kept_up
     from mingjian.store.sightings.live import tidy
     from mingjian.store.upkeep import clean
 
@@ -123,7 +123,7 @@ def _once(run: Ingest, workspace: Workspace, book: SourceBook, settings: Setting
         clean(workspace)
         tidy(workspace)
         workspace.close()
-        with kept_up(workspace, book, settings.cache_folder):
+        with kept_up(workspace, book, settings.cache_folder, after_s=BESIDE_AFTER_S):
             return run.work(run.messages(paths))
 
 

@@ -26,7 +26,7 @@ _Answer = Finished | Findings
 _encode = msgspec.msgpack.Encoder().encode
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_KEPT_BYTES = {_M_TRIM_THRESHOLD: 128 * 1024 * 1024, _M_MMAP_THRESHOLD: 32 * 1024 * 1024}
+_KEPT_BYTES = {_M_TRIM_THRESHOLD: 64 * 1024 * 1024, _M_MMAP_THRESHOLD: 32 * 1024 * 1024}
 """What glibc's malloc.h calls the parameters; for the second it allows no more."""
 _GARBAGE_THRESHOLD = 200_000
 """Records are trees without cycles: looking for cycles among them often is time lost."""

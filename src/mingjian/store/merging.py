@@ -29,7 +29,7 @@ MONTH_ROWS_MAX: Final = 65_536
 """… and one of several days no larger than this: whoever asks for one of them reads few others with it."""
 TIER_FACTOR: Final = 8
 """So many segments of about the same size are merged into one: each record is then written anew only a few times."""
-MERGED_BYTES_MAX: Final = 16 * 1024 * 1024
+MERGED_BYTES_MAX: Final = 6 * 1024 * 1024
 """Files of more bytes together are not merged: their columns are in memory at once, thirty times as large or more."""
 
 MergeExtra: TypeAlias = Callable[[sa.Connection, Sequence[int], int], None]
