@@ -41,6 +41,12 @@ WITHOUT_TABLE = """
   .map((chart) => chart.outerHTML.slice(0, 200))
 """
 """Charts that have no table beside them; a wall display has none."""
+NOT_ON_PAPER = """
+() => [...document.querySelectorAll("main figure details table, main details.as-table table")]
+  .filter((table) => !table.checkVisibility())
+  .map((table) => table.caption?.innerText ?? table.outerHTML.slice(0, 200))
+"""
+"""Tables beside charts that do not print."""
 LOOK = """
 () => ({
   lang: document.documentElement.lang,
@@ -101,6 +107,7 @@ def test_a_page_is_readable_and_complains_of_nothing(browser: Any, place: Place,
             page.emulate_media(media="print")
             assert page.locator("main h1").first.is_visible(), address
             assert not page.locator("nav.rail").is_visible(), address
+            assert page.evaluate(NOT_ON_PAPER) == [], address
             page.emulate_media(media="screen")
             assert tab.complaints() == [], address
         tab.context.close()

@@ -300,6 +300,7 @@ def work_walked(walk: Walk) -> Iterator[Step]:
     yield Step("/jobs/cancel", "/jobs/cancel", {"key": job}, "job.cancelled")
     named = (NEW_RULE % 3).split("id: ")[1].partition("\n")[0]
     yield Step("/rules/{id}/switch-off", f"/rules/{named}/switch-off", {}, "rule.switched-off")
+    yield Step("/rules/{id}/switch-on", f"/rules/{named}/switch-on", {}, "rule.switched-on")
     files = {"files": {"files": ("pack.yml", (NEW_RULE % 8).encode())}}
     yield Step("/rule-packs", "/rule-packs", files, "job.queued")
     route, here = "/rule-packs/{id}", f"/rule-packs/{walk.read_pack()}"

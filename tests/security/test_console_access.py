@@ -286,6 +286,7 @@ def test_nobody_changes_what_belongs_to_another_organisation(console: Console, r
         ("DELETE", f"{PREFIX}/hunts/{theirs['job']}", {}),
         ("POST", "/intelligence/retire", {"key": theirs["set"]}),
         ("POST", f"/rules/{theirs['rule']}/switch-off", {}),
+        ("POST", f"/rules/{theirs['rule']}/switch-on", {}),
         ("DELETE", f"{PREFIX}/rules/{theirs['rule']}", {}),
         ("POST", f"/hunt/{theirs['job']}/promote", {}),
     ):

@@ -18,7 +18,7 @@ from mingjian.console import exports
 from mingjian.console.filtering import Fields, read_filter
 from mingjian.console.site import Visit
 from mingjian.errors import InputError, SchemaError, shown
-from mingjian.model.rules import Level
+from mingjian.model.rules import LEVELS, Level
 from mingjian.model.sources import ObservableKind
 from mingjian.store.narrowing import Condition
 from mingjian.store.scope import Right
@@ -408,7 +408,7 @@ def among(rows: Sequence[Row], asked: Asked, *, texts: Sequence[str] = ()) -> Ro
         for row in rows
         if (not wanted or any(wanted in str(row.values.get(name, "")).casefold() for name in texts))
         and all(
-            str(row.values.get(name, "")) == value
+            _is_wanted(name, row.values[name], value)
             for name, value in asked.filters.items()
             if name != "q" and name in row.values
         )
@@ -420,6 +420,13 @@ def among(rows: Sequence[Row], asked: Asked, *, texts: Sequence[str] = ()) -> Ro
     some = found[start : start + asked.limit]
     end = start + len(some)
     return Rows(rows=some, after=str(end) if end < len(found) else None, total=len(found))
+
+
+def _is_wanted(name: str, value: Value, wanted: str) -> bool:
+    """Whether a row is meant by one filter; a level is one from which on."""
+    if name == "level" and value in LEVELS and wanted in LEVELS:
+        return LEVELS.index(value) >= LEVELS.index(wanted)
+    return str(value) == wanted
 
 
 def _order_of(value: Value) -> tuple[bool, float, str]:

@@ -258,18 +258,19 @@ def rule_set(workspace: Workspace, scope: Scope, set_id: int) -> RuleSet:
 
 
 def retired_rule(workspace: Workspace, scope: Scope, rule_id: str) -> AnyRule:
-    """The newest version of a rule that does not count any more. Raises: NotFound."""
-    table = t.rule_versions
+    """The newest version of a rule of which none counts any more. Raises: NotFound."""
+    table, other = t.rule_versions, t.rule_versions.alias()
+    counts = sa.exists().where(other.c.rule_id == t.storable(rule_id), other.c.retired_us.is_(None))
     query = (
         sa.select(table.c.definition)
-        .where(table.c.rule_id == t.storable(rule_id), table.c.retired_us.is_not(None))
+        .where(table.c.rule_id == t.storable(rule_id), ~counts)
         .order_by(table.c.retired_us.desc(), table.c.id.desc())
         .limit(1)
     )
     with workspace.read() as connection:
         definition = connection.execute(query).scalar_one_or_none()
     if definition is None:
-        raise NotFound("no rule with this id was switched off")
+        raise NotFound("no rule with this id is switched off")
     return msgspec.msgpack.decode(definition, type=AnyRule)
 
 

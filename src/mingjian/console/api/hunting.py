@@ -31,7 +31,7 @@ from mingjian.hunt.rulecheck import words
 from mingjian.model.rules import AnyRule, Rule
 from mingjian.store import jobs as stored_jobs
 from mingjian.store.jobs import Job
-from mingjian.store.rules import keep_rules, retire_rules, retired_rule
+from mingjian.store.rules import keep_rules, retire_rules
 
 HITS_LISTED_MAX = 1_000
 """So many hits of indicators are in one answer, the gravest first."""
@@ -340,10 +340,7 @@ def _add_rules(router: APIRouter) -> None:
         """Switch on a rule that was switched off, as it was."""
 
         def act() -> tuple[int, object]:
-            rule = retired_rule(visit.workspace, visit.scope, id)
-            single = isinstance(rule, Rule)
-            hunt.switch(visit, [rule] if single else [], [] if single else [rule])
-            return 200, {"rules": [rule.id], "skipped": []}
+            return 200, {"rules": [hunt.switch_on_again(visit, id).id], "skipped": []}
 
         return once(visit, idempotency_key, None, act)
 

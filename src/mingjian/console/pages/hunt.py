@@ -36,7 +36,7 @@ from mingjian.store.browsing import Wanted, count_up_to
 from mingjian.store.catalogue import live_segments
 from mingjian.store.jobs import Job
 from mingjian.store.packs import packs
-from mingjian.store.rules import add_rules, can_be_kept, keep_rules, live_rules, rule_set
+from mingjian.store.rules import add_rules, can_be_kept, keep_rules, live_rules, retired_rule, rule_set
 from mingjian.store.warninglists import WarningLists
 
 FORMS: Final = ("rule", "expression", "indicators")
@@ -274,6 +274,14 @@ def switch(visit: Visit, rules: Sequence[Rule], correlations: Sequence[Correlati
             rule_set_id=added.rule_set.id,
             request=json.dumps(msgspec.to_builtins(asked)),
         )
+
+
+def switch_on_again(visit: Visit, rule_id: str) -> AnyRule:
+    """Make a rule count that was switched off, as it was last. Raises: NotFound."""
+    rule = retired_rule(visit.workspace, visit.scope, rule_id)
+    is_single = isinstance(rule, Rule)
+    switch(visit, [rule] if is_single else [], [] if is_single else [rule])
+    return rule
 
 
 def job_named(visit: Visit, public_id: str) -> Job:

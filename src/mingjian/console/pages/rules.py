@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from mingjian.console.lists import Asked, Column, Filter, ListPage, Row, Rows, among
+from mingjian.console.pages import hunt
 from mingjian.console.routes import Route, list_route
 from mingjian.console.shapes import number
 from mingjian.console.site import Visit
@@ -27,6 +28,8 @@ from mingjian.store.inflow import inflow
 from mingjian.store.rules import RuleVersion, live_rules, retire_rules, rule_versions, rules_mark, versions_named
 from mingjian.store.scope import EVERYONE, Scope
 
+TEXTS: Final = ("title", "rule", "file", "reason")
+"""Columns in which a text is looked for."""
 CHANGES_SHOWN: Final = 20
 ACTS_LOOKED_AT: Final = 1_000
 SAME_ACT_US: Final = 5_000_000
@@ -81,6 +84,9 @@ def noise_of(visit: Visit) -> Mapping[str, Noise]:
 
 
 def _fetch(visit: Visit, asked: Asked) -> Rows:
+    if asked.given("state") == "off":
+        rows = _switched_off(visit)
+        return _linked(visit, among(rows, asked, texts=TEXTS))
     current = live(visit)
     heard = noise_of(visit)
     scope = visit.scope
@@ -111,10 +117,44 @@ def _fetch(visit: Visit, asked: Asked) -> Rows:
                 },
             )
         )
-    found = among(rows, asked, texts=("title", "rule", "file", "reason"))
-    # Of thousands of rules a page shows a hundred.
+    return _linked(visit, among(rows, asked, texts=TEXTS))
+
+
+def _linked(visit: Visit, found: Rows) -> Rows:
+    """Rows with their addresses: of thousands of rules a page shows a hundred."""
     linked = [msgspec.structs.replace(row, href=visit.address(f"/rules/{row.key}")) for row in found.rows]
     return msgspec.structs.replace(found, rows=linked)
+
+
+def _switched_off(visit: Visit) -> list[Row]:
+    """The rules that counted once and do not now, each as it was last."""
+    versions = rule_versions(visit.workspace, visit.scope, retired=True)
+    counting = {each.rule_id for each in versions if each.retired_us is None}
+    gone = [each for each in versions if each.rule_id not in counting]
+    last = {each.rule_id: each for each in sorted(gone, key=lambda each: (each.retired_us or 0, each.id))}
+    heard = noise_of(visit)
+    return [_row_off(each, heard.get(each.rule_id)) for each in last.values()]
+
+
+def _row_off(version: RuleVersion, said: Noise | None) -> Row:
+    return Row(
+        key=version.rule_id,
+        values={
+            "title": version.title,
+            "level": version.level,
+            "kind": version.kind,
+            "state": "off",
+            "detections": said.count if said else 0,
+            "hosts": said.hosts if said else 0,
+            "last": said.last_us if said else None,
+            "covered": None,
+            "cost": None,
+            "added": version.added_us,
+            "rule": version.rule_id,
+            "file": version.file,
+            "reason": "",
+        },
+    )
 
 
 def _rounded(share: float | None) -> float | None:
@@ -152,7 +192,7 @@ PAGE: Final = ListPage(
     filters=(
         Filter(name="q"),
         Filter(name="level", kind="choice", choices=tuple(reversed(LEVELS))),
-        Filter(name="state", kind="choice", choices=("runs", "unfed")),
+        Filter(name="state", kind="choice", choices=("runs", "unfed", "off")),
         Filter(name="kind", kind="choice", choices=("rule", "correlation")),
     ),
     actions=(),
@@ -261,8 +301,15 @@ def show(visit: Visit) -> Response:
         changes=changes_of(visit, rule.id),
         share=_shares(visit)(state),
         is_live=is_live,
-        may_write=visit.may("write") and is_live and not live(visit).is_starter,
+        may_switch=visit.may("write") and visit.scope.writes is EVERYONE and not (is_live and live(visit).is_starter),
     )
+
+
+def switch_on(visit: Visit) -> Response:
+    """Let a rule that was switched off run again, as it was; what came meanwhile is looked at, too."""
+    rule_id = visit.request.path_params["id"]
+    hunt.switch_on_again(visit, rule_id)
+    return visit.redirect(f"/rules/{rule_id}", done="switched-on")
 
 
 def switch_off(visit: Visit) -> Response:
@@ -275,5 +322,6 @@ def switch_off(visit: Visit) -> Response:
 ROUTES: Final = (
     list_route(PAGE),
     Route("GET", "/rules/{id}", show),
+    Route("POST", "/rules/{id}/switch-on", switch_on, "write"),
     Route("POST", "/rules/{id}/switch-off", switch_off, "write"),
 )
