@@ -33,6 +33,8 @@ MERGE_AFTER_S: Final = 10.0
 """Nothing is merged before a process has lived so long, …"""
 MERGE_AT_ONCE: Final = 1_000
 """… unless so many files are there: what an ingest has just begun to write would be merged twice."""
+CLEAN_S: Final = 10.0
+"""Files that were replaced are removed this often at most: each time all of the lake is gone through."""
 TRIM_S: Final = 5.0
 """Memory that work has left is given back this often at most: merging takes hundreds of megabytes now and then."""
 FAILED_S: Final = 60.0
@@ -112,6 +114,7 @@ class _Merging:
         self._workspace = workspace
         self._ended_at_us: int | None = None
         """When the last segment ended of those whose files are all gone."""
+        self._clean_at_s = 0.0
 
     def step(self) -> bool:
         """Do the merge that is worth most; say whether there was one."""
@@ -121,8 +124,10 @@ class _Merging:
             merge(self._workspace, scope, planned[0], [inherit])
             return True
         ended_at_us = last_ended_us(self._workspace)
-        if ended_at_us != self._ended_at_us and not clean(self._workspace, strays_too=False).left:
-            self._ended_at_us = ended_at_us
+        if ended_at_us != self._ended_at_us and time.monotonic() >= self._clean_at_s:
+            if not clean(self._workspace, strays_too=False).left:
+                self._ended_at_us = ended_at_us
+            self._clean_at_s = time.monotonic() + CLEAN_S
         return False
 
 

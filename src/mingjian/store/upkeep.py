@@ -70,7 +70,8 @@ def clean(workspace: Workspace, *, strays_too: bool = True) -> Cleaned:
         strays = ended = left = 0
         try:
             live, known = _known_paths(workspace)
-            if any(name not in known for name in files_of_lake(workspace)):
+            # While segments are being written there are always some that are not known (yet); those stay.
+            if strays_too and any(name not in known for name in files_of_lake(workspace)):
                 _check_before_removing(workspace)
             for path in _files(workspace.lake):
                 name = path.relative_to(workspace.lake).as_posix()

@@ -42,6 +42,24 @@ def test_what_was_replaced_stays_as_long_as_somebody_reads(workspace: Workspace,
     assert clean(workspace) == Cleaned(strays=0, ended=0, left=0)
 
 
+def test_the_whole_database_is_looked_at_for_strays_only(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While segments are written some are always unknown: to look through everything each time takes minutes."""
+    for number in (1, 2):
+        kept(workspace, organisation, [{"a": number}], first=number)
+    (planned,) = plan_merges(workspace, OPERATOR, today=20_010)
+    merge(workspace, OPERATOR, planned)
+    unknown = written(workspace, organisation, built(organisation, [{"a": 3}]))
+    looked: list[object] = []
+    monkeypatch.setattr("mingjian.store.upkeep.complaints", lambda connection: looked.append(connection))
+    assert clean(workspace, strays_too=False) == Cleaned(strays=0, ended=2, left=0)
+    assert (workspace.lake / unknown.path).is_file()
+    assert not looked
+    assert clean(workspace).strays == 1
+    assert looked or workspace.dialect != "sqlite"
+
+
 def test_nothing_is_removed_while_another_process_writes(tmp_path: Path) -> None:
     from mingjian.store.workspace import create
 
