@@ -56,6 +56,8 @@ def mingjian(arguments: list[str], cache: Path, *, watched: bool = False, folder
     Asking for the memory of a process stops it for a moment, twenty times a second: such a run is not timed.
     """
     environment = {**os.environ, "MINGJIAN_CACHE_FOLDER": str(cache)}
+    # Modules are compiled once, as where they are installed.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.perf_counter()
         process = subprocess.Popen(

@@ -11,10 +11,13 @@ everything is committed. Beside it, in turns, a bare ``orjson.loads`` loop over 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import statistics
+import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.detect import ROOT, mingjian, orjson_loop, unpack, windows_rules
@@ -60,6 +63,8 @@ def main() -> None:
             rules.mkdir()
             windows_rules(options.data, rules)
         size_mb = sum(path.stat().st_size for path in files) / 1e6
+        print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Python {' '.join(sys.version.split())}, "
+              f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")  # fmt: skip
         print(f"{len(files)} files, {size_mb:.0f} MB", flush=True)
         ratios: list[float] = []
         for turn in range(options.repeat + 1):
