@@ -33,6 +33,9 @@ MERGE_AFTER_S: Final = 10.0
 """Nothing is merged before a process has lived so long, …"""
 MERGE_AT_ONCE: Final = 1_000
 """… unless so many files are there: what an ingest has just begun to write would be merged twice."""
+INDEX_S: Final = 3.0
+"""So long files of the index are merged before anything else has its turn: every question looks into all of them, and
+other chores take long where there is little processor time to be had."""
 CLEAN_S: Final = 10.0
 """Files that were replaced are removed this often at most: each time all of the lake is gone through."""
 TRIM_S: Final = 5.0
@@ -69,7 +72,7 @@ def upkeep(
     merging, outliner = _Merging(workspace), Outliner(workspace, Scope.of_operator())
     with Upkeep(workspace) as sightings:
         chores: list[Callable[[], bool]] = [
-            sightings.step,
+            lambda: _for_a_while(sightings.step, lambda: ended),
             lambda: merging.step() or outliner.step(),
             lambda: _hunt(workspace, sources, cache_folder, lambda: ended),
             lambda: also(lambda: ended),
@@ -99,6 +102,17 @@ def upkeep(
                 trim_at_s, has_worked = time.monotonic() + TRIM_S, False
             if not was_busy:
                 _sleep(IDLE_S, lambda: ended)
+
+
+def _for_a_while(step: Callable[[], bool], should_stop: Callable[[], bool]) -> bool:
+    """Take one short step after the other while there are any, so long; say whether there was one."""
+    until_s = time.monotonic() + INDEX_S
+    has_worked = False
+    while not should_stop() and step():
+        has_worked = True
+        if time.monotonic() >= until_s:
+            break
+    return has_worked
 
 
 def _sleep(seconds: float, should_stop: Callable[[], bool]) -> None:
