@@ -85,7 +85,7 @@ def main() -> NoReturn:
     gc.set_threshold(GARBAGE_THRESHOLD)
     # Read when Arrow is loaded, which nothing has done yet.
     os.environ.setdefault("MIMALLOC_PURGE_DELAY", str(PURGE_DELAY_MS))
-    # Nothing here multiplies matrices: NumPy's threads for that would take a tenth of a second of each start.
+    # Nothing here multiplies matrices: NumPy's threads for that would only make each start longer.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -35,7 +35,7 @@ from mingjian.hunt.pool import keep_freed_memory
 SLOT_BYTES: Final = 10 * 1024 * 1024
 SLOTS: Final = 2
 PIECE_BYTES: Final = 1024 * 1024
-"""So much is taken out of a slot at a time: a copy of all of it would be fetched from the system again and again."""
+"""So much is taken out of a slot at a time: nobody needs a copy of all of it."""
 IDS_AT_ONCE: Final = 256
 """So many numbers for segments a process is given at a time."""
 _GARBAGE_THRESHOLD: Final = 200_000

@@ -13,8 +13,8 @@ from mingjian.sources.definitions import SourceBook
 from mingjian.store.workspace import Workspace
 
 BESIDE_AFTER_S: Final = 10.0
-"""Beside something that may be over soon the process waits so long: nothing is merged earlier, and until then memory
-and processor are for what was asked for."""
+"""Beside something that may be over soon the process waits so long before it begins (merging waits longer): until then
+memory and processor are for what was asked for."""
 
 
 def kept_up(
