@@ -252,14 +252,14 @@ def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, 
             site.totals.by_level(Scope.of_operator())
 
     threading.Thread(target=warm, name="warm-up", daemon=True).start()
-    threading.Thread(target=_tidy, name="tidying", daemon=True).start()
+    threading.Thread(target=_tidy, args=(site,), name="tidying", daemon=True).start()
     _log.info("console starts", extra=with_fields(process=os.getpid()))
     uvicorn.Server(config).run(sockets=[taken])
     _log.info("console ends", extra=with_fields(process=os.getpid()))
 
 
-def _tidy() -> None:
-    """Give memory back for as long as the process lives.
+def _tidy(site: Site) -> None:
+    """Give memory and files back for as long as the process lives.
 
     Each of the threads that answer has memory of its own from glibc, and what one of them has freed no other one uses:
     without this a process keeps as much as all of them together ever needed.
@@ -267,6 +267,7 @@ def _tidy() -> None:
     worked_s = time.process_time()
     while True:
         time.sleep(TIDY_S)
+        site.index.tidy()
         if time.process_time() - worked_s >= WORKED_S:
             give_memory_back()
             worked_s = time.process_time()

@@ -35,6 +35,7 @@ from mingjian.store.catalogue import Organisation, organisations
 from mingjian.store.inflow import last_received_us
 from mingjian.store.newest import Newest
 from mingjian.store.scope import OrganisationId, Right, Scope
+from mingjian.store.sightings.live import KeptIndex
 from mingjian.store.totals import Totals
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import Counters, logger, with_fields
@@ -140,6 +141,7 @@ class Site:
         self.settings = settings
         self.sources = sources
         self.views = Views(sources)
+        self.index = KeptIndex(workspace)
         self.gate = gate
         self.memory = Memory()
         self.counters = Counters()

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from mingjian.sources.contents import Tracker, digest_of, digests_up_to
+from mingjian.sources.contents import FORMER_DIGEST_BYTES, Tracker, content_digests, digest_of, digests_up_to
 from mingjian.store.catalogue import (
     HEAD_BYTES,
     KnownInput,
     committed_offsets,
+    digests_of_length,
     inputs_committed_at,
     known_inputs,
 )
@@ -47,7 +48,7 @@ def candidates(
     # A whole head is looked up as it is: what it is part of may be known by more of it.
     found = {each.id: each for each in known if digests[each.head_digest] in (each.head_bytes, len(head))}
     if len(head) < HEAD_BYTES:
-        several = inputs_committed_at(workspace, scope, organisation, len(head), digest_of(head))
+        several = inputs_committed_at(workspace, scope, organisation, len(head), content_digests(head))
         found |= {each.id: each for each in several}
     return list(found.values())
 
@@ -59,18 +60,20 @@ def verdict_on(workspace: Workspace, scope: Scope, several: Sequence[KnownInput]
     """
     matched: KnownInput | None = None
     begun = sorted((each for each in several if each.offset), key=lambda each: (each.offset, -each.id))
+    if begun and digests_of_length(workspace, scope, [each.id for each in begun], FORMER_DIGEST_BYTES):
+        tracker.digest_formerly_too()
     for each in begun:
         tracker.pass_over(each.offset)
         if tracker.offset < each.offset:
             break
-        if tracker.digest() == each.digest:
+        if each.digest is not None and tracker.has(each.digest):
             matched = each
     if matched is not None and matched.offset == tracker.offset:
         return Verdict(matched)
     longer = [each for each in begun if each.offset > tracker.offset]
     for each in longer:
         ends = committed_offsets(workspace, scope, each.id)
-        if any(end.offset == tracker.offset and end.digest == tracker.digest() for end in ends):
+        if any(end.offset == tracker.offset and tracker.has(end.digest) for end in ends):
             return Verdict(each, is_shorter=True)
     if matched is not None:
         return Verdict(matched, is_here=False)

@@ -7,8 +7,8 @@ quiet observable all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -75,7 +75,7 @@ from mingjian.store.sightings.companions import Companions, companions, companio
 from mingjian.store.sightings.delta import OVERLAP
 from mingjian.store.sightings.feeds import Feed
 from mingjian.store.sightings.index import SightingsIndex
-from mingjian.store.sightings.live import open_index
+from mingjian.store.sightings.live import KeptIndex, open_index
 from mingjian.store.warninglists import WarningLists
 from mingjian.store.workspace import Workspace
 
@@ -112,6 +112,8 @@ class Question(NamedTuple):
     cache_folder: Path | None = None
     views: Views | None = None
     """Those of the same sources that other questions have used."""
+    index: KeptIndex | None = None
+    """That of the workspace that other questions have used."""
 
     @property
     def owners(self) -> list[int] | None:
@@ -130,9 +132,18 @@ def ask(question: Question) -> VerdictCard:
         question.scope.check_read(question.organisation)
     with (
         question.workspace.reading(),
-        closing(open_index(question.workspace, question.scope)) as index,
+        _opened(question) as index,
     ):
         return _Asking(question, index).card()
+
+
+@contextmanager
+def _opened(question: Question) -> Generator[SightingsIndex]:
+    if question.index is not None:
+        yield question.index.open(question.scope)
+        return
+    with closing(open_index(question.workspace, question.scope)) as index:
+        yield index
 
 
 @cache

@@ -14,11 +14,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypeAlias, cast
 
+from blake3 import blake3
+
 from mingjian.formats import containers, registry
 from mingjian.formats.containers import Member
 from mingjian.model.blocks import Quarantined
 
-DIGEST_BYTES: Final = 32
+HEAD_DIGEST_BYTES: Final = 32
+FORMER_DIGEST_BYTES: Final = 32
+"""So long is the digest by which a content was known in earlier versions (BLAKE2b). Today's is longer."""
+_BLAKE3: Final = b"3"
+"""Stands before a digest of today."""
 UNIT_BYTES: Final = 8 * 1024 * 1024
 """A portion of a content is about so long."""
 READ_BYTES: Final = 1024 * 1024
@@ -30,14 +36,19 @@ Cut: TypeAlias = Literal["lines", "chunks", "whole"]
 
 
 def digest_of(data: bytes) -> bytes:
-    """The digest of some bytes, as inputs are known by it: BLAKE2b."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    """The digest of the beginning of a content, by which it is looked up: BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=HEAD_DIGEST_BYTES).digest()
+
+
+def content_digests(data: bytes) -> tuple[bytes, ...]:
+    """The digests by which a content that is just these bytes may be known: today's and the former one."""
+    return _BLAKE3 + blake3(data).digest(), hashlib.blake2b(data, digest_size=FORMER_DIGEST_BYTES).digest()
 
 
 def digests_up_to(data: bytes, sizes: Collection[int]) -> dict[bytes, int]:
     """The digests of the beginnings of some bytes that have certain lengths, with these; of those that are shorter."""
     found: dict[bytes, int] = {}
-    digest, at = hashlib.blake2b(digest_size=DIGEST_BYTES), 0
+    digest, at = hashlib.blake2b(digest_size=HEAD_DIGEST_BYTES), 0
     for size in sorted(size for size in sizes if size < len(data)):
         digest.update(data[at:size])
         found[digest.copy().digest()] = at = size
@@ -45,7 +56,11 @@ def digests_up_to(data: bytes, sizes: Collection[int]) -> dict[bytes, int]:
 
 
 class Tracker:
-    """The bytes of one content, in order. What was taken is counted and digested; what was read ahead is not."""
+    """The bytes of one content, in order. What was taken is counted and digested; what was read ahead is not.
+
+    The digest is BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs): a sixth of the time of BLAKE2b, which was a
+    tenth of that of an ingest.
+    """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.offset = 0
@@ -55,7 +70,13 @@ class Tracker:
         self._chunks = chunks
         self._parts: list[bytes] = []
         self._ahead = 0
-        self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._digest = blake3()
+        self._former: hashlib.blake2b | None = None
+
+    def digest_formerly_too(self) -> None:
+        """From here on, where nothing has been taken yet, know the former digest as well."""
+        assert self.offset == 0, "what was taken is not there any more"
+        self._former = hashlib.blake2b(digest_size=FORMER_DIGEST_BYTES)
 
     def go_on(self, chunks: Iterator[bytes]) -> None:
         """Go on with further bytes of the same content, from behind what was taken: it has grown."""
@@ -86,12 +107,18 @@ class Tracker:
         taken, left = (data, b"") if len(data) <= size else (data[:size], data[size:])
         self._parts, self._ahead = [left] if left else [], len(left)
         self._digest.update(taken)
+        if self._former is not None:
+            self._former.update(taken)
         self.offset += len(taken)
         return taken
 
     def digest(self) -> bytes:
         """Of everything that was taken."""
-        return self._digest.copy().digest()
+        return _BLAKE3 + self._digest.digest()
+
+    def has(self, digest: bytes) -> bool:
+        """Whether this is a digest of everything that was taken, today's or, if it is known, the former one."""
+        return digest == self.digest() or (self._former is not None and digest == self._former.digest())
 
     def pass_over(self, offset: int) -> None:
         """Take everything up to an offset, or up to the end. Raises: OSError."""

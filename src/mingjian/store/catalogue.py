@@ -250,15 +250,28 @@ def short_heads(workspace: Workspace, scope: Scope, organisation: OrganisationId
 
 
 def inputs_committed_at(
-    workspace: Workspace, scope: Scope, organisation: OrganisationId, offset: int, digest: bytes
+    workspace: Workspace, scope: Scope, organisation: OrganisationId, offset: int, digests: Collection[bytes]
 ) -> list[KnownInput]:
-    """The inputs that were once committed up to an offset with everything before it having a digest."""
+    """The inputs that were once committed up to an offset with everything before it having one of some digests."""
     scope.check_read(organisation)
     ends = t.input_offsets
-    at = sa.select(ends.c.input_id).where(ends.c.digest == digest, ends.c.offset == offset)
+    at = sa.select(ends.c.input_id).where(ends.c.digest.in_(digests), ends.c.offset == offset)
     query = sa.select(t.inputs).where(t.inputs.c.organisation_id == organisation, t.inputs.c.id.in_(at))
     with workspace.read() as connection:
         return [_known_input(row) for row in connection.execute(query.order_by(t.inputs.c.id))]
+
+
+def digests_of_length(workspace: Workspace, scope: Scope, input_ids: Collection[int], size: int) -> bool:
+    """Whether something that was ever committed of some inputs has a digest of so many bytes."""
+    ends, asked = t.input_offsets, list(input_ids)
+    with workspace.read() as connection:
+        for start in range(0, len(asked), DIGESTS_AT_ONCE):
+            some = t.inputs.c.id.in_(asked[start : start + DIGESTS_AT_ONCE])
+            owned = sa.select(t.inputs.c.id).where(some, within(scope, t.inputs.c.organisation_id))
+            query = sa.select(ends.c.input_id).where(ends.c.input_id.in_(owned), sa.func.length(ends.c.digest) == size)
+            if connection.execute(query.limit(1)).first() is not None:
+                return True
+    return False
 
 
 def is_quarantined(workspace: Workspace, scope: Scope, organisation: OrganisationId, item: Quarantined) -> bool:

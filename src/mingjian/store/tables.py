@@ -64,8 +64,9 @@ inputs = sa.Table(
 """One content that came in, wherever it lies and whatever it is called; for an archive, one of its members.
 
 ``head_digest`` is the BLAKE2b of its first ``head_bytes`` bytes; several inputs may share it. Everything before
-``committed_offset`` is in the lake (``committed_digest`` is its digest, ``committed_records`` the number of the last
-record or line). ``position`` is for the reader of a growing input: what else it needs to go on.
+``committed_offset`` is in the lake (``committed_digest`` is its digest, as ``sources.contents`` makes it,
+``committed_records`` the number of the last record or line). ``position`` is for the reader of a growing input: what
+else it needs to go on.
 """
 
 input_offsets = sa.Table(

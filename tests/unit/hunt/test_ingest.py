@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import tarfile
@@ -18,6 +19,7 @@ from lakes import OPERATOR
 from mingjian.errors import StateError
 from mingjian.hunt import ingest as ingest_module
 from mingjian.model.indicators import Indicator
+from mingjian.sources import contents
 from mingjian.store.catalogue import organisation_named, quarantined
 from mingjian.store.coverage import uncovered_by_indicators
 from mingjian.store.detections import detections
@@ -146,6 +148,44 @@ def test_a_shorter_copy_adds_nothing(workspace: Workspace, logs: Path) -> None:
         (logs / "a.json").write_bytes(lines(some(count)))
         assert ingest(workspace, logs).known == 1
     assert len(events(workspace)) == 400
+
+
+class _FormerTracker(contents.Tracker):
+    """Knows contents by the digest of earlier versions."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        super().__init__(chunks)
+        self._all = hashlib.blake2b(digest_size=contents.FORMER_DIGEST_BYTES)
+
+    def take(self, size: int) -> bytes:
+        data = super().take(size)
+        self._all.update(data)
+        return data
+
+    def digest(self) -> bytes:
+        return self._all.digest()
+
+
+def test_what_came_in_with_an_earlier_version_is_known(workspace: Workspace, logs: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest_module, "Tracker", _FormerTracker)
+        for count in (5, 200):
+            (logs / "a.json").write_bytes(lines(some(count)))
+            ingest(workspace, logs)
+        (logs / "b.json").write_bytes(lines(some(3, first=7_000)))
+        ingest(workspace, logs)
+    again = ingest(workspace, logs)
+    assert (again.known, again.new, again.grown, again.events) == (2, 0, 0, 0)
+    (logs / "a.json").write_bytes(lines(some(400)))
+    grown = ingest(workspace, logs)
+    assert (grown.known, grown.new, grown.grown, grown.events) == (1, 0, 1, 200)
+    for count in (5, 200, 400):
+        (logs / "a.json").write_bytes(lines(some(count)))
+        shorter = ingest(workspace, logs)
+        assert (shorter.known, shorter.new, shorter.events) == (2, 0, 0)
+    (logs / "a.json").write_bytes(lines(some(500)))
+    assert ingest(workspace, logs).grown == 1
+    assert len(events(workspace)) == 503
 
 
 def test_a_file_whose_old_part_has_changed_is_new(workspace: Workspace, logs: Path) -> None:

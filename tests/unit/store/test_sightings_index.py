@@ -1,6 +1,7 @@
 """The index as its users see it: scopes, days, snapshots, crowded hashes, odd requests."""
 
 import gc
+from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +164,28 @@ def test_a_feed_may_name_a_value_twice_and_in_any_order(folder: DiskFolder) -> N
 def test_a_feed_without_values_finds_nothing(folder: DiskFolder) -> None:
     index = SightingsIndex.open(folder, [added(folder, 1, ["a.example"], [0])])
     assert index.match(Feed(pa.array([], pa.string()), pa.array([], pa.string()))).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "shape", ["{:05}.example", "x{:05}.same.beginning.of.the.keys.example", "{:05}.a-{:05}.example"]
+)
+def test_a_range_begins_and_ends_where_its_first_and_last_value_are(
+    folder: DiskFolder, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    for module in ("blocks", "reading", "writing", "finding"):
+        monkeypatch.setattr(f"mingjian.store.sightings.{module}.VALUES_PER_BLOCK", 16)
+    monkeypatch.setattr("mingjian.store.sightings.layout.PAGE_ITEMS", 4)
+    values = [shape.format(number, number // 7) for number in range(0, 1_000, 2)]
+    index = SightingsIndex.open(folder, [added(folder, 1, values, [0])])
+    (reader,) = index.readers
+    held = [reader.key(number) for number in range(len(values))]
+    assert held == sorted(held)
+    asked = [b"", *held[::9], *(key + b"\0" for key in held[::7]), *(key[:-1] for key in held[::11]), b"\xff" * 40]
+    for low in asked:
+        assert reader.lower_bound(low) == bisect_left(held, low)
+        for high in asked:
+            if low <= high:
+                assert reader.bounds(low, high) == (bisect_left(held, low), bisect_left(held, high))
 
 
 def test_a_feed_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import closing
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -23,7 +22,6 @@ from mingjian.hunt.answer import Answer, sentence
 from mingjian.hunt.records import records_at
 from mingjian.store.catalogue import quarantined
 from mingjian.store.detections import detection_by_id
-from mingjian.store.sightings.live import open_index
 from mingjian.store.situations import situations_of_detections
 
 SIGHTINGS_LISTED_MAX: Final = 1_000
@@ -209,7 +207,8 @@ def _add_answers(router: APIRouter) -> None:
         which, value, _ = ask.meant(visit, q, kind)
         chosen = visit.organisation()
         places = None if chosen is None else [int(chosen)]
-        with visit.workspace.reading(), closing(open_index(visit.workspace, visit.scope)) as index:
+        with visit.workspace.reading():
+            index = visit.site.index.open(visit.scope)
             totals = index.totals(which, value, organisations=places)
             found = index.lookup(which, value, organisations=places)
             order = sorted(range(len(found)), key=lambda place: -(found[place].day or 0))

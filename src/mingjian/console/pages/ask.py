@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -23,7 +22,6 @@ from mingjian.situations.asking import Question, ask
 from mingjian.situations.card import VerdictCard
 from mingjian.situations.guessing import KINDS, guesses
 from mingjian.situations.telling import WORDS, sentence, shown_steps
-from mingjian.store.sightings.live import open_index
 
 CHARACTERS_MAX: Final = 2_000
 STEPS_SHOWN: Final = 200
@@ -54,7 +52,8 @@ def meant(visit: Visit, text: str, kind: str) -> tuple[ObservableKind, str, list
         raise InputError(f"{shown(text)} is nothing that could be an observable", hint="an address, a name, a hash …")
     best = possible[0]
     if len(possible) > 1:
-        with visit.workspace.reading(), closing(open_index(visit.workspace, visit.scope)) as index:
+        with visit.workspace.reading():
+            index = visit.site.index.open(visit.scope)
             counts = [0 if (totals := index.totals(*each)) is None else totals.count for each in possible]
         best = possible[max(range(len(possible)), key=lambda place: (counts[place], -place))]
     others: list[ObservableKind] = [each for each, _ in possible if each != best[0]]
@@ -74,6 +73,7 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
         organisation=visit.organisation(),
         cache_folder=visit.site.cache_folder,
         views=visit.site.views,
+        index=visit.site.index,
     )
     return ask(question), others
 

@@ -123,7 +123,7 @@ def _rows(
     keys: Keys, parallel: Sequence[Column], organisation: int, sources: Sequence[str], roles: Sequence[str]
 ) -> tuple[Rows, Tables]:
     key, source, role, day, count, first, last, segment = parallel
-    pairs, pair = np.unique(source * len(roles) + role, return_inverse=True)
+    pairs, pair = _distinct(source * len(roles) + role, len(sources) * len(roles))
     groups = [Group(organisation, sources[p // len(roles)], roles[p % len(roles)]) for p in columns.plain(pairs)]
     days, ranks = _segments(source, day, segment)
     tables = tables_of(
@@ -229,6 +229,18 @@ def _distinct(numbers: Column, bound: int) -> tuple[Column, Column]:
     return np.flatnonzero(there), place[numbers]
 
 
+def _distinct_from_least(numbers: Column) -> tuple[Column, Column]:
+    """The same for any numbers, which as a rule are close to each other."""
+    if not len(numbers):
+        return numbers, numbers
+    least, greatest = int(numbers.min()), int(numbers.max())
+    if greatest - least >= 1 << 62:
+        found, which = np.unique(numbers, return_inverse=True)
+        return found, which
+    found, which = _distinct(numbers - least, greatest - least + 1)
+    return found + least, which
+
+
 def _overlaps(observations: pa.Table, key: Column, roles: int) -> tuple[Column, Column]:
     """Rows of observations whose observable stands in the event in further roles, and how many these are."""
     nothing = np.zeros(0, np.int64)
@@ -238,7 +250,7 @@ def _overlaps(observations: pa.Table, key: Column, roles: int) -> tuple[Column, 
         raise SchemaError("an observation of several events does not tell which one", where="event")
     if roles < 2:
         return nothing, nothing
-    events, event = np.unique(_numbers(observations, "event"), return_inverse=True)
+    events, event = _distinct_from_least(_numbers(observations, "event"))
     together = key * len(events) + event
     order = sorted_order(together)
     heads = np.flatnonzero(changes(together[order]))
@@ -251,10 +263,13 @@ def _overlaps(observations: pa.Table, key: Column, roles: int) -> tuple[Column, 
 
 def _segments(source: Column, day: Column, segment: Column) -> tuple[Mapping[tuple[int, int], list[int]], Column]:
     """The segments of each source and day, and for each observation the place of its own among them."""
-    ids, number = np.unique(segment, return_inverse=True)
+    ids, number = _distinct_from_least(segment)
     place = (source << DAY_BITS) | day
-    places, which = np.unique(place, return_inverse=True)
-    pairs, pair = np.unique(which * max(len(ids), 1) + number, return_inverse=True)
+    found_days, of_day = _distinct_from_least(day)
+    _, which = _distinct_from_least(source * len(found_days) + of_day)
+    places = np.empty(int(which.max(initial=-1)) + 1, np.int64)
+    places[which] = place
+    pairs, pair = _distinct(which * max(len(ids), 1) + number, len(places) * len(ids))
     of_pair = pairs // max(len(ids), 1)
     starts = np.searchsorted(of_pair, np.arange(len(places) + 1))
     found = columns.plain(ids[pairs % max(len(ids), 1)]) if len(pairs) else []

@@ -92,6 +92,15 @@ class SightingsIndex:
         for reader in self.readers:
             reader.close()
 
+    def kept_bytes(self) -> int:
+        """About how much of the files is in memory."""
+        return sum(reader.kept_bytes() for reader in self.readers)
+
+    def forget(self) -> None:
+        """Keep nothing of the files in memory any more."""
+        for reader in self.readers:
+            reader.forget()
+
     @property
     def files(self) -> tuple[IndexFile, ...]:
         """The files that are open."""
@@ -281,7 +290,7 @@ class SightingsIndex:
         in_order = sorted(stretches)
         runs: list[Iterator[Rows]] = []
         for reader in self.readers:
-            bounds = [(reader.lower_bound(stretch.low), reader.lower_bound(stretch.high)) for stretch in in_order]
+            bounds = [reader.bounds(stretch.low, stretch.high) for stretch in in_order]
             bounds = [(start, stop) for start, stop in bounds if start < stop]
             if bounds:
                 runs.append(numbered(reader, tables, bounds, replaced=replaced, with_segments=with_segments))

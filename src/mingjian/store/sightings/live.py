@@ -56,6 +56,10 @@ OPENING_ATTEMPTS_MAX: Final = 10
 """So often the list of files is read anew if one was merged away before it could be opened."""
 REMEMBERED_MAX: Final = 10_000
 """What became of more segments than that is not remembered one by one."""
+KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""When about so much of an index that is kept open is in memory, it is read anew."""
+KEPT_S: Final = 60.0
+"""An index that nobody asks is kept open for so long."""
 REPLACED_KEPT_MAX: Final = 1 << 18
 """So many segments an open index remembers to have looked up."""
 RETRY_S: Final = 600
@@ -111,6 +115,39 @@ def open_index(workspace: Workspace, scope: Scope, *, previous: SightingsIndex |
                 raise damaged("it is not the file that was committed", file.name)
         return index
     raise StorageError("the sightings index changes faster than it can be opened", where=str(workspace.sightings))
+
+
+class KeptIndex:
+    """The index of a workspace, open from one question to the next. For the threads of a process.
+
+    What was read of its files and unpacked stays in memory, for other questions need much of it again.
+    """
+
+    def __init__(self, workspace: Workspace, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._workspace = workspace
+        self._clock_s = clock_s
+        self._mutex = threading.Lock()
+        self._last: SightingsIndex | None = None
+        self._asked_at_s = 0.0
+
+    def open(self, scope: Scope) -> SightingsIndex:
+        """What counts now, as ``open_index`` gives it. It is not to be closed: others may be using its files.
+
+        Raises:
+            StorageError, StateError: as ``open_index``.
+        """
+        with self._mutex:
+            self._asked_at_s = self._clock_s()
+            if self._last is not None and self._last.kept_bytes() > KEPT_BYTES_MAX:
+                self._last.forget()
+            self._last = open_index(self._workspace, scope, previous=self._last)
+            return self._last
+
+    def tidy(self) -> None:
+        """Let go of files that nobody has asked for a while: those that were merged away take up room until then."""
+        with self._mutex:
+            if self._clock_s() - self._asked_at_s > KEPT_S:
+                self._last = None
 
 
 def tidy(workspace: Workspace) -> list[str]:

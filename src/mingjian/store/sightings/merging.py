@@ -15,6 +15,7 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Final, cast
 
 import msgspec
@@ -37,7 +38,7 @@ from mingjian.store.sightings.layout import (
     tables_of,
 )
 from mingjian.store.sightings.reading import IndexReader
-from mingjian.store.sightings.rows import RANK_BITS, SEGMENTS_PER_DAY_MAX, Column, Rows, merged
+from mingjian.store.sightings.rows import RANK_BITS, SEGMENTS_PER_DAY_MAX, Column, Rows, appended_rows, merged
 from mingjian.store.sightings.writing import FileWriter
 
 MERGE_WIDTH: Final = 4
@@ -46,6 +47,8 @@ MERGE_FILES_MAX: Final = 16
 """So many files are merged at once."""
 SMALLEST_BYTES: Final = 1 << 20
 """All smaller files are taken for one size."""
+GATHERED_ROWS_MIN: Final = 4_096
+"""Smaller portions are put together."""
 SYNC_BYTES: Final = 1 << 26
 """So much of an unfinished file may be lost in a power failure."""
 
@@ -218,9 +221,27 @@ def numbered(
 ) -> Iterator[Rows]:
     """The rows of some stretches of values of a file, numbered by the tables of a merge."""
     numbering = _Numbering(reader, tables, replaced or {}, with_segments)
-    for start, stop in bounds:
-        for rows in reader.portions(start, stop, with_segments):
-            yield numbering(rows)
+    portions = chain.from_iterable(reader.portions(start, stop, with_segments) for start, stop in bounds)
+    for rows in _gathered(portions):
+        yield numbering(rows)
+
+
+def _gathered(portions: Iterator[Rows]) -> Iterator[Rows]:
+    """Small portions put together: whatever is done with one takes as long for a few rows as for some thousand."""
+    waiting: list[Rows] = []
+    size = 0
+    for rows in portions:
+        # Where a value goes on in the next portion, both have its key.
+        if waiting and rows.keys[0].as_py() == waiting[-1].keys[-1].as_py():
+            yield appended_rows(waiting)
+            waiting, size = [], 0
+        waiting.append(rows)
+        size += len(rows)
+        if size >= GATHERED_ROWS_MIN:
+            yield appended_rows(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield appended_rows(waiting)
 
 
 class Merge:

@@ -8,6 +8,7 @@ bucket once per opening.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -47,9 +48,13 @@ from mingjian.store.sightings.rows import (
 from mingjian.store.sightings.writing import index_file
 
 PAGES_KEPT_MAX: Final = 256
-"""So many checked pages of each section stay in memory (32 KiB each at most)."""
+"""So many checked pages of each section stay in memory …"""
+PAGE_BYTES: Final = 32 * 1024
+"""… and each of them takes at most so much."""
 BLOCKS_KEPT_MAX: Final = 192
-"""So many unpacked blocks of each kind stay in memory (50 KiB each): what is asked again is not unpacked again."""
+"""So many unpacked blocks of each kind stay in memory: what is asked again is not unpacked again."""
+BLOCK_BYTES: Final = 50 * 1024
+"""About so much an unpacked block takes."""
 READ_ONCE_MAX: Final = 4
 """Of a file that is read from one end to the other, so many pages of each section and blocks of each kind stay."""
 READ_TOGETHER_BYTES: Final = 1 << 22
@@ -67,6 +72,8 @@ FORESEEN_MIN: Final = 16
 CANDIDATES_MAX: Final = 8
 """If more values than this share a hash, somebody made them so; they are found by their keys instead."""
 
+_HEAD_BYTES: Final = 16
+"""So much of a block's first key stands in its section, filled up with zeros."""
 _NOTHING: Final = np.zeros(0, np.int64)
 _MASK_32: Final = np.uint64(0xFFFF_FFFF)
 _T = TypeVar("_T")
@@ -117,6 +124,15 @@ class _Pages:
 
     def __len__(self) -> int:
         return self._section.items
+
+    @property
+    def kept(self) -> int:
+        """So many pages are in memory."""
+        return len(self._kept)
+
+    def forget(self) -> None:
+        """Keep none of them any more."""
+        self._kept.clear()
 
     def _checks(self) -> tuple[list[int], Numbers]:
         """Checksum and first number of each page. One of two threads may read it in vain."""
@@ -223,6 +239,7 @@ class IndexReader:
             )
         )
         self._checked_buckets = bytearray(1 << footer.bucket_bits)
+        self._kept_heads: dict[int, list[bytes]] = {}
         self._kept_values: dict[int, ValueBlock] = {}
         self._kept_rows: dict[tuple[int, bool], RowBlock] = {}
 
@@ -259,6 +276,21 @@ class IndexReader:
     def close(self) -> None:
         """Give the file back."""
         self._file.close()
+
+    def kept_bytes(self) -> int:
+        """About how much of the file is in memory."""
+        pages = sum(each.kept for each in self._sections()) + 2 * len(self._kept_heads)
+        return PAGE_BYTES * pages + BLOCK_BYTES * (len(self._kept_values) + len(self._kept_rows))
+
+    def forget(self) -> None:
+        """Keep none of it any more."""
+        for each in self._sections():
+            each.forget()
+        for kept in (self._kept_heads, self._kept_values, self._kept_rows):
+            kept.clear()
+
+    def _sections(self) -> tuple[_Pages, ...]:
+        return (self._buckets, self._value_blocks, self._row_blocks, self._days, self._starts, self._ids)
 
     @cached_property
     def content_hash(self) -> bytes:
@@ -320,7 +352,7 @@ class IndexReader:
 
     def check_sections(self) -> None:
         """Read every page and every bucket. Raises: StorageError."""
-        for pages in (self._buckets, self._value_blocks, self._row_blocks, self._days, self._starts, self._ids):
+        for pages in self._sections():
             for number in range(-(-len(pages) // layout.PAGE_ITEMS)):
                 pages.page(number)
         done = 0
@@ -549,27 +581,42 @@ class IndexReader:
 
     def lower_bound(self, key: bytes) -> int:
         """How many values have keys before this one."""
-        head = (int.from_bytes(key[:8].ljust(8, b"\0"), "big"), int.from_bytes(key[8:16].ljust(8, b"\0"), "big"))
-        low, high = 0, len(self._value_blocks)
-        while low < high:
-            middle = (low + high) // 2
-            found = tuple(self._value_blocks.item(middle)[2:])
-            # Heads are cut off: equal ones decide nothing.
-            if found < head or (found == head and self.value_block(middle).key(0) < key):
-                low = middle + 1
-            else:
-                high = middle
-        if not low:
+        head = key[:_HEAD_BYTES].ljust(_HEAD_BYTES, b"\0")
+        # Heads are cut off: equal ones decide nothing.
+        alike = range(self._blocks_before(head, bisect_left), self._blocks_before(head, bisect_right))
+        before = alike.start + bisect_left(alike, key, key=lambda number: self.value_block(number).key(0))
+        if not before:
             return 0
-        block = self.value_block(low - 1)
-        inside, end = 0, len(block.entries)
-        while inside < end:
-            middle = (inside + end) // 2
-            if block.key(middle) < key:
-                inside = middle + 1
-            else:
-                end = middle
-        return (low - 1) * VALUES_PER_BLOCK + inside
+        block = self.value_block(before - 1)
+        return (before - 1) * VALUES_PER_BLOCK + bisect_left(range(len(block.entries)), key, key=block.key)
+
+    def bounds(self, low: bytes, high: bytes) -> tuple[int, int]:
+        """Where the values with keys from ``low`` up to before ``high`` begin and end."""
+        start = self.lower_bound(low)
+        number, place = divmod(start, VALUES_PER_BLOCK)
+        if place:
+            # Mostly few values are between them: then the end is in the block that has just been looked at.
+            block = self.value_block(number)
+            end = bisect_left(range(len(block.entries)), high, place, key=block.key)
+            if end < len(block.entries):
+                return start, number * VALUES_PER_BLOCK + end
+        return start, self.lower_bound(high)
+
+    def _blocks_before(self, head: bytes, bisect: Callable[..., int]) -> int:
+        """How many blocks of values have heads before this one (``bisect_left``) or not after it (``bisect_right``)."""
+        pages = range(-(-len(self._value_blocks) // layout.PAGE_ITEMS))
+        if not pages:
+            return 0
+        page = max(0, bisect(pages, head, key=lambda number: self._heads(number)[0]) - 1)
+        return page * layout.PAGE_ITEMS + bisect(self._heads(page), head)
+
+    def _heads(self, page: int) -> list[bytes]:
+        """How the first keys of some blocks begin."""
+        return _remembered(self._kept_heads, PAGES_KEPT_MAX, page, lambda: self._read_heads(page))
+
+    def _read_heads(self, page: int) -> list[bytes]:
+        data = self._value_blocks.page(page)[:, 2:].astype(">u8").tobytes()
+        return [data[place : place + _HEAD_BYTES] for place in range(0, len(data), _HEAD_BYTES)]
 
     def portions(self, start: int, stop: int, with_segments: bool = True) -> Iterator[Rows]:
         """The rows of the values from ``start`` to ``stop``, in portions that end where an entry ends."""

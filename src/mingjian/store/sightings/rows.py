@@ -177,6 +177,24 @@ def _compare_singly(order: Column, is_new: Mask, unsure: Mask, data: bytes, offs
         is_new[start + 1 : stop] = [texts[b] != texts[a] for a, b in pairwise(sequence)]
 
 
+def appended_rows(parts: Sequence[Rows]) -> Rows:
+    """Some runs of rows as one; the keys of each are all behind those of the run before."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = np.cumsum([0, *(len(part.keys) for part in parts)])
+    return Rows(
+        keys=appended([part.keys for part in parts]),
+        key=_joined([starts[number] + part.key for number, part in enumerate(parts)]),
+        group=_joined([part.group for part in parts]),
+        day=_joined([part.day for part in parts]),
+        count=_joined([part.count for part in parts]),
+        first=_joined([part.first for part in parts]),
+        last=_joined([part.last for part in parts]),
+        segments=_joined([part.segments for part in parts]),
+        ranks=_joined([part.ranks for part in parts]),
+    )
+
+
 def merged(parts: Sequence[Rows]) -> Rows:
     """Some runs of rows as one: counts added, the earliest first, the latest last, all segments.
 
