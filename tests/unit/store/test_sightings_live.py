@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mingjian.store.sightings.checking import differences
 from mingjian.store.sightings.delta import write_delta
 from mingjian.store.sightings.disk import DiskFolder
 from mingjian.store.sightings.index import SightingsIndex
-from mingjian.store.sightings.live import Upkeep, in_background, open_index, rebuild, record, tidy
+from mingjian.store.sightings.live import KeptIndex, Upkeep, in_background, open_index, rebuild, record, tidy
 from mingjian.store.sightings.merging import merge
 from mingjian.store.upkeep import Retention, expire, set_retention
 from mingjian.store.workspace import Workspace, create
@@ -80,6 +81,54 @@ def test_what_was_never_committed_is_removed_at_the_next_start(
     assert stray is not None
     assert tidy(workspace) == [stray.name]
     assert names_in(workspace) == {file.name for file in live_index_files(workspace)}
+
+
+def test_an_index_that_is_kept_opens_only_what_is_new_and_shows_each_scope_its_own(
+    workspace: Workspace, organisation: Organisation
+) -> None:
+    other = organisation_named(workspace, OPERATOR, "Another", make=True)
+    kept_index = KeptIndex(workspace)
+    add(workspace, organisation, 1)
+    first = kept_index.open(OPERATOR)
+    assert count_of(first, "h1.example") == 1
+    add(workspace, other, 2)
+    second = kept_index.open(Scope.of_member("ann", [other.id]))
+    assert second.readers[0] is first.readers[0]
+    assert (count_of(second, "h1.example"), count_of(kept_index.open(OPERATOR), "h1.example")) == (1, 2)
+    before = live_index_files(workspace)
+    file = merge(DiskFolder(workspace.sightings), [each.name for each in before])
+    replace_index_files(workspace, [each.name for each in before], [file])
+    for each in before:
+        DiskFolder(workspace.sightings).remove(each.name)
+    assert (count_of(first, "h1.example"), count_of(second, "h1.example")) == (1, 1)
+    third = kept_index.open(OPERATOR)
+    assert [reader.name for reader in third.readers] == [file.name]
+    assert count_of(third, "h1.example") == 2
+
+
+def test_an_index_that_is_kept_takes_no_more_memory_than_it_may_and_lets_go_when_nobody_asks(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [1_000.0]
+    kept_index = KeptIndex(workspace, lambda: now_s[0])
+    add(workspace, organisation, 1)
+    index = kept_index.open(OPERATOR)
+    assert count_of(index, "h1.example") == 1
+    in_memory = index.kept_bytes()
+    assert in_memory > 0
+    assert kept_index.open(OPERATOR).kept_bytes() == in_memory
+    monkeypatch.setattr(live, "KEPT_BYTES_MAX", in_memory - 1)
+    assert kept_index.open(OPERATOR).kept_bytes() == 0
+    assert count_of(kept_index.open(OPERATOR), "h1.example") == 1
+    reader = weakref.ref(index.readers[0])
+    del index
+    now_s[0] += live.KEPT_S
+    kept_index.tidy()
+    assert reader() is not None
+    now_s[0] += 1
+    kept_index.tidy()
+    assert reader() is None
+    assert count_of(kept_index.open(OPERATOR), "h1.example") == 1
 
 
 def test_a_scope_sees_its_own_organisations_alone(workspace: Workspace, organisation: Organisation) -> None:
