@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json as stdlib_json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from itertools import filterfalse
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cache, lru_cache, partial
+from itertools import chain, filterfalse
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import hyperscan
 import msgspec
+import numpy as np
 
 from mingjian.errors import InputError, LimitExceeded, ParseError, SchemaError
 from mingjian.formats import jsondoc
 from mingjian.formats.projection import project
-from mingjian.formats.text import LineBatch, decode, line_batches
+from mingjian.formats.records import BLOCK_RECORDS_MAX
+from mingjian.formats.text import BATCH_BYTES_MAX, LineBatch, as_utf8, batches_of, decode, line_batches
 from mingjian.model.blocks import QUARANTINED_BYTES_MAX, Block, Piece, Quarantined, picker
 from mingjian.model.values import Missing, Record, Value, find
 
@@ -33,9 +35,14 @@ SAMPLE_LINES = 32
 SHARED_ROWS_MIN = 0.2
 """A block of fewer of the records of another than this share copies its columns: it must not keep the rest alive."""
 
+PORTION_BYTES_MAX = 16 * 1024 * 1024
+"""So much is decoded at once."""
+
+_LINE_FEED, _RETURN, _OPEN, _CLOSE = b"\n\r{}"
 _decode_any = msgspec.json.Decoder().decode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
 """Reads a line that is an object, and no other."""
+_decode_objects = msgspec.json.Decoder(dict[str, object]).decode_lines
 _decode_nothing = msgspec.json.Decoder(msgspec.defstruct("Nothing", ())).decode
 """Checks that a line is an object, and builds none of it."""
 
@@ -290,24 +297,129 @@ def read_lines(piece: Piece) -> Iterator[Block | Quarantined]:
             yield block
 
 
-def read_records(piece: Piece) -> Iterator[tuple[Block, list[Record] | None] | Quarantined]:
-    """Read JSON lines as ``read_lines`` does, for whoever will need every record whole: with the records of each block.
+class Whole(NamedTuple):
+    """Records that were decoded as a whole."""
 
-    None for a block in which some line is odd: ask that block itself.
+    numbers: Sequence[int]
+    records: list[Record]
+    block: Callable[[], Block]
+    """Makes the block that ``read_lines`` would have given."""
+
+
+def read_records(piece: Piece) -> Iterator[Whole | Block | Quarantined]:
+    """Read JSON lines as ``read_lines`` does, for whoever will need every record whole.
+
+    Where some line is odd, its neighbours come as a block, too.
     """
-    for batch in line_batches(piece, keep_returns=True):
+    chunks, offset, utf16 = as_utf8(piece)
+    number = piece.first_number
+    waiting = _Waiting()
+    left: list[bytes] = []
+    size = 0
+    for chunk in () if utf16 else chunks:
+        left.append(chunk)
+        size += len(chunk)
+        if size > PORTION_BYTES_MAX:
+            break
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            portion = b"".join([*left[:-1], chunk[:end]])
+            left, size = [chunk[end:]], len(chunk) - end
+            records = _decoded_lines(portion)
+            if records is None:
+                yield from waiting.taken()
+                number = yield from _by_lines(piece, iter([portion]), number, offset)
+            else:
+                waiting.add(number, portion, records)
+                number += len(records)
+            offset += len(portion)
+        if waiting.is_enough():
+            yield from waiting.taken()
+    yield from waiting.taken()
+    # The last line has no end, a line is very long, or it is UTF-16; as a rule nothing is left.
+    number = yield from _by_lines(piece, chain(left, chunks), number, offset, utf16=utf16)
+    piece.on_lines(number - piece.first_number)
+
+
+class _Waiting:
+    """Records that follow one another, and the lines that they were made of."""
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._records: list[Record] = []
+        self._portions: list[bytes] = []
+        self._size = 0
+
+    def add(self, number: int, portion: bytes, records: list[Record]) -> None:
+        """Take some more; the first of them has this number."""
+        if not self._records:
+            self._first = number
+        self._records += records
+        self._portions.append(portion)
+        self._size += len(portion)
+
+    def is_enough(self) -> bool:
+        """Whether they are a block."""
+        return self._size >= BATCH_BYTES_MAX or len(self._records) >= BLOCK_RECORDS_MAX
+
+    def taken(self) -> Iterator[Whole]:
+        """Hand all of them over."""
+        first, records, portions = self._first, self._records, self._portions
+        self._records, self._portions, self._size = [], [], 0
+
+        @cache
+        def lines() -> list[bytes]:
+            return b"".join(portions).split(b"\n")[:-1]
+
+        for start in range(0, len(records), BLOCK_RECORDS_MAX):
+            some = records[start : start + BLOCK_RECORDS_MAX] if len(records) > BLOCK_RECORDS_MAX else records
+            numbers = range(first + start, first + start + len(some))
+
+            def block(numbers: range = numbers, start: int = start) -> Block:
+                return JsonBlock(numbers, lines()[start : start + len(numbers)])
+
+            yield Whole(numbers, some, block)
+
+
+def _decoded_lines(portion: bytes) -> list[Record] | None:
+    """The records of whole lines, if each line is an object from its first byte to its last; else None.
+
+    To decode many lines at once takes a quarter less time than to cut them first. The decoder does not care where a
+    line ends: so every end must be where a record ends. In JSON no brace that opens follows one that closes.
+    """
+    marks = np.frombuffer(portion, np.uint8)
+    ends = np.flatnonzero(marks == _LINE_FEED)
+    last = marks[ends - 1]
+    if (last == _RETURN).any():
+        last = np.where(last == _RETURN, marks[ends - 2], last)
+    if marks[0] != _OPEN or (marks[ends[:-1] + 1] != _OPEN).any() or (last != _CLOSE).any():
+        return None
+    try:
+        # It looks at every byte: text that is not UTF-8 is an error of its own.
+        records = cast("list[Record]", _decode_objects(portion))
+    except (ValueError, RecursionError):
+        return None
+    return records if len(records) == len(ends) else None
+
+
+def _by_lines(
+    piece: Piece, chunks: Iterator[bytes], number: int, offset: int, *, utf16: bool = False
+) -> Generator[Whole | Block | Quarantined, None, int]:
+    """The same line by line, from that number and offset on; gives the number of the line behind the last one."""
+    for batch in batches_of(piece.file, chunks, number, offset, utf16=utf16, keep_returns=True):
         if isinstance(batch, Quarantined):
+            number = batch.record + 1
             yield batch
             continue
+        number = batch.behind
         try:
-            # A decoder of whole records looks at every byte: text that is not UTF-8 is an error of its own.
             records = cast("list[Record]", list(map(_decode_object, batch.lines)))
         except (ValueError, RecursionError):
-            for found in _read_one_by_one(piece, batch):
-                yield found if isinstance(found, Quarantined) else (found, None)
+            yield from _read_one_by_one(piece, batch)
         else:
             if records:
-                yield JsonBlock(batch.numbers, batch.lines), records
+                yield Whole(batch.numbers, records, partial(JsonBlock, batch.numbers, batch.lines))
+    return number
 
 
 def _check(lines: Sequence[bytes]) -> None:

@@ -101,6 +101,11 @@ class LineBatch:
         self.lines = lines
 
     @property
+    def behind(self) -> int:
+        """The number that the next line has."""
+        return self._first_number + len(self._raw)
+
+    @property
     def offsets(self) -> Sequence[int]:
         """Where each line starts in the (decompressed) file."""
         sizes = map(utf16_bytes, self._raw) if self._utf16 else map(len, self._raw)
@@ -123,7 +128,39 @@ def line_batches(
     of a line stays: for a format to which it is white space, and which need not copy every line to lose it.
     """
     chunks, first_offset, utf16 = as_utf8(piece)
-    number, offset = piece.first_number, first_offset
+    behind = piece.first_number
+    for found in batches_of(
+        piece.file,
+        chunks,
+        piece.first_number,
+        first_offset,
+        records_max,
+        bytes_max,
+        utf16=utf16,
+        keep_empty=keep_empty,
+        keep_returns=keep_returns,
+    ):
+        behind = found.record + 1 if isinstance(found, Quarantined) else found.behind
+        yield found
+    piece.on_lines(behind - piece.first_number)
+
+
+def batches_of(
+    file: str,
+    chunks: Iterator[bytes],
+    number: int,
+    offset: int,
+    records_max: int = BLOCK_RECORDS_MAX,
+    bytes_max: int = BATCH_BYTES_MAX,
+    *,
+    utf16: bool = False,
+    keep_empty: bool = False,
+    keep_returns: bool = False,
+) -> Iterator[LineBatch | Quarantined]:
+    """The same for chunks that are UTF-8 by now, the first line of which has this number and this offset in the file.
+
+    ``utf16`` says whether that is a file of UTF-16.
+    """
     pending = _Lines([], is_ascii=True, has_returns=False)
     pending_bytes = 0
     for found in _split(chunks):
@@ -132,7 +169,7 @@ def line_batches(
                 yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty, keep_returns=keep_returns)
                 offset += _file_bytes(pending.lines, pending_bytes, utf16=utf16)
                 number, pending, pending_bytes = number + len(pending.lines), pending.of([]), 0
-            yield _too_long(piece.file, number, offset, found)
+            yield _too_long(file, number, offset, found)
             number, offset = number + 1, offset + found.file_bytes(utf16=utf16)
             continue
         pending = pending.and_then(found) if pending.lines else found
@@ -147,7 +184,6 @@ def line_batches(
             pending = pending.of(pending.lines[count:])
     if pending.lines:
         yield LineBatch(number, offset, pending, utf16=utf16, keep_empty=keep_empty, keep_returns=keep_returns)
-    piece.on_lines(number + len(pending.lines) - piece.first_number)
 
 
 def lines(piece: Piece, *, keep_empty: bool = False) -> Iterator[Line | Quarantined]:

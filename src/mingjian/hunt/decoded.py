@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from mingjian.formats import json
+from mingjian.formats.json import Whole
 from mingjian.formats.records import RecordBlock
 from mingjian.formats.registry import Format
 from mingjian.model.blocks import Block, Piece, Quarantined
-from mingjian.model.values import Record
 
 
 class DecodedBlock(RecordBlock):
     """The records of a block. The block itself still knows the bytes that they were made of."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_block",)
 
-    def __init__(self, source: Block, records: list[Record]) -> None:
-        super().__init__(source.format, source.numbers, records)
-        self._source = source
+    def __init__(self, whole: Whole) -> None:
+        super().__init__("jsonl", whole.numbers, whole.records)
+        self._block = cache(whole.block)
 
     def take(self, rows: Sequence[int]) -> DecodedBlock:
         """A block of the records with these indexes only."""
-        return DecodedBlock(self._source.take(rows), self.records(rows))
+        numbers = [self.numbers[row] for row in rows]
+        return DecodedBlock(Whole(numbers, self.records(rows), lambda: self._block().take(rows)))
 
     def raw(self, row: int) -> bytes:
         """The bytes the record was made of."""
-        return self._source.raw(row)
+        return self._block().raw(row)
 
 
 def read(format_: Format, piece: Piece) -> Iterator[Block | Quarantined]:
@@ -35,8 +37,4 @@ def read(format_: Format, piece: Piece) -> Iterator[Block | Quarantined]:
         yield from format_.read(piece)
         return
     for found in json.read_records(piece):
-        if isinstance(found, Quarantined):
-            yield found
-        else:
-            block, records = found
-            yield block if records is None else DecodedBlock(block, records)
+        yield DecodedBlock(found) if isinstance(found, Whole) else found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mingjian.detect.leaves import all_leaves, leaves
 from mingjian.errors import LimitExceeded, ParseError, SchemaError
-from mingjian.formats.json import JsonBlock, parse_record, read_lines, recognise_lines
+from mingjian.formats.json import JsonBlock, Whole, parse_record, read_lines, read_records, recognise_lines
 from mingjian.model.blocks import Piece, Quarantined
 from mingjian.model.values import MISSING, find
 
@@ -175,3 +175,88 @@ def test_a_carriage_return_before_the_line_feed_is_no_part_of_a_line() -> None:
     rows = [(item.numbers[row], item.raw(row), item.record(row)) for item in blocks for row in range(len(item.numbers))]
     assert rows == [(1, b'{"a":1}', {"a": 1}), (3, b'{"a":2}', {"a": 2}), (5, b'{"a":3}', {"a": 3})]
     assert (bad.record, bad.offset, bad.data) == (4, 20, b"bad")
+
+
+# --- whole records ---------------------------------------------------------------------------------------------------
+
+ODD_LINES = [
+    b"{}", b'{"a":1}', b"", b" ", b"\r", b"[1]", b"{", b"}", b'{"a":1,', b'"b":2}', b"{}{}", b'{"a":1}{"b":2}',
+    b'{"a":[{}', b"{}]}", b' {"a":1}', b'{"a":1} ', b'{"a":1}\r', b'{"a":"}', b'{"b":"}', b'{"a":1}}',
+    b'{"a":"\xff"}', b'{"a":"\\ud800"}', b'{"a":NaN}', b'{"a":18446744073709551616}', b'{"a":1e400}',
+    b'{"a":1}\t', b"\xef\xbb\xbf{}", b'{"a":"\x01"}', b'{"a":{"b":{}}}',
+]  # fmt: skip
+lines_of_logs = st.lists(
+    st.sampled_from(ODD_LINES) | records.map(lambda record: json.dumps(record).encode("utf-8", "surrogatepass")),
+    max_size=12,
+)
+
+
+def read_whole(data: bytes, cut: int) -> tuple[list[tuple[int, dict]], list[Quarantined], list[int]]:
+    """The same as ``read`` by the reader of whole records; and how many lines it says there were."""
+    chunks: Iterator[bytes] = (data[at : at + cut] for at in range(0, len(data), cut))
+    found: list[tuple[int, dict]] = []
+    bad: list[Quarantined] = []
+    counted: list[int] = []
+    for item in read_records(Piece(file="f", chunks=chunks, first_number=5, first_offset=70, on_lines=counted.append)):
+        if isinstance(item, Quarantined):
+            bad.append(item)
+            continue
+        block = item.block() if isinstance(item, Whole) else item
+        held = [block.record(row) for row in range(len(block.numbers))]
+        if isinstance(item, Whole):
+            assert repr(item.records) == repr(held)
+            assert list(item.numbers) == list(block.numbers)
+        found += zip(block.numbers, held, strict=True)
+    return found, bad, counted
+
+
+@given(lines_of_logs, st.booleans(), st.data())
+def test_whole_records_are_those_of_the_lines_one_by_one(
+    lines: list[bytes], is_ended: bool, data: st.DataObject
+) -> None:
+    joined = b"\n".join(lines) + (b"\n" if is_ended else b"")
+    cut = data.draw(st.integers(1, max(1, len(joined))))
+    counted: list[int] = []
+    piece = Piece(file="f", chunks=iter([joined]), first_number=5, first_offset=70, on_lines=counted.append)
+    expected: list[tuple[int, dict]] = []
+    refused: list[Quarantined] = []
+    for item in read_lines(piece):
+        if isinstance(item, Quarantined):
+            refused.append(item)
+        else:
+            expected += [(number, item.record(row)) for row, number in enumerate(item.numbers)]
+    found, bad, also_counted = read_whole(joined, cut)
+    assert repr(found) == repr(expected)
+    assert sorted(bad, key=lambda each: each.record) == sorted(refused, key=lambda each: each.record)
+    assert also_counted == counted
+
+
+def test_many_lines_and_long_ones_come_as_blocks_that_are_not_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mingjian.formats.json.BLOCK_RECORDS_MAX", 10)
+    monkeypatch.setattr("mingjian.formats.json.PORTION_BYTES_MAX", 2_000)
+    data = b"".join(b'{"a":%d}\n' % number for number in range(95)) + b'{"a":"' + b"x" * 3_000 + b'"}\n{"a":95}\n'
+    for cut in (50, 400, 10_000):
+        chunks = (data[at : at + cut] for at in range(0, len(data), cut))
+        wholes = [item for item in read_records(Piece(file="f", chunks=chunks)) if isinstance(item, Whole)]
+        assert [number for item in wholes for number in item.numbers] == list(range(1, 98))
+        assert [record["a"] for item in wholes for record in item.records if record["a"] != "x" * 3_000] == list(
+            range(96)
+        )
+        if cut < 2_000:
+            assert max(len(item.records) for item in wholes if item.numbers[0] < 90) <= 10
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("cut", [3, 700, 100_000])
+def test_whole_records_are_read_in_every_encoding(encoding: str, cut: int) -> None:
+    data = "".join(json.dumps({"a": number, "名": "日志"}, ensure_ascii=False) + "\n" for number in range(90))
+    encoded = (data + "bad\n").encode(encoding)
+    chunks = (encoded[at : at + cut] for at in range(0, len(encoded), cut))
+    items = list(read_records(Piece(file="f", chunks=chunks)))
+    wholes = [item for item in items if isinstance(item, Whole)]
+    blocks = [item for item in items if not isinstance(item, Whole | Quarantined)]
+    (bad,) = [item for item in items if isinstance(item, Quarantined)]
+    found = [record for item in wholes for record in item.records]
+    found += [block.record(row) for block in blocks for row in range(len(block.numbers))]
+    assert found == [{"a": number, "名": "日志"} for number in range(90)]
+    assert (bad.record, bad.offset) == (91, len(encoded) - (8 if encoding.startswith("utf-16") else 4))
