@@ -323,7 +323,7 @@ def read_records(piece: Piece) -> Iterator[Whole | Block | Quarantined]:
             break
         end = chunk.rfind(b"\n") + 1
         if end:
-            portion = b"".join([*left[:-1], chunk[:end]])
+            portion = b"".join([*left[:-1], memoryview(chunk)[:end]])
             left, size = [chunk[end:]], len(chunk) - end
             records = _decoded_lines(portion)
             if records is None:
