@@ -114,6 +114,8 @@ class Question(NamedTuple):
     """Those of the same sources that other questions have used."""
     index: KeptIndex | None = None
     """That of the workspace that other questions have used."""
+    outlook: Outlook | None = None
+    """What could be seen of the kind, if that has just been found out."""
 
     @property
     def owners(self) -> list[int] | None:
@@ -184,7 +186,7 @@ class _Asking:
         self._unknown: list[str] = []
         self._meant: set[tuple[str, str]] = set()
         """Kind and value of the indicators that mean the entity itself: they are not held against it twice."""
-        self._outlook: Outlook = outlook(
+        self._outlook: Outlook = question.outlook or outlook(
             question.workspace,
             question.scope,
             question.kind,

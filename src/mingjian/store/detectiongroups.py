@@ -31,6 +31,10 @@ NAMES_MAX: Final = 500
 """So many hosts or accounts are asked about at once."""
 PLACES_MAX: Final = 4_000
 """So many places with detections are looked at."""
+PACKED_BITS: Final = (22, 40)
+"""As a rule the numbers of inputs and of their records have no more bits."""
+INPUTS_DETECTIONS_MAX: Final = 10_000
+"""Of inputs with more detections than this it is not read which events they are about."""
 Pointers: TypeAlias = npt.NDArray[np.int64]
 """Input and record of some events, a row for each."""
 NO_POINTERS: Final[Pointers] = np.zeros((0, 2), np.int64)
@@ -171,7 +175,10 @@ def detections_together_at(
     """
     if not len(pointers):
         return []
-    pointers = _once(pointers)
+    with workspace.read() as connection:
+        pointers = _with_detections(connection, _once(pointers))
+    if not len(pointers):
+        return []
     counts = (sa.func.count(), sa.func.min(_table.c.time_us), sa.func.max(_table.c.time_us))
     query = (
         sa.select(*_TOGETHER, *counts, sa.func.count(sa.distinct(_table.c.day)))
@@ -200,6 +207,32 @@ def _once(pointers: Pointers) -> Pointers:
     return there[np.concatenate(([True], (there[1:] != there[:-1]).any(axis=1)))]
 
 
+def _with_detections(connection: sa.Connection, pointers: Pointers) -> Pointers:
+    """Those of some events, in order, about which there is a detection: of most there is none.
+
+    All of them if their inputs have so many detections that it takes less time to look for each event.
+    """
+    inputs, starts = np.unique(pointers[:, 0], return_index=True)
+    there: list[Any] = []
+    for start in range(0, len(inputs), NAMES_MAX):
+        some = _table.c.input_id.in_(inputs[start : start + NAMES_MAX].tolist())
+        query = sa.select(_table.c.input_id, _table.c.record).where(some)
+        there += connection.execute(query.limit(INPUTS_DETECTIONS_MAX + 1 - len(there))).all()
+        if len(there) > INPUTS_DETECTIONS_MAX:
+            return pointers
+    of_input: dict[int, list[int]] = {}
+    for input_id, record in there:
+        of_input.setdefault(input_id, []).append(record)
+    ends = dict(
+        zip(inputs.tolist(), zip(starts.tolist(), [*starts[1:].tolist(), len(pointers)], strict=True), strict=True)
+    )
+    parts = [NO_POINTERS]
+    for input_id, records in sorted(of_input.items()):
+        part = pointers[slice(*ends[input_id])]
+        parts.append(part[np.isin(part[:, 1], records)])
+    return np.concatenate(parts)
+
+
 def _is_among(pointers: Pointers, input_id: int | None, record: int) -> bool:
     """Whether a pointer is one of some that are in order."""
     if input_id is None:
@@ -212,9 +245,16 @@ def _is_among(pointers: Pointers, input_id: int | None, record: int) -> bool:
 
 def _at(dialect: str, pointers: Pointers) -> sa.FromClause:
     """The detections about some events. As many parameters as these have numbers no database takes."""
-    if dialect == "sqlite":
+    if dialect == "sqlite" and len(pointers) and (pointers >> np.array(PACKED_BITS)).any():
         asked = sa.func.json_each(msgspec.json.encode(pointers.tolist()).decode()).table_valued("value", name="asked")
         input_id, record = (sa.func.json_extract(asked.c.value, f"$[{place}]") for place in (0, 1))
+    elif dialect == "sqlite":
+        # As one number each, a third of the time.
+        together = (pointers[:, 0] << PACKED_BITS[1]) | pointers[:, 1]
+        value = sa.column("value", sa.BigInteger())
+        asked = sa.func.json_each(msgspec.json.encode(together.tolist()).decode()).table_valued(value, name="asked")
+        input_id = asked.c.value.bitwise_rshift(PACKED_BITS[1])
+        record = asked.c.value.bitwise_and((1 << PACKED_BITS[1]) - 1)
     else:
         columns = (sa.cast(each, sa.ARRAY(sa.BigInteger())) for each in pointers.T.tolist())
         asked = sa.func.unnest(*columns).table_valued("input_id", "record", name="asked").render_derived()

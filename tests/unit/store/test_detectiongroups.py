@@ -133,10 +133,18 @@ def test_places_are_streams_and_days_with_something_grave(workspace: Workspace, 
 
 
 @pytest.mark.parametrize("same_time_max", [10_000, 3])
+@pytest.mark.parametrize(("read_max", "bits"), [(10_000, (22, 40)), (0, (22, 40)), (0, (0, 0)), (0, (22, 41))])
 def test_detections_about_events_are_told_as_if_each_were_fetched(
-    workspace: Workspace, organisation: Organisation, same_time_max: int, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    organisation: Organisation,
+    same_time_max: int,
+    read_max: int,
+    bits: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SAME_TIME_MAX", same_time_max)
+    monkeypatch.setattr(module, "INPUTS_DETECTIONS_MAX", read_max)
+    monkeypatch.setattr(module, "PACKED_BITS", bits)
     fill(workspace, organisation)
     every = {(each.input_id or 0, each.detection.record): each for each in detections(workspace, OPERATOR)}
     assert len(every) == 300

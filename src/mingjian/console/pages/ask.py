@@ -21,9 +21,12 @@ from mingjian.model.times import parse_time_us
 from mingjian.situations.asking import Question, ask
 from mingjian.situations.card import VerdictCard
 from mingjian.situations.guessing import KINDS, guesses
+from mingjian.situations.outlook import outlook
 from mingjian.situations.telling import WORDS, sentence, shown_steps
 
 CHARACTERS_MAX: Final = 2_000
+OUTLOOK_S: Final = 5.0
+"""What could be seen is counted anew so often."""
 STEPS_SHOWN: Final = 200
 NAMES_SHOWN: Final = 50
 LANES_SHOWN: Final = 12
@@ -63,17 +66,28 @@ def meant(visit: Visit, text: str, kind: str) -> tuple[ObservableKind, str, list
 def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[ObservableKind]]:
     """Answer a question within the scope."""
     which, value, others = meant(visit, text, kind)
+    workspace, scope, site, organisation = visit.workspace, visit.scope, visit.site, visit.organisation()
+    if organisation is not None:
+        scope.check_read(organisation)
     question = Question(
-        visit.workspace,
-        visit.scope,
+        workspace,
+        scope,
         which,
         value,
-        visit.site.sources,
+        site.sources,
         visit.language,
-        organisation=visit.organisation(),
-        cache_folder=visit.site.cache_folder,
-        views=visit.site.views,
-        index=visit.site.index,
+        organisation=organisation,
+        cache_folder=site.cache_folder,
+        views=site.views,
+        index=site.index,
+        # It tells of days, and while events come in it would be counted anew for each question.
+        outlook=visit.lately(
+            "outlook",
+            OUTLOOK_S,
+            lambda: outlook(workspace, scope, which, site.sources, organisation),
+            which,
+            organisation,
+        ),
     )
     return ask(question), others
 
