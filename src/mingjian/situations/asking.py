@@ -112,7 +112,7 @@ class Question(NamedTuple):
     cache_folder: Path | None = None
     views: Views | None = None
     """Those of the same sources that other questions have used."""
-    index: KeptIndex | None = None
+    kept_index: KeptIndex | None = None
     """That of the workspace that other questions have used."""
     outlook: Outlook | None = None
     """What could be seen of the kind, if that has just been found out."""
@@ -141,8 +141,8 @@ def ask(question: Question) -> VerdictCard:
 
 @contextmanager
 def _opened(question: Question) -> Generator[SightingsIndex]:
-    if question.index is not None:
-        yield question.index.open(question.scope)
+    if question.kept_index is not None:
+        yield question.kept_index.open(question.scope)
         return
     with closing(open_index(question.workspace, question.scope)) as index:
         yield index

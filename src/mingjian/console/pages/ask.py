@@ -79,7 +79,7 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
         organisation=organisation,
         cache_folder=site.cache_folder,
         views=site.views,
-        index=site.index,
+        kept_index=site.index,
         # It tells of days, and while events come in it would be counted anew for each question.
         outlook=visit.lately(
             "outlook",

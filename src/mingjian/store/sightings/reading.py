@@ -607,7 +607,11 @@ class IndexReader:
         pages = range(-(-len(self._value_blocks) // layout.PAGE_ITEMS))
         if not pages:
             return 0
-        page = max(0, bisect(pages, head, key=lambda number: self._heads(number)[0]) - 1)
+
+        def first(page: int) -> bytes:
+            return self._heads(page)[0]
+
+        page = max(0, bisect(pages, head, key=first) - 1)
         return page * layout.PAGE_ITEMS + bisect(self._heads(page), head)
 
     def _heads(self, page: int) -> list[bytes]:
