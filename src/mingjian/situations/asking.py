@@ -427,6 +427,7 @@ class _Asking:
                 )
             )
         between_us = (totals.first_us, totals.last_us)
+        owners = {each.organisation for each in totals.by_role}
 
         def places(levels: Collection[Level]) -> list[Place]:
             return detection_places(
@@ -436,7 +437,7 @@ class _Asking:
                 between_us,
                 levels,
                 streams,
-                organisation=question.organisation,
+                owners,
             )
 
         # Of many hosts it takes long to look: what both need is looked at once, if it is not too much.

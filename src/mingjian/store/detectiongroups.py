@@ -390,14 +390,15 @@ def detection_places(
     between_us: tuple[int, int],
     levels: Collection[Level],
     streams: Collection[int],
-    *,
-    organisation: OrganisationId | None = None,
+    organisations: Collection[int],
 ) -> list[Place]:
-    """Where rules of some levels found something on some hosts within some time in some streams, by stream and day.
+    """Where rules of some levels found something on some hosts of some organisations within some time in some streams.
+
+    By stream and day.
 
     The gravest first, then the earliest.
     """
-    conditions = _conditions(scope, hosts, (), (), organisation)
+    conditions = _conditions(scope, hosts, (), (), None)
     if not conditions:
         return []
     what = (_table.c.rule_id, _table.c.organisation_id, _table.c.level, _table.c.stream_id, _DAY)
@@ -409,6 +410,7 @@ def detection_places(
             (_table.c.level + "").in_(sorted(levels)),
             (_table.c.time_us + 0).between(*between_us),
             _table.c.stream_id.in_(sorted(streams)),
+            (_table.c.organisation_id + 0).in_(sorted(organisations)),
         )
         .group_by(*what)
         .limit(PLACES_MAX)

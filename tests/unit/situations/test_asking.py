@@ -45,7 +45,7 @@ def test_places_are_looked_for_once_unless_there_are_too_many(
     looked: list[tuple[Level, ...]] = []
     wanted: list[At] = []
 
-    def places(*asked: object, organisation: OrganisationId | None) -> list[Place]:
+    def places(*asked: object) -> list[Place]:
         levels: Collection[Level] = asked[4]  # type: ignore[assignment]  # as the store declares it
         looked.append(tuple(levels))
         found = [

@@ -123,13 +123,17 @@ def test_places_are_streams_and_days_with_something_grave(workspace: Workspace, 
         and one.time_us is not None and between[0] <= one.time_us <= between[1]
     }  # fmt: skip
     numbers = {name: number for number, name in stream_names(workspace).items()}
-    found = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), numbers.values())
+    ours = [organisation.id]
+    found = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), numbers.values(), ours)
     assert len(found) == len(expected) > 5
-    of_one = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), [numbers["s/1"]])
+    of_one = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), [numbers["s/1"]], ours)
     assert of_one == [each for each in found if each.stream == "s/1"] != found
     assert {(each.rule_id, each.stream, each.day) for each in found} == expected
     assert [each.gravity for each in found] == sorted((each.gravity for each in found), reverse=True)
-    assert detection_places(workspace, OPERATOR, [], between, LEVELS, numbers.values()) == []
+    assert detection_places(workspace, OPERATOR, [], between, LEVELS, numbers.values(), ours) == []
+    assert (
+        detection_places(workspace, OPERATOR, ["pc-2"], between, LEVELS, numbers.values(), [organisation.id + 1]) == []
+    )
 
 
 @pytest.mark.parametrize("same_time_max", [10_000, 3])
