@@ -47,6 +47,8 @@ _GROUP: Final = (_table.c.host, _table.c.rule_id, _table.c.organisation_id, _tab
 _TOGETHER: Final = (_table.c.rule_id, _table.c.organisation_id, _table.c.host, _table.c.account)
 _OF_EVENTS: Final = (_table.c.kind != "behaviour", _table.c.suppressed_by.is_(None))
 
+_NO_HOST: Final = sa.func.length(_table.c.host) == sa.literal_column("0")
+"""Word for word as in the index of such detections, which would not be used else."""
 _DAY: Final = _table.c.time_us // sa.literal(US_PER_DAY, sa.BigInteger())
 
 
@@ -394,33 +396,33 @@ def detection_places(
 ) -> list[Place]:
     """Where rules of some levels found something on some hosts of some organisations within some time in some streams.
 
-    By stream and day.
-
-    The gravest first, then the earliest.
+    By stream and day. The empty host stands for events that name none. The gravest first, then the earliest.
     """
-    conditions = _conditions(scope, hosts, (), (), None)
-    if not conditions:
-        return []
     what = (_table.c.rule_id, _table.c.organisation_id, _table.c.level, _table.c.stream_id, _DAY)
-    query = (
-        sa.select(sa.func.min(_table.c.time_us), *what)
-        .where(
-            *conditions,
-            # Written so that no index of levels or times is used: the one of hosts holds all that is asked for.
-            (_table.c.level + "").in_(sorted(levels)),
-            (_table.c.time_us + 0).between(*between_us),
-            _table.c.stream_id.in_(sorted(streams)),
-            (_table.c.organisation_id + 0).in_(sorted(organisations)),
-        )
-        .group_by(*what)
-        .limit(PLACES_MAX)
+    # Written so that no index of levels or times is used: those of hosts, and of no host, hold all that is asked for.
+    common = (
+        _table.c.stream_id.in_(sorted(streams)),
+        (_table.c.level + "").in_(sorted(levels)),
+        (_table.c.time_us + 0).between(*between_us),
     )
+    ways: list[Sequence[sa.ColumnElement[bool]]] = []
+    if named := _conditions(scope, [host for host in hosts if host], (), (), None):
+        owned = (_table.c.organisation_id + 0).in_(sorted(organisations))
+        ways.append((*named, *common, owned))
+    if "" in hosts:
+        owned = _table.c.organisation_id.in_(sorted(organisations))
+        seen = (within(scope, _table.c.organisation_id), _table.c.suppressed_by.is_(None))
+        ways.append((_NO_HOST, *seen, *common, owned))
+    firsts: dict[tuple[Any, ...], int] = {}
     with workspace.read() as connection:
-        rows: Sequence[Any] = connection.execute(query).all()
+        for way in ways:
+            query = sa.select(sa.func.min(_table.c.time_us), *what).where(*way).group_by(*what).limit(PLACES_MAX)
+            for first_us, *key in connection.execute(query).all():
+                firsts[tuple(key)] = min(first_us, firsts.get(tuple(key), first_us))
         names = {row.id: row.name for row in connection.execute(sa.select(t.streams.c.id, t.streams.c.name))}
     found = [
         Place(LEVELS.index(level), first_us, rule_id, OrganisationId(owner), names.get(stream, ""), int(on_day))
-        for first_us, rule_id, owner, level, stream, on_day in rows
+        for (rule_id, owner, level, stream, on_day), first_us in firsts.items()
     ]
     return sorted(found, key=lambda place: (-place.gravity, place[1:]))
 

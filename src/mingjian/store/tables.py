@@ -418,6 +418,13 @@ detections = sa.Table(
         sqlite_where=sa.text("suppressed_by IS NOT NULL"),
         postgresql_where=sa.text("suppressed_by IS NOT NULL"),
     ),
+    # By themselves: where logs name no host there may be a great many.
+    sa.Index(
+        "ix_detections_of_no_host",
+        *("organisation_id", "stream_id", "time_us", "level", "rule_id", "suppressed_by", "host"),
+        sqlite_where=sa.text("length(host) = 0"),
+        postgresql_where=sa.text("length(host) = 0"),
+    ),
     sa.Index(
         "ix_detections_of_host",
         *("host", "rule_id", "organisation_id", "account", "level", "time_us", "stream_id", "suppressed_by"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from lakes import DAY_US, OPERATOR, an_input
 from mingjian.model.detections import Detection
@@ -112,28 +114,55 @@ def test_what_is_suppressed_or_of_others_is_not_there(
     assert sum(each.count for each in few.groups) == len(detections(workspace, OPERATOR))
 
 
-def test_places_are_streams_and_days_with_something_grave(workspace: Workspace, organisation: Organisation) -> None:
+@pytest.mark.parametrize("hosts", [["pc-2"], [""], ["", "pc-2"]])
+def test_places_are_streams_and_days_with_something_grave(
+    workspace: Workspace, organisation: Organisation, hosts: list[str]
+) -> None:
     fill(workspace, organisation)
     every = [each.detection for each in detections(workspace, OPERATOR)]
     between = (2 * DAY_US, 5 * DAY_US)
     expected = {
         (one.rule_id, one.stream, one.time_us // DAY_US)
         for one in every
-        if one.host == "pc-2" and one.level in ("high", "critical")
+        if one.host in hosts and one.level in ("high", "critical")
         and one.time_us is not None and between[0] <= one.time_us <= between[1]
     }  # fmt: skip
     numbers = {name: number for number, name in stream_names(workspace).items()}
     ours = [organisation.id]
-    found = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), numbers.values(), ours)
-    assert len(found) == len(expected) > 5
-    of_one = detection_places(workspace, OPERATOR, ["pc-2"], between, ("high", "critical"), [numbers["s/1"]], ours)
+    found = detection_places(workspace, OPERATOR, hosts, between, ("high", "critical"), numbers.values(), ours)
+    assert len(found) == len(expected) >= 5
+    of_one = detection_places(workspace, OPERATOR, hosts, between, ("high", "critical"), [numbers["s/1"]], ours)
     assert of_one == [each for each in found if each.stream == "s/1"] != found
     assert {(each.rule_id, each.stream, each.day) for each in found} == expected
     assert [each.gravity for each in found] == sorted((each.gravity for each in found), reverse=True)
     assert detection_places(workspace, OPERATOR, [], between, LEVELS, numbers.values(), ours) == []
-    assert (
-        detection_places(workspace, OPERATOR, ["pc-2"], between, LEVELS, numbers.values(), [organisation.id + 1]) == []
-    )
+    others = [organisation.id + 1]
+    assert detection_places(workspace, OPERATOR, hosts, between, LEVELS, numbers.values(), others) == []
+    nobody = Scope.of_roles("nobody", ())
+    assert detection_places(workspace, nobody, hosts, between, LEVELS, numbers.values(), ours) == []
+
+
+def test_detections_of_no_host_have_an_index_of_their_own(workspace: Workspace, organisation: Organisation) -> None:
+    if workspace.dialect != "sqlite":
+        pytest.skip("another database decides by how many rows there are")
+    asked: list[tuple[str, Any]] = []
+
+    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
+        if "FROM detections" in statement:
+            asked.append((statement, parameters))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", hear)
+    try:
+        detection_places(workspace, OPERATOR, ["", "pc-2"], (0, DAY_US), LEVELS, [1, 2], [organisation.id, 7])
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", hear)
+    with workspace.read() as connection:
+        plans = [
+            " ".join(row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            for statement, parameters in asked
+        ]
+    wanted = ("ix_detections_of_host", "ix_detections_of_no_host")
+    assert [f"COVERING INDEX {name} " in plan for name, plan in zip(wanted, plans, strict=True)] == [True, True]
 
 
 @pytest.mark.parametrize("same_time_max", [10_000, 3])
