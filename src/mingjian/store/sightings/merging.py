@@ -222,7 +222,8 @@ def numbered(
     """The rows of some stretches of values of a file, numbered by the tables of a merge."""
     numbering = _Numbering(reader, tables, replaced or {}, with_segments)
     portions = chain.from_iterable(reader.portions(start, stop, with_segments) for start, stop in bounds)
-    for rows in _gathered(portions):
+    # One long stretch comes in portions that are large enough.
+    for rows in portions if len(bounds) == 1 else _gathered(portions):
         yield numbering(rows)
 
 
