@@ -21,7 +21,7 @@ from mingjian.model.times import parse_time_us
 from mingjian.situations.asking import Question, ask
 from mingjian.situations.card import VerdictCard
 from mingjian.situations.guessing import KINDS, guesses
-from mingjian.situations.outlook import outlook
+from mingjian.situations.outlook import Outlook, outlook
 from mingjian.situations.telling import WORDS, sentence, shown_steps
 
 CHARACTERS_MAX: Final = 2_000
@@ -69,6 +69,10 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
     workspace, scope, site, organisation = visit.workspace, visit.scope, visit.site, visit.organisation()
     if organisation is not None:
         scope.check_read(organisation)
+
+    def look() -> Outlook:
+        return outlook(workspace, scope, which, site.sources, organisation, cache_folder=site.cache_folder)
+
     question = Question(
         workspace,
         scope,
@@ -81,13 +85,7 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
         views=site.views,
         kept_index=site.index,
         # It tells of days, and while events come in it would be counted anew for each question.
-        outlook=visit.lately(
-            "outlook",
-            OUTLOOK_S,
-            lambda: outlook(workspace, scope, which, site.sources, organisation),
-            which,
-            organisation,
-        ),
+        outlook=visit.lately("outlook", OUTLOOK_S, look, which, organisation),
     )
     return ask(question), others
 
