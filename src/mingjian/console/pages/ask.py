@@ -67,8 +67,6 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
     """Answer a question within the scope."""
     which, value, others = meant(visit, text, kind)
     workspace, scope, site, organisation = visit.workspace, visit.scope, visit.site, visit.organisation()
-    if organisation is not None:
-        scope.check_read(organisation)
 
     def look() -> Outlook:
         return outlook(workspace, scope, which, site.sources, organisation, cache_folder=site.cache_folder)

@@ -178,12 +178,15 @@ def _compare_singly(order: Column, is_new: Mask, unsure: Mask, data: bytes, offs
 
 
 def appended_rows(parts: Sequence[Rows]) -> Rows:
-    """Some runs of rows as one; the keys of each are all behind those of the run before."""
+    """Some runs of rows, one behind the other, as they are.
+
+    They are rows as they should be if the keys of each run are all behind those of the run before.
+    """
     if len(parts) == 1:
         return parts[0]
     starts = np.cumsum([0, *(len(part.keys) for part in parts)])
     return Rows(
-        keys=appended([part.keys for part in parts]),
+        keys=appended([part.keys for part in parts]) if parts else no_keys(),
         key=_joined([starts[number] + part.key for number, part in enumerate(parts)]),
         group=_joined([part.group for part in parts]),
         day=_joined([part.day for part in parts]),
@@ -203,21 +206,20 @@ def merged(parts: Sequence[Rows]) -> Rows:
     parts = [part for part in parts if len(part)]
     if len(parts) == 1:
         return parts[0]
-    starts = np.cumsum([0, *(len(part.keys) for part in parts)])
-    keys = appended([part.keys for part in parts]) if parts else no_keys()
-    if len(keys) > KEYS_AT_ONCE_MAX:
+    rows = appended_rows(parts)
+    if len(rows.keys) > KEYS_AT_ONCE_MAX:
         raise LimitExceeded("KEYS_AT_ONCE_MAX", KEYS_AT_ONCE_MAX, where="sightings")
-    ordered, places = in_order(keys)
+    ordered, places = in_order(rows.keys)
     return grouped(
         ordered,
-        key=_joined([places[starts[number] + part.key] for number, part in enumerate(parts)]),
-        group=_joined([part.group for part in parts]),
-        day=_joined([part.day for part in parts]),
-        count=_joined([part.count for part in parts]),
-        first=_joined([part.first for part in parts]),
-        last=_joined([part.last for part in parts]),
-        segments=_joined([part.segments for part in parts]),
-        ranks=_joined([part.ranks for part in parts]),
+        key=places[rows.key],
+        group=rows.group,
+        day=rows.day,
+        count=rows.count,
+        first=rows.first,
+        last=rows.last,
+        segments=rows.segments,
+        ranks=rows.ranks,
     )
 
 
