@@ -267,7 +267,7 @@ def _tidy(site: Site) -> None:
     worked_s = time.process_time()
     while True:
         time.sleep(TIDY_S)
-        site.index.tidy()
+        site.tidy()
         if time.process_time() - worked_s >= WORKED_S:
             give_memory_back()
             worked_s = time.process_time()

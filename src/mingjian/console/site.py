@@ -29,6 +29,7 @@ from mingjian.errors import NotFound, StorageError
 from mingjian.hunt.reasons import in_words
 from mingjian.hunt.views import Views
 from mingjian.settings import Language, Settings
+from mingjian.situations.reading import KeptReads
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import audit
 from mingjian.store.catalogue import Organisation, organisations
@@ -142,6 +143,7 @@ class Site:
         self.sources = sources
         self.views = Views(sources)
         self.index = KeptIndex(workspace)
+        self.reads = KeptReads()
         self.gate = gate
         self.memory = Memory()
         self.counters = Counters()
@@ -149,6 +151,11 @@ class Site:
         self.newest = Newest(workspace)
         self.pace = Pace(settings)
         self.started_at_s = time.time()
+
+    def tidy(self) -> None:
+        """Let go of what is kept in memory from one question to the next when nobody has asked for a while."""
+        self.index.tidy()
+        self.reads.tidy()
 
     @property
     def cache_folder(self) -> Path:

@@ -217,6 +217,10 @@ class History:
             for portion in self.portions_of(row, block)
         ]
 
+    def known_view(self, row: SegmentRow) -> View | None:
+        """The view of all records of a segment, if that is known before any is read."""
+        return self._views.known(row)
+
     def portions_of(self, row: SegmentRow, block: SegmentBlock) -> Iterable[Portion]:
         """The same, as which records are under which view."""
         return self._views.portions_of(row, block)

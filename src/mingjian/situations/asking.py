@@ -35,7 +35,7 @@ from mingjian.situations.card import Graph, Joined, Node, Role, Step, Term, Verd
 from mingjian.situations.choosing import At, are_few, choose
 from mingjian.situations.naming import OtherName, label_of, other_accounts, other_names
 from mingjian.situations.outlook import About, Outlook, outlook
-from mingjian.situations.reading import Read, read_segment, united
+from mingjian.situations.reading import KeptReads, Read, united
 from mingjian.situations.story import Weighed, time_text
 from mingjian.situations.verdict import (
     BehaviourFact,
@@ -114,6 +114,8 @@ class Question(NamedTuple):
     """Those of the same sources that other questions have used."""
     kept_index: KeptIndex | None = None
     """That of the workspace that other questions have used."""
+    kept_reads: KeptReads | None = None
+    """What other questions have read of segments with the same sources."""
     outlook: Outlook | None = None
     """What could be seen of the kind, if that has just been found out."""
 
@@ -183,6 +185,7 @@ class _Asking:
         self._attack: Attack = load_attack()
         self._lists = _warning_lists(question.cache_folder)
         self._history = History(question.workspace, question.scope, Engine(()), question.sources, views=question.views)
+        self._reads = question.kept_reads or KeptReads()
         self._unknown: list[str] = []
         self._meant: set[tuple[str, str]] = set()
         """Kind and value of the indicators that mean the entity itself: they are not held against it twice."""
@@ -502,7 +505,7 @@ class _Asking:
             values = [name for name, ids in segments.items() if np.isin(row.id, ids)]
             try:
                 reads += [
-                    read_segment(question.workspace, self._history, row, question.kind, name, groups_max)
+                    self._reads.read(question.workspace, self._history, row, question.kind, name, groups_max)
                     for name in values
                 ]
             except StorageError:

@@ -6,6 +6,9 @@ group. Of each group one event is read as a whole.
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, cast
 
@@ -27,6 +30,15 @@ from mingjian.store.workspace import Workspace
 
 OWN_COLUMNS: Final = ("_time", "_input", "_record", "_shape")
 """Of a block all of these are needed: read together, for each reading of a small segment costs as much."""
+
+
+KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
+"""About so much of what was read of segments is kept in memory; what was asked for longest ago goes first."""
+KEPT_S: Final = 60.0
+"""When nobody has asked for so long, nothing of it is kept."""
+ALIKE_BYTES: Final = 1_000
+OBSERVED_BYTES: Final = 300
+"""Some of what a group takes up in memory, and each observable in it."""
 
 
 class Alike(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +70,58 @@ class Read(NamedTuple):
     """Input and number of each of them."""
     is_all: bool
     """Whether all groups were read: if not, one that is in other segments too may have more events."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes up."""
+        return self.pointers.nbytes + sum(ALIKE_BYTES + OBSERVED_BYTES * len(each.others) for each in self.groups)
+
+
+class KeptReads:
+    """What was read of segments, from one question to the next. For the threads of a process and the same sources.
+
+    A segment never changes, so that what was read of it for an observable stays true; whether it may be read, and
+    whether it is still there, the catalogue says each time.
+    """
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._mutex = threading.Lock()
+        self._kept: OrderedDict[tuple[str, ObservableKind, str, int], Read] = OrderedDict()
+        self._asked_at_s = 0.0
+        self.size = 0
+        """About how many bytes of memory it takes up."""
+
+    def read(
+        self, workspace: Workspace, history: History, row: SegmentRow, kind: ObservableKind, value: str, groups_max: int
+    ) -> Read:
+        """As ``read_segment``.
+
+        Raises:
+            StorageError: the segment is damaged, or not there any more.
+        """
+        key = (row.path, kind, value, groups_max)
+        with self._mutex:
+            self._asked_at_s = self._clock_s()
+            known = self._kept.get(key)
+            if known is not None:
+                self._kept.move_to_end(key)
+                return known
+        read = read_segment(workspace, history, row, kind, value, groups_max)
+        with self._mutex:
+            if key not in self._kept and read.size <= KEPT_BYTES_MAX:
+                self._kept[key] = read
+                self.size += read.size
+            while self.size > KEPT_BYTES_MAX:
+                self.size -= self._kept.popitem(last=False)[1].size
+        return read
+
+    def tidy(self) -> None:
+        """Let go of all of it when nobody has asked for a while."""
+        with self._mutex:
+            if self._clock_s() - self._asked_at_s > KEPT_S:
+                self._kept.clear()
+                self.size = 0
 
 
 def needle_of(kind: ObservableKind, value: str) -> str | None:
@@ -99,8 +163,10 @@ def read_segment(
     pointers: list[Pointers] = [NO_POINTERS]
     rows = 0
     with Segment(workspace.lake / row.path, checks=row.checks) as segment:
+        likely = history.known_view(row)
+        paths = () if likely is None else _paths(likely)
         for block in segment.blocks():
-            block.prepare((), OWN_COLUMNS)
+            block.prepare(paths, OWN_COLUMNS)
             for view, part in history.views_of(row, block):
                 places = rows_with(view, part, kind, value)
                 if not len(places):

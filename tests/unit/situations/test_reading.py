@@ -14,7 +14,8 @@ from mingjian.hunt.history import History
 from mingjian.hunt.views import Views
 from mingjian.model.sources import ObservableKind
 from mingjian.model.values import Record
-from mingjian.situations.reading import needle_of, read_segment, rows_with, united
+from mingjian.situations import reading
+from mingjian.situations.reading import KeptReads, Read, needle_of, read_segment, rows_with, united
 from mingjian.sources.envelope import observables
 from mingjian.sources.router import Router
 from mingjian.store import tables as t
@@ -93,6 +94,46 @@ def test_questions_that_share_views_read_the_same_and_find_a_view_once(
         assert read.groups == reads[0].groups
         assert np.array_equal(read.pointers, reads[0].pointers)
     assert len(routed) == 2
+
+
+def test_a_segment_is_read_once_for_an_observable_within_the_memory_there_is_for_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_from: list[str] = []
+    open_segment = Segment.__init__
+
+    def opened(self: Segment, path: Path, *args: bytes, checks: bytes | None = None) -> None:
+        read_from.append(path.name)
+        open_segment(self, path, *args, checks=checks)
+
+    monkeypatch.setattr(Segment, "__init__", opened)
+    now_s = [1_000.0]
+    kept = KeptReads(lambda: now_s[0])
+    history = History(workspace, OPERATOR, Engine(()), SOURCES)
+    (row,) = live_segments(workspace, OPERATOR)
+
+    def asked(tool: int, groups_max: int = 32) -> Read:
+        return kept.read(workspace, history, row, "file", f"c:\\windows\\tool{tool}.exe", groups_max)
+
+    first, second = asked(1), asked(2)
+    assert asked(1) is first
+    assert asked(2) is second
+    assert first.groups == read_segment(workspace, history, row, "file", "c:\\windows\\tool1.exe", 32).groups
+    assert len(asked(1, 2).groups) == 2 < len(first.groups)
+    assert len(read_from) == 4
+    assert kept.size == first.size + second.size + asked(1, 2).size
+    monkeypatch.setattr(reading, "KEPT_BYTES_MAX", kept.size)
+    asked(0)
+    assert kept.size <= reading.KEPT_BYTES_MAX
+    assert asked(1, 2) is asked(1, 2)
+    assert asked(1) is not first
+    now_s[0] += reading.KEPT_S
+    kept.tidy()
+    assert kept.size > 0
+    now_s[0] += 1
+    kept.tidy()
+    assert kept.size == 0
+    assert asked(2).groups == second.groups
 
 
 def test_names_of_files_are_learnt_together_by_those_who_may_see_them(

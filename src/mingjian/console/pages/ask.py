@@ -82,6 +82,7 @@ def card_of(visit: Visit, text: str, kind: str) -> tuple[VerdictCard, list[Obser
         cache_folder=site.cache_folder,
         views=site.views,
         kept_index=site.index,
+        kept_reads=site.reads,
         # It tells of days, and while events come in it would be counted anew for each question.
         outlook=visit.lately("outlook", OUTLOOK_S, look, which, organisation),
     )
