@@ -32,7 +32,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,8 +47,8 @@ from bench.soak import events, memory_mb, run, tree
 from mingjian.situations.regrouping import Regrouper
 from mingjian.store import tables as t
 from mingjian.store.accounts import make_user
-from mingjian.store.catalogue import organisation_named, organisations
-from mingjian.store.scope import EVERYONE, Membership, Scope
+from mingjian.store.catalogue import Organisation, organisation_named, organisations
+from mingjian.store.scope import EVERYONE, Membership, OrganisationId, Scope
 from mingjian.store.sessions import open_session
 from mingjian.store.workspace import Workspace, open_workspace
 
@@ -77,6 +77,13 @@ class Page(NamedTuple):
     paths: Sequence[str]
     """Asked for in turn."""
     limit_ms: int
+
+
+class User(NamedTuple):
+    """Somebody who looks at pages."""
+
+    token: str
+    asked: Sequence[Page]
 
 
 class Answer(NamedTuple):
@@ -154,15 +161,23 @@ def counts_of(workspace: Path) -> str:
     return ", ".join(f"{count or 0:,} {name}" for name, count in found.items())
 
 
-def tokens(workspace: Path, count: int) -> list[str]:
-    """Sessions of users: of each third one who sees everything, the others of an organisation each."""
-    found: list[str] = []
+def users(workspace: Path, count: int) -> list[User]:
+    """Users and what they look at: each third one sees everything, the others an organisation each."""
+    found: list[User] = []
     with open_workspace(workspace) as opened:
         owners = organisations(opened, OPERATOR)
+        every, of_owner = without_administration(pages(opened, owners[0])), {}
         for number in range(count):
-            place = EVERYONE if number % 3 == 0 else owners[number % len(owners)].id
-            found.append(session(opened, Membership(place, "analyst"), f"user-{number}"))
+            owner = owners[number % len(owners)]
+            if number % 3 and owner.id not in of_owner:
+                of_owner[owner.id] = without_administration(pages(opened, owner, is_member=True))
+            place, asked = (owner.id, of_owner[owner.id]) if number % 3 else (EVERYONE, every)
+            found.append(User(session(opened, Membership(place, "analyst"), f"user-{number}"), asked))
     return found
+
+
+def without_administration(asked: Iterable[Page]) -> list[Page]:
+    return [page for page in asked if page.paths and not page.paths[0].startswith("/admin")]
 
 
 def session(opened: Workspace, membership: Membership, name: str) -> str:
@@ -201,12 +216,12 @@ def serving(workspace: Path, *arguments: str) -> Iterator[tuple[int, int]]:
 # --- pages -----------------------------------------------------------------------------------------------------------
 
 
-def pages(workspace: Path) -> list[Page]:
-    """What is measured."""
-    with open_workspace(workspace) as opened:
-        owner = organisations(opened, OPERATOR)[0].public_id
-        situations, detections = (opened_ids(opened, name) for name in ("situations", "detections"))
-        things = entities(opened)
+def pages(opened: Workspace, organisation: Organisation, *, is_member: bool = False) -> list[Page]:
+    """What is measured; situations and detections of one organisation for its members, else of all."""
+    owner = organisation.public_id
+    of = organisation.id if is_member else None
+    situations, detections = (opened_ids(opened, name, of) for name in ("situations", "detections"))
+    things = entities(opened)
     ask = [f"/ask?q={quote(value)}" for value in things]
     return [
         Page("picture", ["/"], PICTURE_MS),
@@ -238,12 +253,14 @@ def pages(workspace: Path) -> list[Page]:
     ]
 
 
-def opened_ids(opened: Workspace, name: str) -> list[str]:
-    """Public ids of some rows of a table, the last ones."""
+def opened_ids(opened: Workspace, name: str, of: OrganisationId | None = None) -> list[str]:
+    """Public ids of some rows of a table, the last ones; of one organisation or all."""
     table = t.metadata.tables[name]
     query = sa.select(table.c.public_id).order_by(table.c.id.desc()).limit(ASKED)
     if name == "situations":
         query = sa.select(table.c.public_id).where(table.c.is_live == 2).order_by(table.c.danger.desc()).limit(ASKED)
+    if of is not None:
+        query = query.where(table.c.organisation_id == of)
     with opened.read() as connection:
         return list(connection.execute(query).scalars())
 
@@ -279,7 +296,8 @@ def measure_pages(workspace: Path, only: str) -> None:
     """Ask for every page, one request after another."""
     with open_workspace(workspace) as opened:
         token = session(opened, Membership(EVERYONE, "administrator"), "pages")
-    wanted = [each for each in pages(workspace) if only in each.name]
+        owner = organisations(opened, OPERATOR)[0]
+        wanted = [each for each in pages(opened, owner) if only in each.name]
     with serving(workspace, "--console-only") as (port, pid):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
         settled(pid)
@@ -384,29 +402,29 @@ def weight_of(answer: object) -> int:
 class Load:
     """Users, each with an open stream and a page every few seconds."""
 
-    def __init__(self, port: int, asked: Sequence[Page], counts_from: float, ends_at: float) -> None:
-        self.port, self.asked, self.counts_from, self.ends_at = port, asked, counts_from, ends_at
+    def __init__(self, port: int, counts_from: float, ends_at: float) -> None:
+        self.port, self.counts_from, self.ends_at = port, counts_from, ends_at
         self.answers: dict[str, list[Answer]] = defaultdict(list)
         self.statuses: Counter[int] = Counter()
         self.told = 0
         self.broken: Counter[str] = Counter()
 
-    async def run(self, sessions: Sequence[str]) -> None:
+    async def run(self, everybody: Sequence[User]) -> None:
         """Let all of them do so until the end."""
         async with asyncio.TaskGroup() as group:
-            for number, token in enumerate(sessions):
-                group.create_task(self._clicks(random.Random(number), token))
-                group.create_task(self._listens(token))
+            for number, user in enumerate(everybody):
+                group.create_task(self._clicks(random.Random(number), user))
+                group.create_task(self._listens(user.token))
 
-    async def _clicks(self, chance: random.Random, token: str) -> None:
+    async def _clicks(self, chance: random.Random, user: User) -> None:
         await asyncio.sleep(chance.random() * PAUSE_S)
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
         while time.monotonic() < self.ends_at:
-            page = chance.choice(self.asked)
+            page = chance.choice(user.asked)
             path = chance.choice(page.paths)
             started = time.perf_counter()
             try:
-                writer.write(request(path, token))
+                writer.write(request(path, user.token))
                 status, size = await answered(reader)
                 self.statuses[status] += 1
                 if time.monotonic() >= self.counts_from:
@@ -457,8 +475,7 @@ def feed(file: Path, bytes_per_s: float, stop: threading.Event) -> None:
 
 def measure_users(workspace: Path, count: int, minutes: float, bytes_per_s: float, workers: int) -> None:
     """A hundred users, while events come in."""
-    sessions = tokens(workspace, count)
-    asked = [page for page in pages(workspace) if page.paths and not page.paths[0].startswith("/admin")]
+    everybody = users(workspace, count)
     logs = workspace.parent / f"logs-{time.time_ns()}"
     logs.mkdir()
     stop = threading.Event()
@@ -467,12 +484,12 @@ def measure_users(workspace: Path, count: int, minutes: float, bytes_per_s: floa
         feeder = threading.Thread(target=feed, args=(logs / "events.json", bytes_per_s, stop), daemon=True)
         feeder.start()
         warm_at = time.monotonic() + WARM_UP_S
-        load = Load(port, asked, warm_at, warm_at + 60 * minutes)
+        load = Load(port, warm_at, warm_at + 60 * minutes)
         memory: list[float] = []
         watcher = threading.Thread(target=watch, args=(pid, memory, stop), daemon=True)
         watcher.start()
         begun = processor_s(pid)
-        asyncio.run(load.run(sessions))
+        asyncio.run(load.run(everybody))
         spent = processor_s(pid) - begun
         stop.set()
         feeder.join()
