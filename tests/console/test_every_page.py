@@ -40,7 +40,7 @@ WITHOUT_TABLE = """
   .filter((chart) => !chart.closest("figure, [data-charted]")?.querySelector("table tbody tr"))
   .map((chart) => chart.outerHTML.slice(0, 200))
 """
-"""Charts that have no table beside them; a wall display has none."""
+"""Charts that have no table beside them."""
 NOT_ON_PAPER = """
 () => [...document.querySelectorAll("main figure details table, main details.as-table table")]
   .filter((table) => !table.checkVisibility())
@@ -102,7 +102,7 @@ def test_a_page_is_readable_and_complains_of_nothing(browser: Any, place: Place,
             too_wide = "document.documentElement.scrollWidth > window.innerWidth"
             assert not page.evaluate(too_wide), (address, f"too wide at {width}")
             assert grave_violations(page) == [], address
-            assert page.evaluate(WITHOUT_TABLE) == [] or "wall=1" in address, address
+            assert page.evaluate(WITHOUT_TABLE) == [], address
             kept(tab, f"{path.strip('/') or 'picture'}-{number}-{language}-{theme}-{width}")
             page.emulate_media(media="print")
             assert page.locator("main h1").first.is_visible(), address

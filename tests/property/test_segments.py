@@ -5,13 +5,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mingjian.detect.leaves import all_leaves, fold, text_of
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, MISSING, Record, Value
+from mingjian.store import segments
 from mingjian.store.blocks import Segment
+from mingjian.store.building import PLAIN_ROWS_MIN
 from mingjian.store.grown import GrownBlock, GrownSegment
 from mingjian.store.scope import OrganisationId
 from mingjian.store.segments import DAY_ROWS_MIN, Rows, SegmentBuilder, SegmentKey, cut, month_of
@@ -87,15 +90,23 @@ def written(folder: Path, records: list[Record], cuts: list[int], *, keep_raw: b
     return paths
 
 
-@given(records=some_records(), cuts=st.lists(st.integers(0, 20), max_size=2), paths=st.lists(PATHS, max_size=6))
-@example(records=[{"a": 1, "a.b": {"c": 2}}, {"a": {"b": {"c": [{"d": 1}]}}}], cuts=[], paths=["a.b.c", "a.b.c.d"])
-@example(records=[{"a": 1}, {"a": 1.5}, {"a": "7.0"}, {"a": True}, {"a": 2**53 + 1}], cuts=[1, 2, 3, 4], paths=["a"])
-@example(records=[{"a": None}, {"a": 3}], cuts=[1], paths=["a"])
-@example(records=[{"a": "\udcff"}, {"a": '["xedb3bf"]'}], cuts=[], paths=["a"])
+@given(
+    records=some_records(),
+    cuts=st.lists(st.integers(0, 20), max_size=2),
+    paths=st.lists(PATHS, max_size=6),
+    plain_rows_min=st.sampled_from([1, 3, PLAIN_ROWS_MIN]),
+)
+@example([{"a": 1, "a.b": {"c": 2}}, {"a": {"b": {"c": [{"d": 1}]}}}], [], ["a.b.c", "a.b.c.d"], 1)
+@example([{"a": 1}, {"a": 1.5}, {"a": "7.0"}, {"a": True}, {"a": 2**53 + 1}], [1, 2, 3, 4], ["a"], 1)
+@example([{"a": None}, {"a": 3}], [1], ["a"], 1)
+@example([{"a": "\udcff"}, {"a": '["xedb3bf"]'}], [], ["a"], 1)
+@example([{"a": "x"}, {}, {"a": "y"}, {"a": None}, {"a": "x"}, {"a": 1}], [2], ["a"], 1)
+@example([{"a": "x"}, {"a": "y"}, {"a": "z"}, {"b": 1}], [3], ["a"], 3)
 def test_records_and_columns_come_back_as_they_were_also_after_a_merge(
-    records: list[Record], cuts: list[int], paths: list[str]
+    records: list[Record], cuts: list[int], paths: list[str], plain_rows_min: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "PLAIN_ROWS_MIN", plain_rows_min)
         parts = written(Path(folder), records, cuts, keep_raw=True)
         merged = SegmentBuilder(KEY)
         for part in parts:

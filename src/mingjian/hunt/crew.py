@@ -32,7 +32,7 @@ from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, P
 from mingjian.hunt.patience import Say
 from mingjian.hunt.pool import keep_freed_memory
 
-SLOT_BYTES: Final = 10 * 1024 * 1024
+SLOT_BYTES: Final = 5 * 1024 * 1024
 SLOTS: Final = 2
 PIECE_BYTES: Final = 1024 * 1024
 """So much is taken out of a slot at a time: nobody needs a copy of all of it."""

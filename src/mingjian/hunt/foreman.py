@@ -19,9 +19,7 @@ from mingjian.store.upkeep import Retention, retentions
 from mingjian.store.workspace import Workspace
 
 REST_S: Final = 10.0
-"""Memory that work has left is given back this often at most, …"""
-REST_BYTES: Final = 64 * 1024 * 1024
-"""… and not if more than so much came in since: then it is needed again at once."""
+"""Memory that work has left is given back this often at most."""
 
 
 class Plan(NamedTuple):
@@ -60,7 +58,6 @@ class Foreman:
         self._say = say
         self._clock_s = clock_s
         self._rest_at_s = clock_s() + REST_S
-        self._taken_bytes = 0
         self._gatherers: dict[OrganisationId, Gatherer] = {}
 
     def work(self, messages: Iterator[Message]) -> None:
@@ -92,7 +89,6 @@ class Foreman:
         for message in messages:
             match message:
                 case Data(data):
-                    self._taken_bytes += len(data)
                     yield data
                 case End():
                     return
@@ -109,6 +105,5 @@ class Foreman:
         """Give memory back now and then: an ingest that goes on for months must not keep what its worst moment took."""
         now_s = self._clock_s()
         if now_s >= self._rest_at_s:
-            if self._taken_bytes <= REST_BYTES:
-                give_memory_back()
-            self._rest_at_s, self._taken_bytes = now_s + REST_S, 0
+            give_memory_back()
+            self._rest_at_s = now_s + REST_S

@@ -67,14 +67,16 @@ LOOK_ROWS_MAX: Final = 65_536
 """A view is looked at when so many of its records wait, or at a flush."""
 BUILDERS_MAX: Final = 4096
 """Records of so many views wait at the same time; then all of them are looked at."""
-BUILDER_BYTES_MAX: Final = 64 * 1024 * 1024
+BUILDER_BYTES_MAX: Final = 40 * 1024 * 1024
 """All that wait together take about so much memory; then the largest are looked at, until it is half of it."""
+VIEW_BYTES_MAX: Final = 12 * 1024 * 1024
+"""A view is looked at when its records take so much memory: looking takes some times as much."""
 WEIGHED_ROWS: Final = 20_000
 """After so many records it is looked how much memory they take."""
-OBSERVABLES_MAX: Final = 400_000
+OBSERVABLES_MAX: Final = 250_000
 """So many different observables are collected; then they are written."""
-OBSERVATIONS_MAX: Final = 300_000
-COMPANIONS_MAX: Final = 800_000
+OBSERVATIONS_MAX: Final = 200_000
+COMPANIONS_MAX: Final = 500_000
 """So many pairs of observable and host or account (some of them several times) are collected; then they are written."""
 HOSTS_MAX: Final = 50_000
 """So many hosts by stream and day are counted by name between two flushes; the others together, as ``HOST_OTHERS``."""
@@ -414,13 +416,12 @@ class Gatherer:
         self._rows_since_weighed = 0
         sizes = {view: growing.builder.size_bytes() for view, growing in self._growing.items()}
         total = sum(sizes.values())
-        if total <= BUILDER_BYTES_MAX:
-            return
+        is_too_much = total > BUILDER_BYTES_MAX
         for view in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if sizes[view] <= VIEW_BYTES_MAX and not (is_too_much and total > BUILDER_BYTES_MAX // 2):
+                return
             self._look(self._growing[view])
             total -= sizes[view]
-            if total <= BUILDER_BYTES_MAX // 2:
-                return
 
     def flush(self) -> Part:
         """Write everything that was taken; give what it is since the last time.

@@ -78,10 +78,10 @@ def texts_of(array: Array) -> tuple[Codes, Array]:
     """The texts of a column, and for each row which of them it has. Some may be equal: they are taken as they lie."""
     if is_coded(array):
         return dictionary_of(array)
-    codes = np.arange(len(array), dtype=np.int32)
-    if array.null_count:
-        codes[array.is_null().to_numpy(zero_copy_only=False)] = -1
-    return codes, array
+    if not array.null_count:
+        return np.arange(len(array), dtype=np.int32), array
+    is_there = array.is_valid().to_numpy(zero_copy_only=False)
+    return np.where(is_there, np.cumsum(is_there) - 1, -1).astype(np.int32), array.drop_null()
 
 
 def is_coded(array: Array) -> bool:

@@ -23,6 +23,8 @@ PLAIN_DISTINCT_MIN: Final = 4096
 """A column is kept as texts, not as codes, once it has so many different ones …"""
 PLAIN_SHARE_MIN: Final = 0.6
 """… and they are at least this share of all its texts."""
+PLAIN_ROWS_MIN: Final = 128
+"""What another segment has no dictionary for is taken as it is from so many rows on: fewer never have one."""
 
 Kinds: TypeAlias = npt.NDArray[np.uint8]
 Order: TypeAlias = "Places | None"
@@ -75,6 +77,7 @@ class Column:
         self._codes = array("i")
         """Of the rows up to some row; −1 where there is no text. Rows behind that have none."""
         self._plain: list[PlainPiece] = []
+        self._plain_rows = 0
         self._numbers: list[NumberPiece] = []
         self._odd: set[object] = set()
         """Texts with lone surrogates: their cells are tagged."""
@@ -116,6 +119,12 @@ class Column:
         self._texts += len(codes)
         self._distinct_bytes += sum(map(len, texts))
         self._decide()
+
+    def add_plain(self, start: int, texts: Array) -> None:
+        """Take cells of another segment that has no dictionary for them, as most of them differ."""
+        self.is_empty = False
+        self._plain.append(PlainPiece(start, texts))
+        self._plain_rows += len(texts)
 
     def add_numbers(self, piece: NumberPiece) -> None:
         """Take numbers or truth values of another segment."""
@@ -185,7 +194,7 @@ class Column:
         return size
 
     def finished(self, count: int, order: Order) -> Finished:
-        """The whole column in its final order, as texts with codes, texts, or numbers."""
+        """The whole column in its final order, as texts with codes, texts, or numbers. It is used up by that."""
         if self._numbers and not self._codes and not self._plain:
             joined = _joined_numbers(self._numbers, count, order)
             if joined is not None:
@@ -193,7 +202,7 @@ class Column:
         for start, values, mask in self._numbers:
             self._put(start, _number_cells(values, mask), count)
         self._pad(count)
-        if self._is_plain:
+        if self._is_plain or self._plain_rows >= PLAIN_SHARE_MIN * count:
             return Finished(None, (), self._joined_texts(count, order))
         for start, texts in self._plain:
             self._put(start, cast("list[str | None]", texts.to_pylist()), count)
@@ -215,6 +224,9 @@ class Column:
             parts.append(texts)
             end = start + len(texts)
         joined = pa.concat_arrays(parts)
+        # They may be most of all memory that there is: what is put in order now is there twice, and not three times.
+        parts.clear()
+        self._plain.clear()
         return joined if order is None else picked(joined, order)
 
 

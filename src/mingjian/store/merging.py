@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from mingjian.errors import StateError
@@ -30,7 +34,13 @@ MONTH_ROWS_MAX: Final = 65_536
 TIER_FACTOR: Final = 8
 """So many segments of about the same size are merged into one: each record is then written anew only a few times."""
 MERGED_BYTES_MAX: Final = 6 * 1024 * 1024
-"""Files of more bytes together are not merged: their columns are in memory at once, thirty times as large or more."""
+"""Files of more bytes together are not merged …"""
+UNPACKED_BYTES_MAX: Final = 24 * 1024 * 1024
+"""… and nor are files whose columns have more bytes before compression: merging takes three times as much memory."""
+WEIGHED_ROWS_MIN: Final = 512
+"""What so few records are unpacked is not looked up: nearly all merges are of a few records each."""
+LOOKED_UP_MAX: Final = 65_536
+"""Of so many files it is remembered what they are unpacked."""
 
 MergeExtra: TypeAlias = Callable[[sa.Connection, Sequence[int], int], None]
 """Rows of another part of the store for the transaction of a merge. It gets the old ids and the new one."""
@@ -59,7 +69,7 @@ def plan_merges(
         merge
         for key, rows in by_key.items()
         for span in _spans(key, rows, today, shares_days(said, key.organisation, key.stream))
-        for merge in _merges_within(span)
+        for merge in _merges_within(workspace.lake, span)
     ]
     return sorted(merges, key=lambda merge: -len(merge.parts))
 
@@ -97,10 +107,10 @@ def _spans(key: SegmentKey, rows: Sequence[SegmentRow], today: int, is_shared: b
         yield _Span(of_month, is_month_over, MONTH_ROWS_MAX)
 
 
-def _merges_within(span: _Span) -> Iterator[Merge]:
+def _merges_within(lake: Path, span: _Span) -> Iterator[Merge]:
     group: list[SegmentRow] = []
     for row in [*sorted(span.rows, key=lambda row: (row.rows, row.id)), None]:
-        if row is None or not _fits(group, row, span):
+        if row is None or not _fits(lake, group, row, span):
             if len(group) >= (2 if span.is_over else TIER_FACTOR):
                 yield Merge(tuple(group))
             group = []
@@ -122,11 +132,28 @@ def _with_others(workspace: Workspace, scope: Scope, organisation: OrganisationI
     return segment_rows(workspace, sa.and_(table.c.state == "live", asked, is_other))
 
 
-def _fits(group: Sequence[SegmentRow], row: SegmentRow, span: _Span) -> bool:
-    together = sum(each.rows for each in group) + row.rows
-    if together > span.rows_max or sum(each.bytes for each in group) + row.bytes > MERGED_BYTES_MAX:
+def _fits(lake: Path, group: Sequence[SegmentRow], row: SegmentRow, span: _Span) -> bool:
+    several = [*group, row]
+    together = sum(each.rows for each in several)
+    if together > span.rows_max or sum(each.bytes for each in several) > MERGED_BYTES_MAX:
+        return False
+    if together > WEIGHED_ROWS_MIN and sum(unpacked(lake / each.path) for each in several) > UNPACKED_BYTES_MAX:
         return False
     return span.is_over or not group or row.rows < TIER_FACTOR * group[0].rows
+
+
+@lru_cache(maxsize=LOOKED_UP_MAX)
+def unpacked(path: Path) -> int:
+    """How many bytes the columns of a segment file have before compression; 0 if it cannot be read.
+
+    A file never changes. Of one that is damaged, the merging says so.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = file.metadata
+    except (OSError, pa.ArrowException):
+        return 0
+    return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
 
 
 def merge(workspace: Workspace, scope: Scope, planned: Merge, extras: Sequence[MergeExtra] = ()) -> int:

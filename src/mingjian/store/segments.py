@@ -22,8 +22,8 @@ import pyarrow as pa
 from mingjian.errors import StateError
 from mingjian.model.blocks import Block
 from mingjian.model.values import Record
-from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_text, picked
-from mingjian.store.building import Column, Finished, Kinds, NumberPiece
+from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_coded, is_text, picked
+from mingjian.store.building import PLAIN_ROWS_MIN, Column, Finished, Kinds, NumberPiece
 from mingjian.store.cells import text_cell
 from mingjian.store.columns import KeyPath, Values, by_key, decoded, spread
 from mingjian.store.scope import OrganisationId
@@ -326,7 +326,7 @@ class SegmentBuilder:
         return 40 * self.rows + columns + sum(raw.nbytes for raw in self._raws)
 
     def finished(self) -> FinishedSegment:
-        """Everything in its final order: by input, then by number."""
+        """Everything in its final order: by input, then by number. The builder is used up by that."""
         numbers = np.frombuffer(self._numbers, dtype=np.int64)
         inputs = np.frombuffer(self._inputs, dtype=np.int64)
         times = np.frombuffer(self._times, dtype=np.int64)
@@ -367,6 +367,9 @@ def _add_stored(column: Column, start: int, values: Array) -> None:
     if values.null_count == len(values):
         return
     if is_text(values):
+        if not is_coded(values) and len(values) >= PLAIN_ROWS_MIN:
+            column.add_plain(start, values)
+            return
         codes, texts = coded(values)
         column.add_coded(start, cast("list[str]", texts), codes)
         return

@@ -1,5 +1,6 @@
 """Merging: the same records in fewer files, and no moment at which any of them counts twice or not at all."""
 
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -54,6 +55,59 @@ def test_segments_of_a_day_that_is_over_become_one(workspace: Workspace, organis
     assert records_in(workspace) == records
     assert segments_replaced(workspace) == dict.fromkeys(old, new_id)
     assert plan_merges(workspace, OPERATOR, today=TODAY) == []
+
+
+def test_files_that_would_take_too_much_memory_together_are_not_merged(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging_module, "WEIGHED_ROWS_MIN", 5)
+    monkeypatch.setattr(merging_module, "UNPACKED_BYTES_MAX", 250_000)
+    for number in range(3):
+        # The files are small: these texts differ in their beginnings only.
+        kept(workspace, organisation, [{"a": f"{place}" + "x" * 25_000} for place in range(4)], first=1 + 4 * number)
+    sizes = {row.id: merging_module.unpacked(workspace.lake / row.path) for row in live_segments(workspace, OPERATOR)}
+    assert all(100_000 < size < 125_000 for size in sizes.values())
+    assert sum(row.bytes for row in live_segments(workspace, OPERATOR)) < 20_000
+    assert [len(each.parts) for each in plan_merges(workspace, OPERATOR, today=TODAY)] == [2]
+    monkeypatch.setattr(merging_module, "UNPACKED_BYTES_MAX", 350_000)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    assert len(planned.parts) == 3
+    before = records_in(workspace)
+    merge(workspace, OPERATOR, planned)
+    assert records_in(workspace) == before
+
+
+def test_a_damaged_file_is_planned_for_and_refused_when_it_is_merged(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging_module, "WEIGHED_ROWS_MIN", 0)
+    for number in range(2):
+        kept(workspace, organisation, [{"a": number}], first=number + 1)
+    row = live_segments(workspace, OPERATOR)[0]
+    (workspace.lake / row.path).write_bytes(b"no segment")
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    with pytest.raises(StorageError):
+        merge(workspace, OPERATOR, planned)
+
+
+def test_columns_without_a_dictionary_are_merged_as_they_are(workspace: Workspace, organisation: Organisation) -> None:
+    for number in range(2):
+        records: list[Record] = [
+            {"new": f"{number}-{place}", "few": f"{place % 3}", "half": f"{place}" if number else "same"}
+            for place in range(200)
+        ]
+        kept(workspace, organisation, records, first=1 + 200 * number)
+    before = records_in(workspace)
+    (planned,) = plan_merges(workspace, OPERATOR, today=TODAY)
+    merge(workspace, OPERATOR, planned)
+    (row,) = live_segments(workspace, OPERATOR)
+    assert records_in(workspace) == before
+    group = pq.ParquetFile(workspace.lake / row.path).metadata.row_group(0)
+    has_dictionary = {
+        group.column(place).path_in_schema: group.column(place).has_dictionary_page
+        for place in range(group.num_columns)
+    }
+    assert [has_dictionary[name] for name in ("new", "few", "half")] == [False, True, False]
 
 
 def test_what_is_merged_did_not_just_come_in(workspace: Workspace, organisation: Organisation) -> None:
