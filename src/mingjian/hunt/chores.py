@@ -21,7 +21,7 @@ from mingjian.store.outlines import Outliner
 from mingjian.store.scope import Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.live import Upkeep
-from mingjian.store.upkeep import clean, files_of_lake, last_ended_us
+from mingjian.store.upkeep import files_of_lake, last_ended_us, remove_ended
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import logger, with_fields
 
@@ -37,7 +37,7 @@ INDEX_S: Final = 3.0
 """So long files of the index are merged before anything else has its turn: every question looks into all of them, and
 other chores take long where there is little processor time to be had."""
 CLEAN_S: Final = 10.0
-"""Files that were replaced are removed this often at most: each time all of the lake is gone through."""
+"""Files that were replaced are removed this often at most: nobody may begin to read meanwhile."""
 TRIM_S: Final = 5.0
 """Memory that work has left is given back this often at most: merging takes hundreds of megabytes now and then."""
 FAILED_S: Final = 60.0
@@ -139,7 +139,7 @@ class _Merging:
             return True
         ended_at_us = last_ended_us(self._workspace)
         if ended_at_us != self._ended_at_us and time.monotonic() >= self._clean_at_s:
-            if not clean(self._workspace, strays_too=False).left:
+            if remove_ended(self._workspace, self._ended_at_us):
                 self._ended_at_us = ended_at_us
             self._clean_at_s = time.monotonic() + CLEAN_S
         return False

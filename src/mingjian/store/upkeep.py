@@ -56,11 +56,10 @@ class Cleaned(msgspec.Struct, frozen=True):
     left: int
 
 
-def clean(workspace: Workspace, *, strays_too: bool = True) -> Cleaned:
+def clean(workspace: Workspace) -> Cleaned:
     """Remove segments that no acknowledged event is in: those the catalogue never knew, and those that were replaced.
 
-    To be called at the start of whatever writes, and now and then; without ``strays_too`` also while segments are being
-    written that the catalogue does not know yet.
+    To be called at the start of whatever writes: of what is being written the catalogue knows nothing yet.
 
     Raises:
         StateError: another process writes in the workspace.
@@ -70,14 +69,11 @@ def clean(workspace: Workspace, *, strays_too: bool = True) -> Cleaned:
         strays = ended = left = 0
         try:
             live, known = _known_paths(workspace)
-            # While segments are being written there are always some that are not known (yet); those stay.
-            if strays_too and any(name not in known for name in files_of_lake(workspace)):
+            if any(name not in known for name in files_of_lake(workspace)):
                 _check_before_removing(workspace)
             for path in _files(workspace.lake):
                 name = path.relative_to(workspace.lake).as_posix()
                 if name in live or path.name == MARK:
-                    continue
-                if name not in known and not strays_too:
                     continue
                 if name in known and not nobody_reads:
                     left += 1
@@ -91,6 +87,34 @@ def clean(workspace: Workspace, *, strays_too: bool = True) -> Cleaned:
         except OSError as error:
             raise StorageError(f"a file cannot be removed: {error.strerror}", where=str(error.filename)) from error
     return Cleaned(strays, ended, left)
+
+
+def remove_ended(workspace: Workspace, since_us: int | None) -> bool:
+    """Remove the files of segments that were replaced or have expired, unless somebody reads just now.
+
+    ``since_us``: only of those that ended then or later; of all if there is no such moment. It may be done while
+    segments are being written. Returns whether nobody was reading, so that none of these files is left.
+
+    Raises:
+        StateError: another process writes in the workspace.
+        StorageError: a file cannot be removed.
+    """
+    table = t.segments
+    wanted = table.c.state != "live"
+    if since_us is not None:
+        wanted &= table.c.ended_us >= since_us
+    with workspace.writing(), workspace.alone() as nobody_reads:
+        if not nobody_reads:
+            return False
+        with workspace.read() as connection:
+            rows = verified(table, connection.execute(sa.select(table).where(wanted)))
+        try:
+            # Nobody can read meanwhile. What a crash brings back, ``clean`` removes at the next start.
+            for row in rows:
+                (workspace.lake / row.path).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"a file cannot be removed: {error.strerror}", where=str(error.filename)) from error
+    return True
 
 
 def _files(folder: Path) -> Iterator[Path]:

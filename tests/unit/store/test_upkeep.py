@@ -10,7 +10,17 @@ from mingjian.store.catalogue import Organisation, live_segments, organisation_n
 from mingjian.store.indexfiles import segments_replaced
 from mingjian.store.merging import merge, plan_merges
 from mingjian.store.scope import Scope
-from mingjian.store.upkeep import Cleaned, Retention, clean, expire, missing_segments, retentions, set_retention
+from mingjian.store.upkeep import (
+    Cleaned,
+    Retention,
+    clean,
+    expire,
+    last_ended_us,
+    missing_segments,
+    remove_ended,
+    retentions,
+    set_retention,
+)
 from mingjian.store.workspace import MARK, Workspace, create, open_workspace
 
 
@@ -42,20 +52,49 @@ def test_what_was_replaced_stays_as_long_as_somebody_reads(workspace: Workspace,
     assert clean(workspace) == Cleaned(strays=0, ended=0, left=0)
 
 
+def test_files_of_what_ended_go_while_segments_are_written_when_nobody_reads(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While segments are written some are always unknown: to look through all of the database takes minutes."""
+    monkeypatch.setattr("mingjian.store.upkeep.complaints", lambda connection: pytest.fail("it looked through it"))
+    monkeypatch.setattr("mingjian.store.upkeep.files_of_lake", lambda workspace: pytest.fail("it went through all"))
+    parts: list[Path] = []
+    for number in range(2):
+        for part in (1, 2):
+            kept(workspace, organisation, [{"a": number}], stream=f"test/{number}", first=part)
+        (planned,) = plan_merges(workspace, OPERATOR, today=20_010)
+        merge(workspace, OPERATOR, planned)
+        parts += [workspace.lake / part.path for part in planned.parts]
+    unknown = written(workspace, organisation, built(organisation, [{"a": 3}]))
+    ended_us = last_ended_us(workspace)
+    assert ended_us is not None
+    with workspace.reading():
+        assert not remove_ended(workspace, None)
+    assert all(path.is_file() for path in parts)
+    assert remove_ended(workspace, ended_us + 1)
+    assert all(path.is_file() for path in parts)
+    assert remove_ended(workspace, ended_us)
+    assert not any(path.exists() for path in parts[2:])
+    assert remove_ended(workspace, None)
+    assert not any(path.exists() for path in parts)
+    assert len(files_of(workspace)) == 3
+    assert (workspace.lake / unknown.path).is_file()
+    monkeypatch.undo()
+    assert clean(workspace) == Cleaned(strays=1, ended=0, left=0)
+
+
 def test_the_whole_database_is_looked_at_for_strays_only(
     workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While segments are written some are always unknown: to look through everything each time takes minutes."""
     for number in (1, 2):
         kept(workspace, organisation, [{"a": number}], first=number)
     (planned,) = plan_merges(workspace, OPERATOR, today=20_010)
     merge(workspace, OPERATOR, planned)
-    unknown = written(workspace, organisation, built(organisation, [{"a": 3}]))
     looked: list[object] = []
     monkeypatch.setattr("mingjian.store.upkeep.complaints", lambda connection: looked.append(connection))
-    assert clean(workspace, strays_too=False) == Cleaned(strays=0, ended=2, left=0)
-    assert (workspace.lake / unknown.path).is_file()
+    assert clean(workspace) == Cleaned(strays=0, ended=2, left=0)
     assert not looked
+    written(workspace, organisation, built(organisation, [{"a": 3}]))
     assert clean(workspace).strays == 1
     assert looked or workspace.dialect != "sqlite"
 
