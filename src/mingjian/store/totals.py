@@ -79,6 +79,7 @@ class Totals:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._known = _Columns()
+        self._has_looked = False
         self._look_again_s = -1e9
 
     def by_day(
@@ -134,13 +135,19 @@ class Totals:
     # --- what there is -----------------------------------------------------------------------------------------------
 
     def _now(self) -> _Columns:
-        with self._lock:
+        # While somebody looks, nobody else waits for it, but for the first look.
+        if not self._lock.acquire(blocking=not self._has_looked):
+            return self._known
+        try:
             if (now_s := self._clock_s()) >= self._look_again_s:
                 begun_s = time.perf_counter()
                 self._known = self._followed(self._known)
+                self._has_looked = True
                 took_s = time.perf_counter() - begun_s
                 self._look_again_s = now_s + took_s + max(LOOK_S, REST_FACTOR * took_s)
             return self._known
+        finally:
+            self._lock.release()
 
     def _followed(self, known: _Columns) -> _Columns:
         """What is known with what is new; all of it anew if something went, was hidden, shown or labelled."""

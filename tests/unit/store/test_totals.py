@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 
+import pytest
 import sqlalchemy as sa
 
 from lakes import OPERATOR
-from mingjian.model.rules import LEVELS
+from mingjian.model.rules import LEVELS, Level
 from mingjian.store import tables as t
 from mingjian.store.browsing import Noise
 from mingjian.store.catalogue import Organisation, organisation_named
@@ -96,6 +98,34 @@ def test_totals_follow_what_comes_goes_and_is_hidden(workspace: Workspace, organ
             ids += put(workspace, chance.choice((organisation, other)), some(chance, 30), first=step * 100)
         for scope, owner in scopes:
             agrees(workspace, totals, scope, owner)
+
+
+def test_nobody_waits_for_somebody_else_who_looks(
+    workspace: Workspace, organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals = Totals(workspace, Always())
+    put(workspace, organisation, some(random.Random(3), 5))
+    before = totals.by_level(OPERATOR)
+    put(workspace, organisation, some(random.Random(4), 7), first=100)
+    follow = totals._followed  # what is waited for here, and nobody waits for elsewhere
+    looks, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(known: object) -> object:
+        looks.set()
+        assert may_go_on.wait(60)
+        return follow(known)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(totals, "_followed", slowly)
+    found: list[dict[Level, int]] = []
+    looking = threading.Thread(target=lambda: found.append(totals.by_level(OPERATOR)))
+    looking.start()
+    assert looks.wait(60)
+    assert totals.by_level(OPERATOR) == before
+    assert looking.is_alive()
+    may_go_on.set()
+    looking.join(60)
+    assert sum(before.values()) == 5
+    assert [sum(each.values()) for each in found] == [12]
 
 
 def test_nothing_is_counted_as_nothing(workspace: Workspace, organisation: Organisation) -> None:
