@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mingjian.detect.leaves import fold
 from mingjian.store import searching
+from mingjian.store.arrow import texts_of
 from mingjian.store.searching import is_anywhere, may_hold
 
 LETTERS = st.text(alphabet="abAB\u212akſs\0\\*(é", max_size=6)
@@ -38,8 +39,13 @@ def test_what_holds_no_needle_is_not_named_and_cuts_do_not_matter() -> None:
 
 def test_an_empty_column_names_nothing() -> None:
     assert may_hold(pa.array([], pa.string()), ["a"]).tolist() == []
-    assert may_hold(pa.array([None, None], pa.string()), ["a"]).tolist() == [False, False]
-    assert may_hold(pa.array([None, "a", None, "b"], pa.string()), ["a"]).tolist() == [False, True, False, False]
+    assert may_hold(pa.array([None, None], pa.string()), ["a"]).tolist() == []
+
+
+def test_rows_without_a_text_are_not_among_the_texts() -> None:
+    column = pa.array([None, "a", None, "b"], pa.string())
+    assert may_hold(column, ["a"]).tolist() == [True, False]
+    assert texts_of(column)[0].tolist() == [-1, 0, -1, 1]
 
 
 def test_where_there_is_too_much_to_find_everything_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

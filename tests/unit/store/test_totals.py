@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -110,10 +111,10 @@ def test_nobody_waits_for_somebody_else_who_looks(
     follow = totals._followed  # what is waited for here, and nobody waits for elsewhere
     looks, may_go_on = threading.Event(), threading.Event()
 
-    def slowly(known: object) -> object:
+    def slowly(*known: Any) -> Any:
         looks.set()
         assert may_go_on.wait(60)
-        return follow(known)  # type: ignore[arg-type]
+        return follow(*known)
 
     monkeypatch.setattr(totals, "_followed", slowly)
     found: list[dict[Level, int]] = []
