@@ -84,25 +84,27 @@ def days_with_events(workspace: Workspace, scope: Scope, organisation: Organisat
 
 def streams_present(workspace: Workspace, scope: Scope, organisation: OrganisationId | None = None) -> list[Presence]:
     """For each stream of each organisation the days of which there are, or were, events. By name."""
-    table = t.segments
-    each = (
-        sa.select(table.c.organisation_id, table.c.stream_id, t.segment_days.c.day)
-        .join(t.segment_days, t.segment_days.c.segment_id == table.c.id)
-        .where(table.c.state.in_(THERE), *_of(scope, organisation, table))
-        .distinct()
-        .subquery()
+    table, days = t.segments, t.segment_days
+    # The days of a segment come as one text: a hundred thousand rows of a number each take several times as long, and
+    # what is put together here need not be sorted and made distinct there.
+    day = sa.cast(days.c.day, sa.String)
+    text = sa.select(sa.func.aggregate_strings(day, SEPARATOR)).where(
+        days.c.segment_id == table.c.id, days.c.day.between(FIRST_DAY, LAST_DAY)
     )
-    # The days of a stream come as one text: a hundred thousand rows of a number each take several times as long.
-    days = sa.func.aggregate_strings(sa.cast(each.c.day, sa.String), SEPARATOR)
     query = (
-        sa.select(each.c.organisation_id, t.streams.c.name, days)
-        .join(t.streams, t.streams.c.id == each.c.stream_id)
-        .where(each.c.day.between(FIRST_DAY, LAST_DAY))
-        .group_by(each.c.organisation_id, t.streams.c.name)
+        sa.select(table.c.organisation_id, t.streams.c.name, text.scalar_subquery())
+        .join(t.streams, t.streams.c.id == table.c.stream_id)
+        .where(table.c.state.in_(THERE), *_of(scope, organisation, table))
     )
+    texts: dict[tuple[int, str], list[str]] = defaultdict(list)
     with workspace.read() as connection:
-        rows = connection.execute(query).all()
-    found = [_presence(owner, name, sorted(map(int, text.split(SEPARATOR)))) for owner, name, text in rows]
+        for owner, name, of_segment in connection.execute(query).all():
+            if of_segment is not None:
+                texts[owner, name].append(of_segment)
+    found = [
+        _presence(owner, name, sorted(set(map(int, SEPARATOR.join(several).split(SEPARATOR)))))
+        for (owner, name), several in texts.items()
+    ]
     return sorted(found, key=_by_name)
 
 
