@@ -8,6 +8,7 @@ again, and nothing that was acknowledged is lost.
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import logging
 import os
@@ -55,6 +56,8 @@ TIDY_S: Final = 10.0
 """So often a process of the console gives back the memory that answers have left, …"""
 WORKED_S: Final = 0.5
 """… if they took so much processor time since it was last done."""
+TIDY_ALL_S: Final = 300.0
+"""So often cycles are looked for among all that the process holds: while that lasts nobody gets an answer."""
 PUBLISH_S: Final = 60.0
 """So often the newest checkpoint of the audit log is kept outside of the database."""
 
@@ -250,6 +253,9 @@ def _run_console(workspace: Workspace, settings: Settings, sources: SourceBook, 
         # Of a million detections it takes seconds the first time.
         with suppress(StorageError):
             site.totals.by_level(Scope.of_operator())
+        # What is there now stays for good: no search for cycles need look at it again.
+        gc.collect()
+        gc.freeze()
 
     threading.Thread(target=warm, name="warm-up", daemon=True).start()
     threading.Thread(target=_tidy, args=(site,), name="tidying", daemon=True).start()
@@ -265,11 +271,15 @@ def _tidy(site: Site) -> None:
     without this a process keeps as much as all of them together ever needed.
     """
     worked_s = time.process_time()
+    all_at_s = time.monotonic() + TIDY_ALL_S
     while True:
         time.sleep(TIDY_S)
         site.tidy()
         if time.process_time() - worked_s >= WORKED_S:
-            give_memory_back()
+            is_time = time.monotonic() >= all_at_s
+            give_memory_back(2 if is_time else 1)
+            if is_time:
+                all_at_s = time.monotonic() + TIDY_ALL_S
             worked_s = time.process_time()
 
 

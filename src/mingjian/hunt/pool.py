@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Literal
 
 import msgspec
 import pyarrow as pa
@@ -74,13 +75,14 @@ def keep_freed_memory() -> None:
             mallopt(parameter, kept_bytes)
 
 
-def give_memory_back() -> None:
+def give_memory_back(generation: Literal[1, 2] = 2) -> None:
     """Let the system have what work has left behind; without this the allocators keep nearly all of it.
 
     Cycles first, which nobody has looked for while there was work; then what the allocators hold that is free, also
-    where something that is used lies in between.
+    where something that is used lies in between. Among all that the process holds (generation 2) the search for cycles
+    can take tenths of a second, in which no thread does anything else; among what is new (1), hardly any time.
     """
-    gc.collect()
+    gc.collect(generation)
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

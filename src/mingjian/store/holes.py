@@ -92,14 +92,14 @@ def streams_present(workspace: Workspace, scope: Scope, organisation: Organisati
         days.c.segment_id == table.c.id, days.c.day.between(FIRST_DAY, LAST_DAY)
     )
     query = (
-        sa.select(table.c.organisation_id, t.streams.c.name, text.scalar_subquery())
+        sa.select(table.c.organisation_id, t.streams.c.name, sa.func.coalesce(text.scalar_subquery(), ""))
         .join(t.streams, t.streams.c.id == table.c.stream_id)
         .where(table.c.state.in_(THERE), *_of(scope, organisation, table))
     )
     texts: dict[tuple[int, str], list[str]] = defaultdict(list)
     with workspace.read() as connection:
         for owner, name, of_segment in connection.execute(query).all():
-            if of_segment is not None:
+            if of_segment:
                 texts[owner, name].append(of_segment)
     found = [
         _presence(owner, name, sorted(set(map(int, SEPARATOR.join(several).split(SEPARATOR)))))
