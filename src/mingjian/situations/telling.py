@@ -63,6 +63,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     on_hosts: str
     bad: str
     rest: str
+    unlisted: str
     further: str
     coverage: str
     show: str
@@ -287,6 +288,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         on_hosts="hosts: {hosts}, events ever: {count}",
         bad="an indicator calls it malicious",
         rest="… and {count} more; --format json or html has them",
+        unlisted="{count} more are not listed here",
         further="Further events ({count})",
         coverage="WHAT COULD NOT BE SEEN",
         show="show the record",
@@ -352,6 +354,7 @@ WORDS: Final[Mapping[Language, Words]] = {
         on_hosts="共见于 {hosts} 台主机、{count} 条日志事件",
         bad="有指标称其为恶意",
         rest="……另有 {count} 项；--format json 或 html 可见全部",
+        unlisted="另有 {count} 项未在此列出",
         further="更多日志事件（{count}）",
         coverage="哪些看不到",
         show="查看原始记录",

@@ -85,3 +85,12 @@ def test_whoever_is_not_signed_in_is_asked_to_in_the_language_of_the_address(wor
     with TestClient(create_app(site_of(workspace)), follow_redirects=True) as nobody:
         assert '<html lang="zh-CN"' in nobody.get("/queue?lang=zh").text
         assert '<html lang="en"' in nobody.get("/queue?lang=en").text
+
+
+def test_a_card_says_how_many_lines_are_not_listed(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = browser.get("/ask?q=pc-1").text
+    lines_all = whole.count("data-evidence=")
+    assert lines_all > 1
+    assert "are not listed here" not in whole
+    monkeypatch.setattr("mingjian.console.pages.ask.STEPS_SHOWN", 1)
+    assert f"{lines_all - 1} more are not listed here" in browser.get("/ask?q=pc-1").text
