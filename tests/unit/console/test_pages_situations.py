@@ -89,7 +89,7 @@ def test_whoever_is_not_signed_in_is_asked_to_in_the_language_of_the_address(wor
 
 def test_a_card_says_how_many_lines_are_not_listed(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = browser.get("/ask?q=pc-1").text
-    lines_all = whole.count("data-evidence=")
+    lines_all = whole.count("data-record ")
     assert lines_all > 1
     assert "are not listed here" not in whole
     monkeypatch.setattr("mingjian.console.pages.ask.STEPS_SHOWN", 1)

@@ -27,8 +27,8 @@ from mingjian.situations.telling import WORDS, sentence, shown_steps
 CHARACTERS_MAX: Final = 2_000
 OUTLOOK_S: Final = 5.0
 """What could be seen is counted anew so often."""
-STEPS_SHOWN: Final = 120
-"""So many lines: with 200 the page of a busy host weighs more than 300 kB."""
+STEPS_SHOWN: Final = 80
+"""So many lines: each is about a kilobyte, and its mark and line among the lanes another."""
 NAMES_SHOWN: Final = 50
 LANES_SHOWN: Final = 12
 HOLES_SHOWN: Final = 40

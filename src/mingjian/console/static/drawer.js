@@ -43,9 +43,11 @@ document.addEventListener("click", (event) => {
     close();
     return;
   }
-  const mark = event.target.closest("[data-open]"); // in a picture; what it opens is in a table, too
+  const mark = event.target.closest("g[data-mark]");
   if (mark) {
-    open(mark.dataset.open);
+    // What it leads to is in the table of the picture, in the same order.
+    const [marks, links] = ["g", "a"].map((name) => [...mark.closest("[data-charted]").querySelectorAll(`${name}[data-mark]`)]);
+    open(links[marks.indexOf(mark)].getAttribute("href"));
     return;
   }
   const link = event.target.closest("a[data-drawer]");

@@ -15,6 +15,11 @@ function isTyping(target) {
   return target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
 }
 
+// A row whose record is all that it leads to says so at its link alone: hundreds of them say each address once.
+function recordOf(row) {
+  return row?.querySelector("a[data-record]")?.getAttribute("href");
+}
+
 const keys = {
   "/": () => document.getElementById("ask")?.focus(),
   "\\": () => document.querySelector("[data-filter-box]")?.focus(),
@@ -24,7 +29,7 @@ const keys = {
   k: () => move(-1),
   x: () => toggle(),
   e: () => {
-    const href = current()?.dataset.evidence ?? document.querySelector("#drawer [data-evidence-link]")?.getAttribute("href");
+    const href = current()?.dataset.evidence ?? recordOf(current()) ?? document.querySelector("#drawer [data-evidence-link]")?.getAttribute("href");
     if (href) open(href);
   },
 };

@@ -7,7 +7,7 @@ function become(next) {
   current()?.classList.remove("current");
   next.classList.add("current");
   next.scrollIntoView({ block: "nearest" });
-  (next.querySelector("a.open") ?? next.querySelector("a, input"))?.focus({ preventScroll: true });
+  (next.querySelector("a.open, a[data-record]") ?? next.querySelector("a, input"))?.focus({ preventScroll: true });
   if (next.id) history.replaceState(history.state, "", `#${next.id}`);
 }
 
