@@ -358,8 +358,12 @@ def measure_browser(workspace: Path) -> None:
     with open_workspace(workspace) as opened:
         token = session(opened, Membership(EVERYONE, "administrator"), "browser")
         situation = opened_ids(opened, "situations")[0]
+        things = entities(opened)
     shown = {"picture": "/", "queue": "/queue", "detections": "/detections", "situation": f"/situations/{situation}"}
     with serving(workspace, "--console-only") as (port, _), sync_playwright() as playwright:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        cards = [f"/ask?q={quote(value)}" for value in things]
+        shown["widest card"] = max(cards, key=lambda path: fetch(connection, path, token).size)
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for name, path in shown.items():
             weights, paints = looked_at(browser, f"http://127.0.0.1:{port}", path, token)
