@@ -483,11 +483,8 @@ class _Asking:
         question = self._question
         if known.totals is None and not known.joined:
             return [], True, ()
-        places = [self._index.lookup(question.kind, question.value, organisations=question.owners)]
-        places += [
-            self._index.lookup(question.kind, each.value, organisations=[int(each.organisation)])
-            for each in known.joined
-        ]
+        asked = [(question.value, question.owners), *((each.value, [int(each.organisation)]) for each in known.joined)]
+        places = self._index.lookup_each(question.kind, asked)
         of_name: dict[str, list[Column]] = {question.value: [places[0].segment_ids()]}
         for each, sightings in zip(known.joined, places[1:], strict=True):
             of_name.setdefault(each.value, []).append(sightings.segment_ids())
@@ -502,7 +499,7 @@ class _Asking:
         reads: list[Read] = []
         groups_max = GROUPS_MAX if len(chosen) <= FEW_SEGMENTS else GROUPS_OF_MANY_MAX
         for row in segments_by_id(question.workspace, question.scope, chosen):
-            values = [name for name, ids in segments.items() if np.isin(row.id, ids)]
+            values = [name for name, ids in segments.items() if _is_in(row.id, ids)]
             try:
                 reads += [
                     self._reads.read(question.workspace, self._history, row, question.kind, name, groups_max)
@@ -750,6 +747,11 @@ class _Asking:
     def _looked_at(self) -> bool:
         """Whether behaviours were looked for at all."""
         return bool(looked_at(self._question.workspace, self._question.scope))
+
+
+def _is_in(number: int, rising: Column) -> bool:
+    place = int(rising.searchsorted(number))
+    return place < len(rising) and int(rising[place]) == number
 
 
 def _place(each: StoredDetection, gravity: int) -> Place:

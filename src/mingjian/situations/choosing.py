@@ -48,8 +48,9 @@ def choose(briefs: Briefs, places: Iterable[At]) -> list[int]:
                 return
             wanted.setdefault(int(place))
 
-    each_day, place_of = _each_day(by_day)
-    for at in _there(each_day, list(places)):
+    listed = list(places)
+    each_day, place_of = _each_day(by_day, listed)
+    for at in _there(each_day, listed):
         if len(wanted) >= SEGMENTS_READ_MAX * 2 // 3:
             break
         want(place_of[_at(each_day, at)].tolist(), SEGMENTS_READ_MAX * 2 // 3)
@@ -69,22 +70,29 @@ def choose(briefs: Briefs, places: Iterable[At]) -> list[int]:
     return chosen
 
 
-def _each_day(briefs: Briefs) -> tuple[Briefs, Column]:
-    """A row for each day that a segment may have events of, in the order of days; and of which segment each is."""
-    spans = np.minimum(briefs.last_days - briefs.days, DAYS_MAX - 1) + 1
-    place_of = np.repeat(np.arange(len(spans)), spans)
-    later = np.arange(len(place_of)) - np.repeat(np.cumsum(spans) - spans, spans)
-    each_day = briefs.taken(place_of)
-    days = np.where(later > 0, each_day.days + later, each_day.days)
-    order = np.lexsort((place_of, days))
-    return each_day._replace(days=days).taken(order), place_of[order]
+def _each_day(briefs: Briefs, places: Sequence[At]) -> tuple[Briefs, Column]:
+    """A row for each day of a place that a segment may have events of, in order; and of which segment each is."""
+    days = np.unique(np.array([_day(at) for at in places], np.int64))
+    starts = np.searchsorted(days, briefs.days)
+    last_days = briefs.days + np.minimum(briefs.last_days - briefs.days, DAYS_MAX - 1)
+    sizes = np.searchsorted(days, last_days, side="right") - starts
+    place_of = np.repeat(np.arange(len(sizes)), sizes)
+    later = np.arange(len(place_of)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    which = starts[place_of] + later
+    order = np.argsort(which, kind="stable")
+    place_of = place_of[order]
+    return briefs.taken(place_of)._replace(days=days[which[order]]), place_of
+
+
+def _day(at: At) -> int:
+    return NO_DAY if at.day is None else at.day
 
 
 def _there(by_day: Briefs, places: Sequence[At]) -> list[At]:
     """The places that have segments, going by a hash: one that has none may be among them."""
     if not places:
         return []
-    days = [NO_DAY if at.day is None else at.day for at in places]
+    days = [_day(at) for at in places]
     asked = _hash(*(np.array(cells, np.int64) for cells in (days, [at[0] for at in places], [at[1] for at in places])))
     known = np.isin(asked, _hash(by_day.days, by_day.organisations, by_day.streams))
     return [at for at, is_known in zip(places, known.tolist(), strict=True) if is_known]
@@ -96,7 +104,6 @@ def _hash(days: Column, organisations: Column, streams: Column) -> Column:
 
 def _at(by_day: Briefs, at: At) -> Column:
     """Where the segments of a place are."""
-    day = NO_DAY if at.day is None else at.day
-    start, stop = (int(np.searchsorted(by_day.days, day, side=side)) for side in ("left", "right"))
+    start, stop = (int(np.searchsorted(by_day.days, _day(at), side=side)) for side in ("left", "right"))
     fits = (by_day.streams[start:stop] == at.stream) & (by_day.organisations[start:stop] == at.organisation)
     return np.flatnonzero(fits) + start

@@ -39,6 +39,8 @@ KEPT_S: Final = 60.0
 ALIKE_BYTES: Final = 1_000
 OBSERVED_BYTES: Final = 300
 """Some of what a group takes up in memory, and each observable in it."""
+NUMBERS_MAX: Final = 1 << 62
+"""A number for what stands in several columns is at most so great."""
 
 
 class Alike(msgspec.Struct, frozen=True, kw_only=True):
@@ -318,11 +320,14 @@ def _chosen(rising: Column, groups_max: int) -> list[int]:
 
 def _numbered(columns: Sequence[Column]) -> Column:
     """One number for each row, the same for rows that are the same in all columns."""
-    number = np.zeros(len(columns[0]), np.int64)
+    number, size = np.zeros(len(columns[0]), np.int64), 1
     for column in columns:
-        together = number * (int(column.max(initial=0)) + 1) + column
-        number = np.unique(together, return_inverse=True)[1]
-    return number
+        width = int(column.max(initial=0)) + 1
+        if size * width > NUMBERS_MAX:
+            number = np.unique(number, return_inverse=True)[1]
+            size = int(number.max(initial=0)) + 1
+        number, size = number * width + column, size * width
+    return np.unique(number, return_inverse=True)[1]
 
 
 def united(reads: Iterable[Read]) -> list[Alike]:

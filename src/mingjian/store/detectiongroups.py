@@ -33,8 +33,11 @@ PLACES_MAX: Final = 4_000
 """So many places with detections are looked at."""
 PACKED_BITS: Final = (22, 40)
 """As a rule the numbers of inputs and of their records have no more bits."""
-INPUTS_DETECTIONS_MAX: Final = 10_000
-"""Of inputs with more detections than this it is not read which events they are about."""
+INPUTS_DETECTIONS_MIN: Final = 10_000
+"""Of inputs with no more detections than this, or half as many as events are asked about, it is read which events these
+are about."""
+NUMBERS_MAX: Final = 1 << 62
+"""A number for an input and a record is at most so great."""
 Pointers: TypeAlias = npt.NDArray[np.int64]
 """Input and record of some events, a row for each."""
 NO_POINTERS: Final[Pointers] = np.zeros((0, 2), np.int64)
@@ -185,11 +188,11 @@ def detections_together_at(
     query = (
         sa.select(*_TOGETHER, *counts, sa.func.count(sa.distinct(_table.c.day)))
         .select_from(_at(workspace.dialect, pointers))
-        .where(within(scope, _table.c.organisation_id), *_OF_EVENTS)
+        .where(within(scope, _table.c.organisation_id), *_OF_EVENTS, _table.c.rule_id.not_in(sorted(besides)))
         .group_by(*_TOGETHER)
     )
     with workspace.read() as connection:
-        groups = {tuple(row[:4]): row[4:] for row in connection.execute(query).all() if row.rule_id not in besides}
+        groups = {tuple(row[:4]): row[4:] for row in connection.execute(query).all()}
         firsts = _firsts_at(connection, {key: row[1] for key, row in groups.items()}, pointers)
         found = _by_id(connection, sorted(firsts.values()))
     made: list[Several] = []
@@ -214,25 +217,32 @@ def _with_detections(connection: sa.Connection, pointers: Pointers) -> Pointers:
 
     All of them if their inputs have so many detections that it takes less time to look for each event.
     """
-    inputs, starts = np.unique(pointers[:, 0], return_index=True)
-    there: list[Any] = []
+    is_new = np.concatenate(([True], pointers[1:, 0] != pointers[:-1, 0]))
+    inputs = pointers[is_new, 0]
+    left = max(INPUTS_DETECTIONS_MIN, len(pointers) // 2)
+    there: list[tuple[int, str]] = []
     for start in range(0, len(inputs), NAMES_MAX):
         some = _table.c.input_id.in_(inputs[start : start + NAMES_MAX].tolist())
-        query = sa.select(_table.c.input_id, _table.c.record).where(some)
-        there += connection.execute(query.limit(INPUTS_DETECTIONS_MAX + 1 - len(there))).all()
-        if len(there) > INPUTS_DETECTIONS_MAX:
+        few = sa.select(sa.literal(1)).select_from(_table).where(some).limit(left + 1).subquery()
+        left -= int(connection.execute(sa.select(sa.func.count()).select_from(few)).scalar_one())
+        if left < 0:
             return pointers
-    of_input: dict[int, list[int]] = {}
-    for input_id, record in there:
-        of_input.setdefault(input_id, []).append(record)
-    ends = dict(
-        zip(inputs.tolist(), zip(starts.tolist(), [*starts[1:].tolist(), len(pointers)], strict=True), strict=True)
-    )
-    parts = [NO_POINTERS]
-    for input_id, records in sorted(of_input.items()):
-        part = pointers[slice(*ends[input_id])]
-        parts.append(part[np.isin(part[:, 1], records)])
-    return np.concatenate(parts)
+        # As one text for each input: to make a row of each would take longer than all else.
+        records = sa.func.aggregate_strings(sa.cast(_table.c.record, sa.Text()), ",")
+        query = sa.select(_table.c.input_id, records).where(some).group_by(_table.c.input_id)
+        there += [(row[0], row[1]) for row in connection.execute(query).all()]
+    if not there:
+        return NO_POINTERS
+    found = np.empty((sum(text.count(",") + 1 for _, text in there), 2), np.int64)
+    found[:, 0] = np.repeat([input_id for input_id, _ in there], [text.count(",") + 1 for _, text in there])
+    found[:, 1] = np.fromstring(",".join(text for _, text in there), np.int64, sep=",")
+    width = int(max(pointers[:, 1].max(), found[:, 1].max())) + 1
+    if len(inputs) * width > NUMBERS_MAX:
+        return pointers
+    asked = (np.cumsum(is_new) - 1) * width + pointers[:, 1]
+    known = np.searchsorted(inputs, found[:, 0]) * width + found[:, 1]
+    place = np.minimum(np.searchsorted(asked, known), len(asked) - 1)
+    return pointers[np.unique(place[asked[place] == known])]
 
 
 def _is_among(pointers: Pointers, input_id: int | None, record: int) -> bool:
@@ -275,7 +285,9 @@ def _firsts_at(
         rows = [(*key, time_us) for key, time_us in first_us.items() if (time_us is not None) == is_dated]
         for start in range(0, len(rows), FIRSTS_AT_ONCE):
             wanted = sa.values(*named, name="wanted").data(rows[start : start + FIRSTS_AT_ONCE]).cte("wanted")
-            same = [column == wanted.c[column.name] for column in _TOGETHER]
+            # Of one rule at one time there are few: no other index is to be used for those that tell their time.
+            written = {_table.c.host: _table.c.host + "", _table.c.account: _table.c.account + ""} if is_dated else {}
+            same = [written.get(column, column) == wanted.c[column.name] for column in _TOGETHER]
             same.append(_table.c.time_us == wanted.c.time_us if is_dated else _table.c.time_us.is_(None))
             query = sa.select(*_TOGETHER, *what).where(*_OF_EVENTS)
             there = connection.execute(
@@ -398,7 +410,8 @@ def detection_places(
 
     By stream and day. The empty host stands for events that name none. The gravest first, then the earliest.
     """
-    what = (_table.c.rule_id, _table.c.organisation_id, _table.c.level, _table.c.stream_id, _DAY)
+    # Numbers before texts: to compare these takes longest.
+    what = (_DAY, _table.c.organisation_id, _table.c.stream_id, _table.c.rule_id, _table.c.level)
     # Written so that no index of levels or times is used: those of hosts, and of no host, hold all that is asked for.
     common = (
         _table.c.stream_id.in_(sorted(streams)),
@@ -422,7 +435,7 @@ def detection_places(
         names = {row.id: row.name for row in connection.execute(sa.select(t.streams.c.id, t.streams.c.name))}
     found = [
         Place(LEVELS.index(level), first_us, rule_id, OrganisationId(owner), names.get(stream, ""), int(on_day))
-        for (rule_id, owner, level, stream, on_day), first_us in firsts.items()
+        for (on_day, owner, stream, rule_id, level), first_us in firsts.items()
     ]
     return sorted(found, key=lambda place: (-place.gravity, place[1:]))
 

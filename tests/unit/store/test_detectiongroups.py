@@ -176,7 +176,7 @@ def test_detections_about_events_are_told_as_if_each_were_fetched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "SAME_TIME_MAX", same_time_max)
-    monkeypatch.setattr(module, "INPUTS_DETECTIONS_MAX", read_max)
+    monkeypatch.setattr(module, "INPUTS_DETECTIONS_MIN", read_max)
     monkeypatch.setattr(module, "PACKED_BITS", bits)
     fill(workspace, organisation)
     every = {(each.input_id or 0, each.detection.record): each for each in detections(workspace, OPERATOR)}

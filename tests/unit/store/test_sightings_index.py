@@ -2,7 +2,7 @@
 
 import gc
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +88,36 @@ def test_days_can_be_asked_for(folder: DiskFolder) -> None:
     assert days(None, 2) == [1, 2]
     assert days(4, None) == [4]
     assert days(5, 9) == []
+
+
+def test_several_are_looked_up_as_one_by_one_and_what_became_of_segments_is_asked_once(folder: DiskFolder) -> None:
+    names = [added(folder, organisation, ["a.example", "b.example"], [0, 1, 2]) for organisation in (1, 2)]
+    names.append(added(folder, 1, ["b.example"], [2, 3]))
+    became: dict[int, int | None] = {10: 11, 11: 99, 12: None, 21: 99}
+    asked: list[list[int]] = []
+
+    def replaced(segments: Sequence[int]) -> dict[int, int | None]:
+        asked.append(list(segments))
+        wanted, found = set(segments), dict[int, int | None]()
+        while wanted:
+            found |= {segment: became[segment] for segment in wanted & became.keys()}
+            wanted = {now for segment in wanted if (now := found.get(segment)) is not None} - found.keys()
+        return found
+
+    index = SightingsIndex.open(folder, names, replaced=replaced)
+    wanted: list[tuple[str, list[int] | None]] = [
+        ("a.example", None), ("b.example", [1]), ("b.example", [2]), ("c.example", None), ("a.example", [])
+    ]  # fmt: skip
+    together = index.lookup_each("domain", wanted)
+    assert [list(each) for each in together][3:] == [[], []]
+    assert asked == [[10, 11, 12, 13, 20, 21, 22]]
+    for (value, organisations), found in zip(wanted, together, strict=True):
+        alone = index.lookup("domain", value, organisations=organisations)
+        assert list(found) == list(alone)
+        assert found.segments() == alone.segments()
+        assert found.is_partly_gone == alone.is_partly_gone
+    assert [each.segments() for each in together[:3]] == [[20, 22, 99], [13, 99], [20, 22, 99]]
+    assert [each.is_partly_gone for each in together[:3]] == [True, True, False]
 
 
 def test_an_open_index_shows_what_was_committed_when_it_was_opened(folder: DiskFolder) -> None:

@@ -117,6 +117,15 @@ def test_an_interrupted_merge_goes_on_where_it_was(folder: DiskFolder, monkeypat
     assert (one.rows, one.values, one.count) == (other.rows, other.values, other.count) == (8000, 4000, 8000)
 
 
+def test_a_file_that_is_finished_while_one_looks_for_interrupted_merges_is_none(
+    folder: DiskFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = [added(folder, number) for number in range(2)]
+    names = [*folder.names(), live[0].replace(".sightings", ".part")]
+    monkeypatch.setattr(DiskFolder, "names", lambda _: names)
+    assert unfinished(folder, live) is None
+
+
 def test_what_is_left_of_a_merge_whose_files_are_gone_is_removed(folder: DiskFolder) -> None:
     live = [added(folder, number) for number in range(3)]
     work = Merge(folder, live[:2])

@@ -6,7 +6,7 @@ merged or removed meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 
@@ -23,10 +23,11 @@ from mingjian.store.sightings.disk import Folder
 from mingjian.store.sightings.feeds import Feed, One
 from mingjian.store.sightings.finding import NOTHING, Seen, entries_of, seen, totalled
 from mingjian.store.sightings.keys import KeyRange
-from mingjian.store.sightings.layout import Group, IndexFile, Tables
+from mingjian.store.sightings.layout import GONE, Group, IndexFile, Tables
 from mingjian.store.sightings.merging import (
     FindReplaced,
     Replaced,
+    followed,
     none_replaced,
     numbered,
     replaced_in,
@@ -127,12 +128,43 @@ class SightingsIndex:
             low = NO_DAY + 1 if first_day is None else max(NO_DAY + 1, first_day + EPOCH_DAY)
             days = (low, _FAR_DAY if last_day is None else last_day + EPOCH_DAY)
         numbers: dict[Group, int] = {}
-        parts: list[Seen] = []
-        organisations, one = self._within(organisations), One(kind, value)
-        for reader in self.readers:
-            for entries in entries_of(reader, one, organisations):
-                parts.append(seen(reader, entries, numbers, days))
+        parts = self._seen(One(kind, value), organisations, numbers, days)
         return answers.sightings_from(parts, list(numbers), self.replaced) if parts else answers.NO_SIGHTINGS
+
+    def lookup_each(self, kind: ObservableKind, asked: Iterable[tuple[str, Collection[int] | None]]) -> list[Sightings]:
+        """As ``lookup`` for each of some values and the organisations to which it is limited.
+
+        What became of the segments is found out once for all of them, and at once.
+        """
+        several: list[tuple[list[Seen], dict[Group, int]]] = []
+        for value, organisations in asked:
+            numbers: dict[Group, int] = {}
+            several.append((self._seen(One(kind, value), organisations, numbers), numbers))
+        ids = np.unique(np.concatenate([NOTHING, *(part.ids for parts, _ in several for part in parts)]))
+        became = self.replaced(plain(ids[ids != GONE]))
+        now = {segment: followed(became, segment) for segment in became}
+
+        def replaced(segments: Sequence[int]) -> Replaced:
+            return {segment: now[segment] for segment in segments if segment in now}
+
+        return [
+            answers.sightings_from(parts, list(numbers), replaced) if parts else answers.NO_SIGHTINGS
+            for parts, numbers in several
+        ]
+
+    def _seen(
+        self,
+        one: One,
+        organisations: Collection[int] | None,
+        numbers: dict[Group, int],
+        days: tuple[int, int] | None = None,
+    ) -> list[Seen]:
+        organisations = self._within(organisations)
+        return [
+            seen(reader, entries, numbers, days)
+            for reader in self.readers
+            for entries in entries_of(reader, one, organisations)
+        ]
 
     def totals(
         self, kind: ObservableKind, value: str, *, organisations: Collection[int] | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from typing import Final, cast
@@ -321,17 +322,15 @@ def unfinished(folder: Folder, live: Collection[str], *, replaced: FindReplaced 
 
 
 def _inputs_of(folder: Folder, name: str) -> list[str]:
-    """Of what an unfinished file is made; nothing if that cannot be told."""
+    """Of what an unfinished file is made; nothing if that cannot be told, or somebody has finished it meanwhile."""
     if not name.endswith(PART):
         return []
-    file = folder.read(name)
     try:
-        data = next((data for _, data in frames(file)), b"")
-        return msgspec.json.decode(unframed(data, Kind.PLAN, 0, name), type=_Plan).inputs
+        with closing(folder.read(name)) as file:
+            data = next((data for _, data in frames(file)), b"")
+            return msgspec.json.decode(unframed(data, Kind.PLAN, 0, name), type=_Plan).inputs
     except (StorageError, msgspec.MsgspecError):
         return []
-    finally:
-        file.close()
 
 
 def remove_strays(folder: Folder, live: Collection[str]) -> list[str]:

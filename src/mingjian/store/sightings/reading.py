@@ -386,9 +386,7 @@ class IndexReader:
         places = self._buckets.take(buckets)[:, 1].astype(np.int64)
         sizes = 4 * (rows[:, 1] - rows[:, 0]).astype(np.int64)
         found: list[tuple[Column, Column, Column]] = []
-        for low, high in _together(places, sizes, GAP_BYTES):
-            data = self._read(int(places[low]), int(places[high - 1] + sizes[high - 1] - places[low]))
-            offsets = places[low:high] - places[low]
+        for low, high, data, offsets in self._hashes(places, sizes):
             self._check_hashes(data, buckets[low:high], offsets, sizes[low:high])
             first, stop = int(starts[low]), int(starts[high])
             needles, inside = _matches(
@@ -406,6 +404,27 @@ class IndexReader:
             return _NOTHING, _NOTHING
         needles, of_bucket, within = (np.concatenate(column) for column in zip(*found, strict=True))
         return needles, self._ordinals(of_bucket, within)
+
+    def _hashes(self, places: Column, sizes: Column) -> Iterator[tuple[int, int, bytes, Column]]:
+        """The hashes of some buckets: of which ones, their bytes, and where in these each begins.
+
+        Many at a time: to go on with those of a single piece takes longer than to read it.
+        """
+        pieces = list(_together(places, sizes, GAP_BYTES))
+        ends = places + sizes
+        self._foresee([(int(places[low]), int(ends[high - 1])) for low, high in pieces])
+        read: list[bytes] = []
+        moved: list[int] = []
+        first = size = 0
+        for low, high in pieces:
+            start = int(places[low])
+            read.append(self._read(start, int(ends[high - 1]) - start))
+            moved += [size - start] * (high - low)
+            size += len(read[-1])
+            if size >= READ_TOGETHER_BYTES or high == len(places):
+                data = read[0] if len(read) == 1 else b"".join(read)
+                yield first, high, data, places[first:high] + np.array(moved, np.int64)
+                read, moved, first, size = [], [], high, 0
 
     def candidates_of(self, number: int) -> list[int]:
         """The same for one hash, sooner: the values that have it."""
@@ -679,6 +698,9 @@ def _together(places: Column, sizes: Column, gap: int) -> Iterator[tuple[int, in
     far = np.flatnonzero(places[1:] - (places[:-1] + sizes[:-1]) > gap) + 1
     bounds = [0, *far.tolist(), len(places)]
     for low, high in pairwise(bounds):
+        if int(places[high - 1] - places[low]) < READ_TOGETHER_BYTES:
+            yield low, high
+            continue
         pieces = (places[low:high] - places[low]) // READ_TOGETHER_BYTES
         inner = [low, *(np.flatnonzero(np.diff(pieces)) + low + 1).tolist(), high]
         yield from pairwise(inner)
