@@ -119,8 +119,10 @@ def test_a_newcomer_finds_the_intruder_and_does_the_work_of_a_day(
     page.goto(demo.link)
     page.locator("main button, form button").first.click()
     page.wait_for_selector("html.has-script nav.rail")
-    page.locator("nav.rail a.brand").click()
-    page.wait_for_selector("#picture")
+    # The page before shows the picture, too: keys that are pressed while it goes away are lost.
+    with page.expect_navigation():
+        page.locator("nav.rail a.brand").click()
+    page.wait_for_selector("html.has-script #picture")
     shot("picture")
     situation = find_the_intrusion(demo, page, shot)
     see_what_it_did(demo, page, shot)
