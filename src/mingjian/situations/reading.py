@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, cast
 import msgspec
 import numpy as np
 
+from mingjian.detect.behaviours.grouping import numbered
 from mingjian.hunt.history import History
 from mingjian.model.observables import VALUE_CHARACTERS_MAX, canonicals
 from mingjian.model.sources import ObservableKind, Observation, View
@@ -39,8 +40,6 @@ KEPT_S: Final = 60.0
 ALIKE_BYTES: Final = 1_000
 OBSERVED_BYTES: Final = 300
 """Some of what a group takes up in memory, and each observable in it."""
-NUMBERS_MAX: Final = 1 << 62
-"""A number for what stands in several columns is at most so great."""
 
 
 class Alike(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,7 +211,7 @@ def _looked_into(
     paths = [
         path for path in dict.fromkeys(path for name in fields for path in view.paths(name)) if block.is_there(path)
     ]
-    number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
+    number = numbered(np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths))
     _, first = np.unique(number, return_index=True)
     columns = block.columns(paths, cast("list[int]", places[first].tolist()))
     found = np.zeros(len(first), np.bool_)
@@ -269,7 +268,7 @@ def _groups(
     """The events at some places of a block, all of which have the observable, alike ones together."""
     stream = view.stream
     paths = [path for path in _paths(view) if block.is_there(path)]
-    number = _numbered([np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths)])
+    number = numbered(np.zeros(len(places), np.int64), *(block.encoded(path)[0][places] for path in paths))
     counts = np.bincount(number)
     times, is_timed = (each[places] for each in block.timed)
     chosen: list[tuple[int, int, int | None, int | None]] = []
@@ -316,18 +315,6 @@ def _chosen(rising: Column, groups_max: int) -> list[int]:
     ranked = cast("list[int]", rising.tolist())
     half = groups_max // 2
     return ranked if len(ranked) <= groups_max else [*ranked[:half], *ranked[-half:]]
-
-
-def _numbered(columns: Sequence[Column]) -> Column:
-    """One number for each row, the same for rows that are the same in all columns."""
-    number, size = np.zeros(len(columns[0]), np.int64), 1
-    for column in columns:
-        width = int(column.max(initial=0)) + 1
-        if size * width > NUMBERS_MAX:
-            number = np.unique(number, return_inverse=True)[1]
-            size = int(number.max(initial=0)) + 1
-        number, size = number * width + column, size * width
-    return np.unique(number, return_inverse=True)[1]
 
 
 def united(reads: Iterable[Read]) -> list[Alike]:

@@ -36,8 +36,6 @@ PACKED_BITS: Final = (22, 40)
 INPUTS_DETECTIONS_MIN: Final = 10_000
 """Of inputs with no more detections than this, or half as many as events are asked about, it is read which events these
 are about."""
-NUMBERS_MAX: Final = 1 << 62
-"""A number for an input and a record is at most so great."""
 Pointers: TypeAlias = npt.NDArray[np.int64]
 """Input and record of some events, a row for each."""
 NO_POINTERS: Final[Pointers] = np.zeros((0, 2), np.int64)
@@ -217,8 +215,7 @@ def _with_detections(connection: sa.Connection, pointers: Pointers) -> Pointers:
 
     All of them if their inputs have so many detections that it takes less time to look for each event.
     """
-    is_new = np.concatenate(([True], pointers[1:, 0] != pointers[:-1, 0]))
-    inputs = pointers[is_new, 0]
+    inputs = np.unique(pointers[:, 0])
     left = max(INPUTS_DETECTIONS_MIN, len(pointers) // 2)
     there: list[tuple[int, str]] = []
     for start in range(0, len(inputs), NAMES_MAX):
@@ -233,16 +230,20 @@ def _with_detections(connection: sa.Connection, pointers: Pointers) -> Pointers:
         there += [(row[0], row[1]) for row in connection.execute(query).all()]
     if not there:
         return NO_POINTERS
-    found = np.empty((sum(text.count(",") + 1 for _, text in there), 2), np.int64)
-    found[:, 0] = np.repeat([input_id for input_id, _ in there], [text.count(",") + 1 for _, text in there])
-    found[:, 1] = np.fromstring(",".join(text for _, text in there), np.int64, sep=",")
-    width = int(max(pointers[:, 1].max(), found[:, 1].max())) + 1
-    if len(inputs) * width > NUMBERS_MAX:
+    inputs_there = np.repeat([input_id for input_id, _ in there], [text.count(",") + 1 for _, text in there])
+    numbers = np.fromstring(",".join(text for _, text in there), np.int64, sep=",")
+    asked, known = _packed(pointers), _packed(np.column_stack((inputs_there, numbers)))
+    if asked is None or known is None:
         return pointers
-    asked = (np.cumsum(is_new) - 1) * width + pointers[:, 1]
-    known = np.searchsorted(inputs, found[:, 0]) * width + found[:, 1]
     place = np.minimum(np.searchsorted(asked, known), len(asked) - 1)
     return pointers[np.unique(place[asked[place] == known])]
+
+
+def _packed(pointers: Pointers) -> npt.NDArray[np.int64] | None:
+    """One number for each pointer, which rise as these do; None if one of them does not fit."""
+    if (pointers >> np.array(PACKED_BITS)).any():
+        return None
+    return (pointers[:, 0] << PACKED_BITS[1]) | pointers[:, 1]
 
 
 def _is_among(pointers: Pointers, input_id: int | None, record: int) -> bool:
@@ -257,16 +258,16 @@ def _is_among(pointers: Pointers, input_id: int | None, record: int) -> bool:
 
 def _at(dialect: str, pointers: Pointers) -> sa.FromClause:
     """The detections about some events. As many parameters as these have numbers no database takes."""
-    if dialect == "sqlite" and len(pointers) and (pointers >> np.array(PACKED_BITS)).any():
-        asked = sa.func.json_each(msgspec.json.encode(pointers.tolist()).decode()).table_valued("value", name="asked")
-        input_id, record = (sa.func.json_extract(asked.c.value, f"$[{place}]") for place in (0, 1))
-    elif dialect == "sqlite":
+    together = _packed(pointers) if dialect == "sqlite" else None
+    if together is not None:
         # As one number each, a third of the time.
-        together = (pointers[:, 0] << PACKED_BITS[1]) | pointers[:, 1]
         value = sa.column("value", sa.BigInteger())
         asked = sa.func.json_each(msgspec.json.encode(together.tolist()).decode()).table_valued(value, name="asked")
         input_id = asked.c.value.bitwise_rshift(PACKED_BITS[1])
         record = asked.c.value.bitwise_and((1 << PACKED_BITS[1]) - 1)
+    elif dialect == "sqlite":
+        asked = sa.func.json_each(msgspec.json.encode(pointers.tolist()).decode()).table_valued("value", name="asked")
+        input_id, record = (sa.func.json_extract(asked.c.value, f"$[{place}]") for place in (0, 1))
     else:
         columns = (sa.cast(each, sa.ARRAY(sa.BigInteger())) for each in pointers.T.tolist())
         asked = sa.func.unnest(*columns).table_valued("input_id", "record", name="asked").render_derived()

@@ -166,7 +166,9 @@ def test_detections_of_no_host_have_an_index_of_their_own(workspace: Workspace, 
 
 
 @pytest.mark.parametrize("same_time_max", [10_000, 3])
-@pytest.mark.parametrize(("read_max", "bits"), [(10_000, (22, 40)), (0, (22, 40)), (0, (0, 0)), (0, (22, 41))])
+@pytest.mark.parametrize(
+    ("read_max", "bits"), [(10_000, (22, 41)), (10_000, (22, 40)), (0, (22, 40)), (0, (0, 0)), (0, (22, 41))]
+)
 def test_detections_about_events_are_told_as_if_each_were_fetched(
     workspace: Workspace,
     organisation: Organisation,
