@@ -22,67 +22,50 @@ FIRST_DAY: Final = 7_305
 LAST_DAY: Final = 43_829
 """2089-12-31."""
 PORTION: Final = 500
-"""So many hosts are named in one statement."""
+"""So many hosts of streams are named in one statement."""
 
 
 def note_days(
     connection: sa.Connection, organisation: OrganisationId, days: Mapping[tuple[int, str], Iterable[int]]
 ) -> None:
     """Add days on which there were events, by number of the stream and host, within a transaction of the writer."""
-    table = t.host_presence
-    by_stream: dict[int, dict[str, int]] = {}
+    noted: dict[tuple[int, str], int] = {}
     for (stream, host), several in days.items():
         bits = bits_of(several)
         if bits and host:
-            of_stream = by_stream.setdefault(stream, {})
-            name = t.storable(host)
-            of_stream[name] = of_stream.get(name, 0) | bits
-    for stream, hosts in by_stream.items():
-        known: dict[str, int] = {}
-        names = list(hosts)
-        for start in range(0, len(names), PORTION):
-            query = sa.select(table.c.host, table.c.first_day, table.c.days).where(
-                table.c.organisation_id == organisation,
-                table.c.stream_id == stream,
-                table.c.host.in_(names[start : start + PORTION]),
-            )
-            known |= {host: unpacked(first, packed) for host, first, packed in connection.execute(query)}
-        _write(connection, organisation, stream, hosts, known)
+            key = stream, t.storable(host)
+            noted[key] = noted.get(key, 0) | bits
+    keys = list(noted)
+    for start in range(0, len(keys), PORTION):
+        portion = keys[start : start + PORTION]
+        _write(connection, organisation, {key: noted[key] for key in portion})
 
 
-def _write(
-    connection: sa.Connection,
-    organisation: OrganisationId,
-    stream: int,
-    hosts: Mapping[str, int],
-    known: Mapping[str, int],
-) -> None:
+def _write(connection: sa.Connection, organisation: OrganisationId, noted: Mapping[tuple[int, str], int]) -> None:
     table = t.host_presence
+    query = sa.select(table.c.stream_id, table.c.host, table.c.first_day, table.c.days).where(
+        table.c.organisation_id == organisation, sa.tuple_(table.c.stream_id, table.c.host).in_(list(noted))
+    )
+    known = {(stream, host): unpacked(first, packed) for stream, host, first, packed in connection.execute(query)}
     added: list[dict[str, object]] = []
     changed: list[dict[str, object]] = []
-    for host, bits in hosts.items():
-        before = known.get(host, 0)
+    for key, bits in noted.items():
+        before = known.get(key, 0)
         if bits | before == before:
             continue
         first, packed = packed_of(bits | before)
-        row: dict[str, object] = {"of_host": host, "first_day": first, "days": packed}
-        (changed if host in known else added).append(row)
+        stream, host = key
+        if key in known:
+            changed.append({"of_stream": stream, "of_host": host, "first_day": first, "days": packed})
+        else:
+            row = {"organisation_id": organisation, "stream_id": stream, "host": host}
+            added.append({**row, "first_day": first, "days": packed})
     if added:
-        rows = [
-            {
-                "organisation_id": organisation,
-                "stream_id": stream,
-                "host": row["of_host"],
-                "first_day": row["first_day"],
-                "days": row["days"],
-            }
-            for row in added
-        ]
-        connection.execute(sa.insert(table), rows)
+        connection.execute(sa.insert(table), added)
     if changed:
         same = sa.and_(
             table.c.organisation_id == organisation,
-            table.c.stream_id == stream,
+            table.c.stream_id == sa.bindparam("of_stream"),
             table.c.host == sa.bindparam("of_host"),
         )
         connection.execute(sa.update(table).where(same), changed)
