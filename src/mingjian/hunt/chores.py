@@ -15,13 +15,14 @@ from mingjian.hunt.pool import give_memory_back
 from mingjian.hunt.retro import Retro, Stopped
 from mingjian.sources.definitions import SourceBook
 from mingjian.store import jobs
+from mingjian.store.catalogue import live_segments
 from mingjian.store.coverage import inherit
 from mingjian.store.merging import merge, plan_merges
 from mingjian.store.outlines import Outliner
 from mingjian.store.scope import Scope
 from mingjian.store.segments import US_PER_DAY
 from mingjian.store.sightings.live import Upkeep
-from mingjian.store.upkeep import files_of_lake, last_ended_us, remove_ended
+from mingjian.store.upkeep import last_ended_us, remove_ended
 from mingjian.store.workspace import Workspace
 from mingjian.telemetry import logger, with_fields
 
@@ -32,13 +33,13 @@ IDLE_S: Final = 2.0
 MERGE_AFTER_S: Final = 10.0
 """Nothing is merged before a process has lived so long, …"""
 MERGE_AT_ONCE: Final = 1_000
-"""… unless so many files are there: what an ingest has just begun to write would be merged twice."""
+"""… unless so many segments are there: what an ingest has just begun to write would be merged twice."""
 INDEX_S: Final = 3.0
 """So long files of the index are merged before anything else has its turn: every question looks into all of them, and
 other chores take long where there is little processor time to be had."""
 CLEAN_S: Final = 10.0
 """Files that were replaced are removed this often at most: nobody may begin to read meanwhile."""
-TRIM_S: Final = 5.0
+TRIM_S: Final = 2.0
 """Memory that work has left is given back this often at most: merging takes hundreds of megabytes now and then."""
 FAILED_S: Final = 60.0
 """After something failed it is left alone for so long."""
@@ -80,9 +81,9 @@ def upkeep(
         ]
         not_before_s = [0.0] * len(chores)
         not_before_s[-1] = time.monotonic() + BEHAVIOURS_AFTER_S
-        if len(files_of_lake(workspace)) < MERGE_AT_ONCE:
+        if len(live_segments(workspace, Scope.of_operator())) < MERGE_AT_ONCE:
             not_before_s[:2] = [time.monotonic() + MERGE_AFTER_S] * 2
-        trim_at_s, has_worked = 0.0, False
+        trim_at_s, is_untrimmed = 0.0, False
         while not ended:
             was_busy = False
             for number, chore in enumerate(chores):
@@ -91,15 +92,18 @@ def upkeep(
                     break
                 if ended or time.monotonic() < not_before_s[number]:
                     continue
+                has_worked = False
                 try:
-                    was_busy = chore() or was_busy
+                    has_worked = chore()
                 except (StorageError, StateError, LimitExceeded) as error:
                     not_before_s[number] = time.monotonic() + FAILED_S
                     _log.warning("upkeep has to wait", extra=with_fields(error=str(error)))
-            has_worked |= was_busy
-            if has_worked and time.monotonic() >= trim_at_s:
-                give_memory_back()
-                trim_at_s, has_worked = time.monotonic() + TRIM_S, False
+                was_busy |= has_worked
+                is_untrimmed |= has_worked
+                # Before the next one needs some, too.
+                if is_untrimmed and time.monotonic() >= trim_at_s:
+                    give_memory_back()
+                    trim_at_s, is_untrimmed = time.monotonic() + TRIM_S, False
             if not was_busy:
                 _sleep(IDLE_S, lambda: ended)
 

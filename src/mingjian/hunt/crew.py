@@ -25,6 +25,7 @@ from multiprocessing.process import BaseProcess
 from typing import Final, TypeAlias
 
 import msgspec
+import pyarrow as pa
 
 from mingjian.errors import StateError, StorageError
 from mingjian.hunt.foreman import Foreman
@@ -367,6 +368,8 @@ def _work(
         other.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # One store of free memory for all: what NumPy and Python have left, Arrow can have, and the other way round.
+    pa.set_memory_pool(pa.system_memory_pool())
     if os.getppid() != parent:
         return
     desk = _Desk(connection, memory)

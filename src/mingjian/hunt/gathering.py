@@ -67,12 +67,14 @@ LOOK_ROWS_MAX: Final = 65_536
 """A view is looked at when so many of its records wait, or at a flush."""
 BUILDERS_MAX: Final = 4096
 """Records of so many views wait at the same time; then all of them are looked at."""
-BUILDER_BYTES_MAX: Final = 40 * 1024 * 1024
+BUILDER_BYTES_MAX: Final = 32 * 1024 * 1024
 """All that wait together take about so much memory; then the largest are looked at, until it is half of it."""
-VIEW_BYTES_MAX: Final = 12 * 1024 * 1024
+VIEW_BYTES_MAX: Final = 10 * 1024 * 1024
 """A view is looked at when its records take so much memory: looking takes some times as much."""
 WEIGHED_ROWS: Final = 20_000
-"""After so many records it is looked how much memory they take."""
+"""After so many records it is looked how much memory they take …"""
+PORTION_ROWS: Final = 256
+"""… and after so many of one view that come together, how much those of this view take."""
 OBSERVABLES_MAX: Final = 250_000
 """So many different observables are collected; then they are written."""
 OBSERVATIONS_MAX: Final = 200_000
@@ -139,8 +141,7 @@ class Observations:
 
     def occurrences(self) -> Occurrences:
         """What is in which event."""
-        joined = [np.concatenate(self.columns[name]) for name in ("observable", "role", "event", "segment")]
-        return Occurrences(*joined)
+        return Occurrences(*map(self._joined, ("observable", "role", "event", "segment")))
 
     def distinct(self) -> pa.Table:
         """Every observable once, at the place of its number."""
@@ -149,7 +150,7 @@ class Observations:
 
     def table(self) -> pa.Table:
         """All of them, as ``sightings.delta`` wants them."""
-        joined = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        joined = {name: self._joined(name) for name in self.columns}
         kinds = sorted(set(self.observer.kinds))
         kind_codes = np.array([kinds.index(kind) for kind in self.observer.kinds], np.int64)
         observable = joined["observable"]
@@ -163,6 +164,13 @@ class Observations:
             "event": _plain(joined["event"]),
         }
         return pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
+
+    def _joined(self, name: str) -> Numbers:
+        """A whole column. Its parts go: what is joined is not there twice."""
+        parts = self.columns[name]
+        if len(parts) > 1:
+            parts[:] = [np.concatenate(parts)]
+        return parts[0]
 
     def tables(self) -> Iterator[pa.Table]:
         """All of them, and behind them what they were seen with."""
@@ -267,7 +275,8 @@ class Gatherer:
             growing = self._growing_of(portion.view, block.format)
             rows = range(count) if portion.rows is None else portion.rows
             growing.builder.add(Rows(block, rows, None, input_id))
-            if growing.builder.rows >= LOOK_ROWS_MAX:
+            is_heavy = len(rows) >= PORTION_ROWS and growing.builder.size_bytes() > VIEW_BYTES_MAX
+            if is_heavy or growing.builder.rows >= LOOK_ROWS_MAX:
                 self._look(growing)
         self._make_room()
 

@@ -157,8 +157,11 @@ class Retro:
         """Run one job of rules to its end."""
         assert job.rule_set_id is not None
         started = time.monotonic()
-        asked = rule_set(self._workspace, self._scope, job.rule_set_id)
-        run = _JobRun(self._workspace, self._scope, job, asked, self._sources, self._cache_folder)
+        live = live_rules(self._workspace, self._scope)
+        # As a rule they are the same thousands of rules: one copy is enough.
+        is_live = job.rule_set_id == live.id
+        asked = live if is_live else rule_set(self._workspace, self._scope, job.rule_set_id)
+        run = _JobRun(self._workspace, self._scope, job, live, asked, self._sources, self._cache_folder)
         while rows := run.missing():
             for row, versions in rows:
                 if self._should_stop():
@@ -188,6 +191,7 @@ class _JobRun:
         workspace: Workspace,
         scope: Scope,
         job: Job,
+        live: RuleSet,
         asked: RuleSet,
         sources: SourceBook,
         cache_folder: Path | None,
@@ -196,7 +200,6 @@ class _JobRun:
         self._scope = scope
         self._job = job
         self._asked = asked
-        live = live_rules(workspace, scope)
         self._versions = {**live.versions, **asked.versions}
         self._by_version: dict[int, Rule | Correlation] = {
             self._versions[each.id]: each

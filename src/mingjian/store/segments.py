@@ -332,7 +332,12 @@ class SegmentBuilder:
         times = np.frombuffer(self._times, dtype=np.int64)
         untimed = np.frombuffer(self._untimed, dtype=np.bool_)
         order = _order(inputs, numbers)
-        fields = [(column.path, column.finished(self.rows, order)) for column in self._columns]
+        # One after the other goes as it is finished: they may be most of all memory that there is.
+        columns, self._columns = self._columns[::-1], []
+        fields: list[tuple[KeyPath, Finished]] = []
+        while columns:
+            column = columns.pop()
+            fields.append((column.path, column.finished(self.rows, order)))
         order_of = slice(None) if order is None else order
         raw = pa.concat_arrays(self._raws) if self._raws else None
         return FinishedSegment(
