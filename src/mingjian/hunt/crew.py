@@ -1,9 +1,9 @@
 """The processes that do the work of an ingest: units and flushes in, in order; parts out, epoch by epoch.
 
-Bytes go to a process through memory that both share, two *slots* for each: while it reads from one of them the next
-portion is already waiting in the other. Everything else travels as MessagePack; nothing is pickled. Units go to
-whichever process is free; a flush goes to all of them, and when the last one has answered, the epoch is handed over: in
-order, always whole.
+Bytes go to a process through memory that both share, some *slots* for each: while it reads from one of them the next
+portions are already waiting in the others. Everything else travels as MessagePack; nothing is pickled. Units go to
+whichever process has most room; a flush goes to all of them, and when the last one has answered, the epoch is handed
+over: in order, always whole.
 
 Where processes cannot be forked (anywhere but on Linux), or with one process, the work is done here.
 """
@@ -33,8 +33,9 @@ from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, P
 from mingjian.hunt.patience import Say
 from mingjian.hunt.pool import keep_freed_memory
 
-SLOT_BYTES: Final = 5 * 1024 * 1024
-SLOTS: Final = 2
+SLOT_BYTES: Final = 3 * 1024 * 1024
+SLOTS: Final = 5
+"""For nearly two units: with room for one only, a process that is done with it waits for the next one now and then."""
 PIECE_BYTES: Final = 1024 * 1024
 """So much is taken out of a slot at a time: nobody needs a copy of all of it."""
 IDS_AT_ONCE: Final = 256
@@ -262,7 +263,7 @@ class _Crew:
         while True:
             free = [worker for worker in self._workers.values() if worker.free]
             if free:
-                return min(free, key=lambda worker: worker.handed)
+                return min(free, key=lambda worker: (-len(worker.free), worker.handed))
             self._listen(None)
 
     def _hand(self, worker: _Worker, data: bytes) -> None:
