@@ -32,10 +32,12 @@ from mingjian.hunt.foreman import Foreman
 from mingjian.hunt.parts import Begin, Data, Drain, End, Flush, Message, Part, Pause, Renew, Share
 from mingjian.hunt.patience import Say
 from mingjian.hunt.pool import keep_freed_memory
+from mingjian.sources.contents import UNIT_BYTES
 
 SLOT_BYTES: Final = 3 * 1024 * 1024
-SLOTS: Final = 5
-"""For nearly two units: with room for one only, a process that is done with it waits for the next one now and then."""
+SLOTS: Final = 6
+UNIT_SLOTS: Final = -(-UNIT_BYTES // SLOT_BYTES)
+"""A unit goes to a process that has room for all of it: as long as it is handed over, the others get nothing."""
 PIECE_BYTES: Final = 1024 * 1024
 """So much is taken out of a slot at a time: nobody needs a copy of all of it."""
 IDS_AT_ONCE: Final = 256
@@ -261,7 +263,7 @@ class _Crew:
 
     def _free_worker(self) -> _Worker:
         while True:
-            free = [worker for worker in self._workers.values() if worker.free]
+            free = [worker for worker in self._workers.values() if len(worker.free) >= UNIT_SLOTS]
             if free:
                 return min(free, key=lambda worker: (-len(worker.free), worker.handed))
             self._listen(None)
