@@ -67,11 +67,11 @@ LOOK_ROWS_MAX: Final = 65_536
 """A view is looked at when so many of its records wait, or at a flush."""
 BUILDERS_MAX: Final = 4096
 """Records of so many views wait at the same time; then all of them are looked at."""
-BUILDER_BYTES_MAX: Final = 32 * 1024 * 1024
-"""All that wait together take about so much memory; then the largest are looked at, until it is half of it."""
+BUILDER_BYTES_MAX: Final = 28 * 1024 * 1024
+"""All that wait together take about so much memory; then the largest of them are looked at, until they do not."""
 VIEW_BYTES_MAX: Final = 10 * 1024 * 1024
 """A view is looked at when its records take so much memory: looking takes some times as much."""
-WEIGHED_ROWS: Final = 20_000
+WEIGHED_ROWS: Final = 10_000
 """After so many records it is looked how much memory they take …"""
 PORTION_ROWS: Final = 256
 """… and after so many of one view that come together, how much those of this view take."""
@@ -425,9 +425,8 @@ class Gatherer:
         self._rows_since_weighed = 0
         sizes = {view: growing.builder.size_bytes() for view, growing in self._growing.items()}
         total = sum(sizes.values())
-        is_too_much = total > BUILDER_BYTES_MAX
         for view in sorted(sizes, key=sizes.__getitem__, reverse=True):
-            if sizes[view] <= VIEW_BYTES_MAX and not (is_too_much and total > BUILDER_BYTES_MAX // 2):
+            if sizes[view] <= VIEW_BYTES_MAX and total <= BUILDER_BYTES_MAX:
                 return
             self._look(self._growing[view])
             total -= sizes[view]
