@@ -1,11 +1,14 @@
 """A block at once gives what each of its records gives by itself."""
 
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mingjian.formats.records import RecordBlock
 from mingjian.model.sources import Layout, ObservableKind, Observation, Stream, View
 from mingjian.model.values import EMPTY, Record, Value
+from mingjian.sources import columnwise
 from mingjian.sources.columnwise import Observer, envelopes
 from mingjian.sources.envelope import OBSERVABLES_MAX, Observed, envelope, observables
 
@@ -68,13 +71,21 @@ def by_record(observer: Observer, view: View, block: RecordBlock) -> list[set[Ob
     return sets
 
 
-@given(stream=streams, layout=layouts, blocks=st.lists(st.lists(records, max_size=6), min_size=1, max_size=3))
-def test_columns_give_what_records_give(stream: Stream, layout: Layout, blocks: list[list[Record]]) -> None:
+@given(
+    stream=streams,
+    layout=layouts,
+    blocks=st.lists(st.lists(records, max_size=6), min_size=1, max_size=3),
+    times_min=st.sampled_from([1, columnwise.TIMES_MIN]),
+)
+def test_columns_give_what_records_give(
+    stream: Stream, layout: Layout, blocks: list[list[Record]], times_min: int
+) -> None:
     view, observer = View(stream, layout), Observer()
     for several in blocks:
         block = RecordBlock("jsonl", range(len(several)), several)
         each = [envelope(view, record) for record in several]
-        found = envelopes(view, block)
+        with mock.patch.object(columnwise, "TIMES_MIN", times_min):
+            found = envelopes(view, block)
         assert found.times_us == [one.time_us for one in each]
         assert found.hosts == [one.host for one in each]
         assert found.accounts == [one.account for one in each]

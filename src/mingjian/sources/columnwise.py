@@ -33,6 +33,8 @@ from mingjian.sources.envelope import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+TIMES_MIN: Final = 64
+"""Fewer times are read one by one: all together takes some steps in Arrow, whatever their number."""
 REMEMBERED_MAX: Final = 500_000
 """So many texts are remembered; past it the memory is emptied."""
 REMEMBERED_CHARACTERS_MAX: Final = 2_048
@@ -401,7 +403,7 @@ def _read_times(values: Column, only_zoned: bool, zone_offset_s: int) -> list[in
 
 def _iso_times(values: Column, only_zoned: bool, zone_offset_s: int) -> list[int | None]:
     """The usual case at once: nothing but ISO 8601, all in UTC or all without a zone. Empty if it is another."""
-    if not values or set(map(type, values)) != {str}:
+    if len(values) < TIMES_MIN or set(map(type, values)) != {str}:
         return []
     texts = cast("Sequence[str]", values)
     ends_in_z = texts[0].endswith("Z")

@@ -27,7 +27,7 @@ def picked(array: Array, places: Places) -> Array:
     return array.take(cast("pa.Int64Array", pa.array(places)))
 
 
-FEW: Final = 64
+FEW: Final = 100
 """So few cells are picked one by one: each step in Arrow costs as much as some tens of cells in Python."""
 
 

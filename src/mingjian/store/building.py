@@ -234,7 +234,7 @@ _NO_CODE: Final = array("i", (-1,))
 
 
 class Finished(NamedTuple):
-    """A finished column: codes with their texts, or an array of numbers."""
+    """A finished column: codes with their texts, or an array of numbers or of the texts themselves."""
 
     codes: Codes | None
     distinct: Sequence[str]
@@ -253,6 +253,12 @@ class Finished(NamedTuple):
         renumbered = np.cumsum(present, dtype=np.int32) - 1
         texts = [self.distinct[place] for place in np.flatnonzero(present[:-1]).tolist()]
         return Finished(np.where(codes < 0, np.int32(-1), renumbered[codes]), Texts(texts), None)
+
+    def plainly(self, rows: Places | slice) -> Finished:
+        """The same column for some rows, as an array: for few of them, as to number their texts anew takes longer."""
+        if self.codes is None:
+            return self.of_rows(rows)
+        return Finished(None, (), picked_texts(self.distinct, self.codes[rows]))
 
 
 def _kinds_by_type(values: Values, types: set[type]) -> int | Kinds:

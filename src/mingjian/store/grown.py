@@ -5,7 +5,7 @@ Its columns are as rules and readers of envelopes want them: every distinct text
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final, cast
@@ -90,6 +90,9 @@ class GrownBlock(SegmentBlock):
         """A block of the records with these indexes only."""
         places = np.asarray(rows, dtype=np.intp)
         return GrownBlock(self._grown, places if self._chosen is None else self._chosen[places])
+
+    def prepare(self, paths: Iterable[str], own: Sequence[str] = ()) -> None:
+        """Nothing: it is all here, and most of it is wanted as it is, not as columns of Arrow."""
 
     def everything(self, needles: Sequence[str] | None) -> Iterator[tuple[Places, list[Value | Missing]]]:
         """As of any block; of a small one that holds no needle, which most do, with one look at all of it."""

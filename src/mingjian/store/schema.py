@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -90,3 +92,20 @@ def word(allowed: Sequence[str], name: str = "state") -> tuple[sa.Column[str], s
     """A column that holds one of a few words of ours."""
     listed = ", ".join(f"'{word}'" for word in allowed)
     return sa.Column(name, sa.Text(), nullable=False), sa.CheckConstraint(f"{name} IN ({listed})", name=name)
+
+
+_WHERE: Final = "where"
+
+
+def partial_index(name: str, *columns: str, where: str) -> sa.Index:
+    """An index of only those rows for which something (SQL that both databases know) is true."""
+    # Told to the database's part when tables are made: said here, it would load the parts of both databases, always.
+    return sa.Index(name, *columns, info={_WHERE: where})
+
+
+@event.listens_for(metadata, "before_create")
+def _tell_which_rows(target: sa.MetaData, connection: sa.Connection, **_: object) -> None:
+    for table in target.tables.values():
+        for index in table.indexes:
+            if _WHERE in index.info:
+                index.dialect_options[connection.dialect.name][_WHERE] = sa.text(index.info[_WHERE])

@@ -22,7 +22,7 @@ import pyarrow as pa
 from mingjian.errors import StateError
 from mingjian.model.blocks import Block
 from mingjian.model.values import Record
-from mingjian.store.arrow import Array, Codes, Ints, Mask, Places, coded, is_coded, is_text, picked
+from mingjian.store.arrow import FEW, Array, Codes, Ints, Mask, Places, coded, is_coded, is_text, picked
 from mingjian.store.building import PLAIN_ROWS_MIN, Column, Finished, Kinds, NumberPiece
 from mingjian.store.cells import text_cell
 from mingjian.store.columns import KeyPath, Values, by_key, decoded, spread
@@ -416,6 +416,7 @@ class FinishedSegment(NamedTuple):
         shapes = [self.shapes[code] for code in cast("list[int]", used.tolist())]
         kept = sorted({place for shape in shapes for place, _ in shape or ()})
         now = {place: number for number, place in enumerate(kept)}
+        chosen = Finished.plainly if len(rows) <= FEW else Finished.of_rows
         return FinishedSegment(
             key=key,
             numbers=self.numbers[where],
@@ -423,8 +424,8 @@ class FinishedSegment(NamedTuple):
             times=_chosen(self.times, where),
             shapes=[None if s is None else tuple((now[place], kind) for place, kind in s) for s in shapes],
             shape_codes=shape_codes.astype(np.int32),
-            fields=[(self.fields[place][0], self.fields[place][1].of_rows(where)) for place in kept],
-            rest=self.rest.of_rows(where) if self.rest is not None and None in shapes else None,
+            fields=[(self.fields[place][0], chosen(self.fields[place][1], where)) for place in kept],
+            rest=chosen(self.rest, where) if self.rest is not None and None in shapes else None,
             raw=None if self.raw is None else _chosen(self.raw, where),
         )
 

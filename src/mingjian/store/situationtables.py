@@ -9,7 +9,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from mingjian.store.schema import BigNumber, metadata, number, numbered, octets, ref, text, word
+from mingjian.store.schema import BigNumber, metadata, number, numbered, octets, partial_index, ref, text, word
 
 UNSEALED: Final = ("evidence", "entities", "situation_members", "situation_joins", "situation_entities")
 """What can be made anew from detections and their events; its rows have no seal."""
@@ -98,12 +98,7 @@ situations = sa.Table(
     sa.Index("ix_situations_of_all_by_danger", "danger", "id"),
     sa.Index("ix_situations_of_organisation", "organisation_id", "is_live", "danger", "id"),
     sa.Index("ix_situations_by_time", "is_live", "last_us", "id"),
-    sa.Index(
-        "ix_situations_of_merged",
-        "merged_into",
-        sqlite_where=sa.text("merged_into IS NOT NULL"),
-        postgresql_where=sa.text("merged_into IS NOT NULL"),
-    ),
+    partial_index("ix_situations_of_merged", "merged_into", where="merged_into IS NOT NULL"),
 )
 """Detections that tell one story. ``seed_id`` is the first detection of it, by number: a situation is the one with its
 seed, however often it is grouped anew. ``is_live``: 2, or 1 if

@@ -15,6 +15,7 @@ from mingjian.store.schema import OutsideText, metadata
 from mingjian.store.schema import number as _number
 from mingjian.store.schema import numbered as _id
 from mingjian.store.schema import octets as _bytes
+from mingjian.store.schema import partial_index as _partial
 from mingjian.store.schema import ref as _ref
 from mingjian.store.schema import storable as storable
 from mingjian.store.schema import text as _text
@@ -412,18 +413,12 @@ detections = sa.Table(
     sa.Index(None, "host", "time_us"),
     sa.Index(None, "account", "time_us"),
     sa.Index(None, "level", "time_us"),
-    sa.Index(
-        "ix_detections_hidden",
-        "organisation_id",
-        sqlite_where=sa.text("suppressed_by IS NOT NULL"),
-        postgresql_where=sa.text("suppressed_by IS NOT NULL"),
-    ),
+    _partial("ix_detections_hidden", "organisation_id", where="suppressed_by IS NOT NULL"),
     # By themselves: where logs name no host there may be a great many.
-    sa.Index(
+    _partial(
         "ix_detections_of_no_host",
         *("organisation_id", "stream_id", "time_us", "level", "rule_id", "suppressed_by", "host"),
-        sqlite_where=sa.text("length(host) = 0"),
-        postgresql_where=sa.text("length(host) = 0"),
+        where="length(host) = 0",
     ),
     sa.Index(
         "ix_detections_of_host",

@@ -204,7 +204,7 @@ def _write_file(lake: Path, path: Path, data: pa.Buffer, together: Together | No
 
 
 def _days(times: Array) -> tuple[DayRecords, ...]:
-    timed = (times.drop_null() if times.null_count else times).cast(pa.int64()).to_numpy()
+    timed = (times.drop_null() if times.null_count else times).view(pa.int64()).to_numpy()
     if not len(timed):
         return ()
     first_us, last_us = int(timed.min()), int(timed.max())
@@ -220,11 +220,11 @@ def _days(times: Array) -> tuple[DayRecords, ...]:
 
 
 def _inputs(segment: FinishedSegment) -> tuple[InputRecords, ...]:
-    inputs, firsts = np.unique(segment.inputs, return_index=True)
-    ends = [*firsts[1:].tolist(), len(segment.inputs)]
+    inputs, numbers = segment.inputs, segment.numbers
+    firsts = [0, *(np.flatnonzero(inputs[1:] != inputs[:-1]) + 1).tolist()]
     return tuple(
-        InputRecords(int(input_id), int(segment.numbers[first]), int(segment.numbers[end - 1]), end - first)
-        for input_id, first, end in zip(inputs.tolist(), firsts.tolist(), ends, strict=True)
+        InputRecords(int(inputs[first]), int(numbers[first]), int(numbers[end - 1]), end - first)
+        for first, end in pairwise([*firsts, len(inputs)])
     )
 
 
