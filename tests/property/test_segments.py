@@ -3,6 +3,7 @@
 import math
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from mingjian.detect.leaves import all_leaves, fold, text_of
 from mingjian.formats.records import RecordBlock
 from mingjian.model.values import EMPTY, MISSING, Record, Value
-from mingjian.store import segments
+from mingjian.store import arrow, segments
 from mingjian.store.blocks import Segment
 from mingjian.store.building import PLAIN_ROWS_MIN
 from mingjian.store.grown import GrownBlock, GrownSegment
@@ -159,11 +160,16 @@ def test_some_rows_are_the_same_rows_of_the_whole(records: list[Record], data: s
 
 
 @given(
-    records=some_records(), days=st.lists(st.integers(0, 2), min_size=1, max_size=20), paths=st.lists(PATHS, max_size=6)
+    records=some_records(),
+    days=st.lists(st.integers(0, 2), min_size=1, max_size=20),
+    paths=st.lists(PATHS, max_size=6),
+    few=st.sampled_from([0, arrow.FEW]),
 )
-@example(records=[{"a": None}, {"a": "x"}, {}], days=[0], paths=["a"])
-@example(records=[{"a": {"b": "x"}}, {"a": "y"}], days=[0, 1], paths=["a", "a.b"])
-def test_what_still_grows_looks_as_it_will_and_is_cut(records: list[Record], days: list[int], paths: list[str]) -> None:
+@example(records=[{"a": None}, {"a": "x"}, {}], days=[0], paths=["a"], few=0)
+@example(records=[{"a": {"b": "x"}}, {"a": "y"}], days=[0, 1], paths=["a", "a.b"], few=0)
+def test_what_still_grows_looks_as_it_will_and_is_cut(
+    records: list[Record], days: list[int], paths: list[str], few: int
+) -> None:
     builder = SegmentBuilder(KEY, keep_raw=True)
     numbers = range(1, len(records) + 1)
     raws = [b"%d" % number for number in numbers]
@@ -180,7 +186,8 @@ def test_what_still_grows_looks_as_it_will_and_is_cut(records: list[Record], day
     with tempfile.TemporaryDirectory() as folder:
         for day in np.unique(of_day).tolist():
             rows = np.flatnonzero(of_day == day)
-            part = finished.of_rows(rows, day)
+            with mock.patch.object(segments, "FEW", few):
+                part = finished.of_rows(rows, day)
             assert part.key.month == day
             file = Path(folder) / f"{day}.parquet"
             file.write_bytes(parquet_bytes(part))
