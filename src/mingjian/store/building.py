@@ -255,7 +255,7 @@ class Finished(NamedTuple):
         return Finished(np.where(codes < 0, np.int32(-1), renumbered[codes]), Texts(texts), None)
 
     def plainly(self, rows: Places | slice) -> Finished:
-        """The same column for some rows, as an array: for few of them, as to number their texts anew takes longer."""
+        """The same column for some rows, as an array: for few of them to number their texts anew takes longer."""
         if self.codes is None:
             return self.of_rows(rows)
         return Finished(None, (), picked_texts(self.distinct, self.codes[rows]))

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mingjian.errors import StorageError
-from mingjian.store.arrow import Array, Ints, picked_texts, with_dictionary
+from mingjian.store.arrow import Array, Ints, with_dictionary
 from mingjian.store.building import Finished
 from mingjian.store.cells import KINDS, text_cell
 from mingjian.store.columns import KeyPath
@@ -393,8 +393,11 @@ def _wants_statistics(field: Finished, count: int) -> bool:
 
 def _part(field: Finished, start: int, end: int, *, is_all: bool, as_codes: bool) -> Array:
     """The rows of one row group, with a dictionary of only those texts that are in it."""
-    part = field if is_all else field.of_rows(slice(start, end))
-    if part.codes is None:
-        assert part.values is not None
-        return part.values
-    return (with_dictionary if as_codes else picked_texts)(part.distinct, part.codes)
+    rows = slice(start, end)
+    if field.codes is None or not as_codes:
+        values = field.plainly(rows).values
+        assert values is not None
+        return values
+    part = field if is_all else field.of_rows(rows)
+    assert part.codes is not None
+    return with_dictionary(part.distinct, part.codes)

@@ -19,6 +19,20 @@ def test_migrations_make_the_tables_that_the_code_knows(workspace: Workspace) ->
     assert version == workspace_module.SCHEMA_VERSION
 
 
+@pytest.mark.parametrize(
+    ("table", "index", "where"),
+    [
+        ("detections", "ix_detections_hidden", "suppressed_by"),
+        ("detections", "ix_detections_of_no_host", "length(host)"),
+        ("situations", "ix_situations_of_merged", "merged_into"),
+    ],
+)
+def test_an_index_of_some_rows_has_only_those(workspace: Workspace, table: str, index: str, where: str) -> None:
+    with workspace.read() as connection:
+        found = next(each for each in sa.inspect(connection).get_indexes(table) if each["name"] == index)
+        assert where in str(found.get("dialect_options", {})[f"{connection.dialect.name}_where"])
+
+
 def test_the_version_that_the_code_wants_is_the_newest_migration() -> None:
     script = ScriptDirectory("src/mingjian/store/migrations", version_locations=None)
     assert script.get_current_head() == workspace_module.SCHEMA_VERSION
